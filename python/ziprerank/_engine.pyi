@@ -1,0 +1,47 @@
+"""Signatures of the C++ engine's binding; the module itself is built from ``python/bindings.cpp``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+class WindowScores:
+    @property
+    def scores(self) -> NDArray[numpy.float32]: ...  # [K], letter logits in slot order
+    @property
+    def kept(self) -> list[NDArray[numpy.int64]]: ...  # per page, ascending indices into the page's own visual tokens
+    @property
+    def text_tokens(self) -> int: ...
+    @property
+    def visual_tokens(self) -> int: ...  # N, before pruning
+    @property
+    def kept_tokens(self) -> int: ...  # M
+    @property
+    def layout_ms(self) -> float: ...
+    @property
+    def rerank_ms(self) -> float: ...  # the run of rerank.onnx: prune + decode
+
+class Window:
+    """A reservation of pool rows for a list of pages; pins them until closed."""
+
+    def encode(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # [h, w, 3]; True on a cache hit
+    def score(
+        self, text_ids: NDArray[numpy.int64], query_mask: NDArray[numpy.bool_] | None, keep_ratio: float
+    ) -> WindowScores: ...
+    def close(self) -> None: ...
+
+class Engine:
+    def __init__(
+        self,
+        bundle: str,
+        runtime_library: str,
+        provider: str = "cpu",
+        threads: int = 0,
+        pool_bytes: int = 1 << 30,
+    ) -> None: ...
+    def window(self, sizes: Sequence[tuple[int, int]]) -> Window: ...  # (height, width) in pixels of each page
+    @property
+    def info(self) -> dict[str, Any]: ...
+    @property
+    def pool(self) -> dict[str, int]: ...  # rows, used_rows, pinned_rows, pages, hits, misses, evictions
