@@ -1,0 +1,55 @@
+"""Every error that ziprerank raises on purpose. A text states the value, the limit and the way out.
+
+The engine's binding looks ``EngineError``, ``PoolError``, ``ProviderError``, ``BundleError`` and ``InvalidInput`` up
+here by name, so that C++ and Python raise the same classes.
+"""
+
+from __future__ import annotations
+
+
+class ZipRerankError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidInput(ZipRerankError, ValueError):
+    """A query, an option or a page that cannot be ranked as given."""
+
+
+class PageError(InvalidInput):
+    """One bad page or one bad source of pages.
+
+    ``source`` names the file (or ``"image"``, ``"array"``, ``"PDF bytes"``); ``page`` is the 1-based page of a PDF or
+    None; ``index`` is the 0-based position among the candidates, once that is known.
+    """
+
+    def __init__(self, reason: str, *, source: str, page: int | None = None, index: int | None = None) -> None:
+        self.reason = reason
+        self.source = source
+        self.page = page
+        self.index = index
+        where = source if page is None else f"{source}, page {page}"
+        super().__init__(f"{where}: {reason}" if index is None else f"candidate {index} ({where}): {reason}")
+
+    def at(self, index: int) -> PageError:
+        """The same error with the candidate's index in its text."""
+        return PageError(self.reason, source=self.source, page=self.page, index=index)
+
+
+class BundleError(ZipRerankError):
+    """A bundle that is missing, damaged, or newer than this version reads."""
+
+
+class PoolError(ZipRerankError):
+    """The page pool has no room for the pages of one window."""
+
+
+class ProviderError(ZipRerankError):
+    """An execution provider that this ONNX Runtime does not offer or cannot start."""
+
+
+class EngineError(ZipRerankError):
+    """The engine failed while it loaded or ran a graph."""
+
+
+class MissingDependency(ZipRerankError, ImportError):
+    """A package that this feature needs is not installed, or is too old."""
