@@ -1,0 +1,9 @@
+"""Checkpoint to bundle: the offline half of ziprerank. Needs the extra ``export``; no PyTorch.
+
+`export_checkpoint` writes a bundle; `verify_bundle` (extra ``verify``) checks it against transformers.
+"""
+
+from .bundle import Defaults, export_checkpoint
+from .errors import CheckpointError, ExportError
+
+__all__ = ["CheckpointError", "Defaults", "ExportError", "export_checkpoint"]

@@ -1,0 +1,184 @@
+"""A Hugging Face checkpoint directory: configuration files, and tensors by name in memory-mapped safetensors shards."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from .config import ModelConfig
+from .errors import CheckpointError
+
+_DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "BF16": ir.DataType.BFLOAT16}
+_NUMPY = {
+    ir.DataType.FLOAT: np.dtype(np.float32),
+    ir.DataType.FLOAT16: np.dtype(np.float16),
+    ir.DataType.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+}
+_HEADER_LIMIT = 100 << 20  # the safetensors format's own limit for its JSON header
+HUB_FILES = ["*.json", "*.safetensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where one tensor lies: ``length`` bytes at ``offset`` of ``file``, row-major, little-endian."""
+
+    name: str
+    file: Path
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values, memory-mapped: no byte is read before it is used."""
+        dtype = _NUMPY[self.dtype]
+        return np.memmap(self.file, dtype=dtype, mode="r", offset=self.offset, shape=self.shape)
+
+
+class Checkpoint:
+    """An opened checkpoint. ``path`` is its directory, ``name`` what the user called it.
+
+    Raises:
+        CheckpointError: the directory lacks a file, a file is not what it should be, or a shard is truncated.
+    """
+
+    def __init__(self, path: Path, *, name: str | None = None, revision: str | None = None) -> None:
+        if not path.is_dir():
+            raise CheckpointError(f"{path} is not a directory: give a checkpoint directory in Hugging Face format")
+        self.path = path
+        self.name = name or path.resolve().name
+        self.revision = revision
+        self.config_json = self.json("config.json")
+        self.config = ModelConfig.parse(self.config_json)
+        self.tokenizer_file = path / "tokenizer.json"
+        if not self.tokenizer_file.is_file():
+            raise CheckpointError(f"{path} has no tokenizer.json: save the tokenizer in its fast format beside the model")
+        self._tensors = _read_tensors(path)
+
+    @staticmethod
+    def open(checkpoint: str, *, revision: str | None = None) -> Checkpoint:
+        """Open a directory, or a hub id such as ``mtri-admin/ZipRerank`` (``HF_HOME``, ``HF_HUB_OFFLINE`` are honoured).
+
+        Raises:
+            CheckpointError: neither a directory nor a repository that can be had, or not an exportable checkpoint.
+        """
+        path = Path(checkpoint)
+        if path.exists():
+            if revision is not None:
+                raise CheckpointError(f"revision {revision!r} was given for the local directory {checkpoint}: drop it")
+            return Checkpoint(path)
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            local = snapshot_download(checkpoint, revision=revision, allow_patterns=HUB_FILES)
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"{checkpoint} is neither a directory nor a hub repository that can be had: {reason}"
+            ) from error
+        return Checkpoint(Path(local), name=checkpoint, revision=revision or Path(local).name)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A required JSON file of the checkpoint."""
+        content = self.optional_json(name)
+        if content is None:
+            raise CheckpointError(f"{self.path} has no {name}")
+        return content
+
+    def optional_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the checkpoint, or None where it has none."""
+        file = self.path / name
+        if not file.is_file():
+            return None
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{file} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{file} holds a {type(content).__name__}, not an object")
+        return content
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor called ``name``.
+
+        Raises:
+            CheckpointError: it is missing, or has another shape.
+        """
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise CheckpointError(f"{self.path} has no tensor {name!r} (it needs one of shape {list(shape)})")
+        if tensor.shape != shape:
+            raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, config.json asks for {list(shape)}")
+        return tensor
+
+    @property
+    def shards(self) -> list[Path]:
+        """The safetensors files that hold the tensors, by name."""
+        return sorted({tensor.file for tensor in self._tensors.values()})
+
+    @property
+    def parameters(self) -> int:
+        """Number of values over all tensors."""
+        return sum(int(np.prod(tensor.shape)) for tensor in self._tensors.values())
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        file = path / "model.safetensors"
+        if not file.is_file():
+            raise CheckpointError(f"{path} has neither model.safetensors nor model.safetensors.index.json")
+        return read_shard(file)
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
+        # the index is data from elsewhere: a shard must be a file of this very directory
+        if Path(shard).name != shard:
+            raise CheckpointError(f"{index.name} names the shard {shard!r}: shards lie in the checkpoint's own directory")
+        tensors.update(read_shard(path / shard))
+    return tensors
+
+
+def read_shard(file: Path) -> dict[str, Tensor]:
+    """Where the tensors of one safetensors file lie.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than F32, F16, BF16.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"the shard {file} is missing: download the checkpoint again")
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        prefix = stream.read(8)
+        header_length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= header_length <= min(_HEADER_LIMIT, size - 8):
+            raise CheckpointError(f"the shard {file} is truncated or not a safetensors file ({size} bytes)")
+        try:
+            header = json.loads(stream.read(header_length))
+        except ValueError as error:
+            raise CheckpointError(f"the header of {file} is not valid JSON: {error}") from error
+    start = 8 + header_length
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        if start + end > size:
+            raise CheckpointError(
+                f"the shard {file} is truncated: tensor {name!r} ends at byte {start + end}, the file at {size}; "
+                "download it again"
+            )
+        if entry["dtype"] not in _DTYPES:
+            raise CheckpointError(f"tensor {name!r} is {entry['dtype']}: the export reads {', '.join(_DTYPES)}")
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        if end - begin != int(np.prod(shape)) * _NUMPY[dtype].itemsize:
+            raise CheckpointError(f"tensor {name!r} of {file} has {end - begin} bytes for shape {list(shape)}")
+        tensors[name] = Tensor(name, file, dtype, shape, start + begin, end - begin)
+    return tensors

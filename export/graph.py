@@ -1,0 +1,140 @@
+"""A thin builder over onnx_ir, so that the graphs read as the model's definition: ``op.Gemm(x, w, transB=1)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from .checkpoint import Checkpoint, Tensor
+
+OPSET = 23  # the first with Attention, RMSNormalization and RotaryEmbedding
+IR_VERSION = 11
+PRUNE_DOMAIN = "ziprerank"
+MICROSOFT = "com.microsoft"
+PRECISIONS = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+Axes = Sequence[int]
+
+
+class Ops:
+    """ONNX operators as methods. Arguments that are numbers, lists or arrays become constants; keywords, attributes.
+
+    ``_domain`` picks another operator domain, ``_outputs`` asks for more than one result.
+    """
+
+    def __init__(self) -> None:
+        self.tape = Tape()
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+
+        def build(*inputs: Any, _domain: str = "", _outputs: int = 1, **attributes: Any) -> Any:
+            values = [self.value(item) for item in inputs]
+            if _outputs == 1:
+                return self.tape.op(op_type, values, attributes, domain=_domain)
+            return self.tape.op_multi_out(op_type, values, attributes, domain=_domain, num_outputs=_outputs)
+
+        return build
+
+    def value(self, item: Any) -> ir.Value | None:
+        """``item`` as a graph value: itself, or a constant (Python ints are int64, floats float32)."""
+        if item is None or isinstance(item, ir.Value):
+            return item
+        array = np.asarray(item)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.tape.op("Constant", [], {"value": ir.tensor(array)})
+        return self._constants[key]
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """``value`` in another dtype."""
+        result: ir.Value = self.Cast(value, to=int(dtype))
+        return result
+
+
+class GraphBuilder(Ops):
+    """Builds one graph of a bundle: inputs, weights that stay in the checkpoint's files, outputs."""
+
+    def __init__(self, checkpoint: Checkpoint, dtype: ir.DataType) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.dtype = dtype
+        self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
+        self._initializers: dict[str, ir.Value] = {}
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
+        """A graph input; strings name dynamic dimensions."""
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+        self._inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> None:
+        """Make ``value`` a graph output."""
+        value.name, value.type, value.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+        self._outputs.append(value)
+
+    def raw(self, name: str, shape: tuple[int, ...]) -> ir.Value:
+        """A checkpoint tensor in the dtype it is stored in: a reference into its file, never read here."""
+        return self.external(self.checkpoint.tensor(name, shape))
+
+    def external(self, tensor: Tensor) -> ir.Value:
+        """A tensor of any safetensors file of the bundle."""
+        if tensor.name not in self._initializers:
+            const = ir.ExternalTensor(
+                tensor.file.name, tensor.offset, tensor.length, tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name
+            )
+            self._initializers[tensor.name] = ir.Value(
+                name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=const
+            )
+        return self._initializers[tensor.name]
+
+    def weight(self, name: str, *shape: int, dtype: ir.DataType | None = None) -> ir.Value:
+        """A checkpoint tensor in the graph's precision (or ``dtype``).
+
+        Where the stored dtype differs a Cast follows; runtimes fold it once, when the session is made.
+        """
+        raw = self.raw(name, shape)
+        wanted = dtype or self.dtype
+        return raw if raw.dtype == wanted else self.cast(raw, wanted)
+
+    def linear(self, x: ir.Value, name: str, inputs: int, outputs: int, *, bias: bool = False) -> ir.Value:
+        """``x [rows, inputs] -> [rows, outputs]``; Gemm with transB reads the stored ``[outputs, inputs]`` as it is."""
+        parameters = [self.weight(f"{name}.weight", outputs, inputs)]
+        if bias:
+            parameters.append(self.weight(f"{name}.bias", outputs))
+        result: ir.Value = self.Gemm(x, *parameters, transB=1)
+        return result
+
+    def layer_norm(self, x: ir.Value, name: str, size: int) -> ir.Value:
+        """LayerNorm over the last dimension, epsilon 1e-6 as everywhere in Qwen3-VL's vision tower."""
+        scale, bias = self.weight(f"{name}.weight", size), self.weight(f"{name}.bias", size)
+        result: ir.Value = self.LayerNormalization(x, scale, bias, axis=-1, epsilon=1e-6)
+        return result
+
+    def rms_norm(self, x: ir.Value, name: str, size: int, epsilon: float) -> ir.Value:
+        """RMSNorm over the last dimension, computed in float32."""
+        result: ir.Value = self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
+        return result
+
+    def model(self, name: str, metadata: dict[str, str], functions: Sequence[ir.Function] = ()) -> ir.Model:
+        """The finished model."""
+        graph = ir.Graph(
+            self._inputs,
+            self._outputs,
+            nodes=self.tape.nodes,
+            initializers=list(self._initializers.values()),
+            opset_imports={"": OPSET, MICROSOFT: 1, PRUNE_DOMAIN: 1},
+            name=name,
+        )
+        return ir.Model(
+            graph, ir_version=IR_VERSION, producer_name="ziprerank", functions=functions, metadata_props=metadata
+        )

@@ -1,0 +1,94 @@
+"""The prompt of a bundle, and the tokens it needs: read from the checkpoint, checked against its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from .checkpoint import Checkpoint
+from .errors import CheckpointError
+
+LETTERS = "ABCDEFGHIJKLMNOPQRST"
+"""Identifiers of the pages of one window, in order; their number is the most pages one pass can score."""
+
+_TEXT_KEYS = ("prefix", "order_item", "order_separator", "page", "suffix")
+QUERY_CASES = ("keep", "lower")
+
+
+def load_prompt(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The checkpoint's own ``prompt.json``, or ZipRerank's prompt where it has none.
+
+    Raises:
+        CheckpointError: a part is missing or of the wrong type, or a placeholder is not where it must be.
+    """
+    prompt = checkpoint.optional_json("prompt.json")
+    if prompt is None:
+        prompt = json.loads(resources.files(__package__).joinpath("prompt.json").read_text(encoding="utf-8"))
+    return _checked(prompt)
+
+
+def _checked(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    for key in _TEXT_KEYS:
+        if not isinstance(prompt.get(key), str):
+            raise CheckpointError(f"prompt.json: {key!r} must be a string, it is {prompt.get(key)!r}")
+    lines = prompt.get("lines")
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise CheckpointError(f"prompt.json: 'lines' must be a list of strings, it is {lines!r}")
+    if sum(line.count("{query}") for line in lines) != 1:
+        raise CheckpointError("prompt.json: 'lines' must hold {query} exactly once")
+    if prompt["page"].count("{image}") != 1:
+        raise CheckpointError("prompt.json: 'page' must hold {image} exactly once")
+    case = prompt.get("query_case", "keep")
+    if case not in QUERY_CASES:
+        raise CheckpointError(f"prompt.json: 'query_case' is {case!r}: use one of {', '.join(QUERY_CASES)}")
+    return {**{key: prompt[key] for key in _TEXT_KEYS}, "lines": lines, "query_case": case}
+
+
+def letter_ids(tokenizer_file: Path, prompt: Mapping[str, Any]) -> list[int]:
+    """The token of each letter as it stands right behind the prompt's last character.
+
+    Raises:
+        CheckpointError: the tokenizer cannot be read, or a letter is not exactly one token there.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointError(f"{tokenizer_file} cannot be read: {error}") from error
+    before = tokenizer.encode(prompt["suffix"], add_special_tokens=False).ids
+    ids = []
+    for letter in LETTERS:
+        after = tokenizer.encode(prompt["suffix"] + letter, add_special_tokens=False).ids
+        if len(after) != len(before) + 1 or after[:-1] != before:
+            raise CheckpointError(
+                f"the letter {letter} is not one token after {prompt['suffix']!r} in {tokenizer_file.name}: "
+                f"{after[len(before) :]}"
+            )
+        ids.append(after[-1])
+    return ids
+
+
+def check_vision_tokens(checkpoint: Checkpoint) -> None:
+    """The tokenizer must know the vision tokens under the ids that ``config.json`` gives them.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
+    config = checkpoint.config
+    for text, wanted in (
+        ("<|vision_start|>", config.vision_start_id),
+        ("<|vision_end|>", config.vision_end_id),
+        ("<|image_pad|>", config.image_pad_id),
+    ):
+        found = tokenizer.token_to_id(text)
+        if found != wanted:
+            raise CheckpointError(
+                f"{checkpoint.tokenizer_file.name} has "
+                + (f"{text} as token {found}" if found is not None else f"no token {text}")
+                + f", config.json says {wanted}"
+            )

@@ -1,0 +1,80 @@
+"""The body of ``ziprerank::QueryImagePrune`` in standard ONNX operators (docs/bundle.md defines the operator).
+
+It is the fallback that makes a bundle run in any ONNX runtime; ``libziprerank`` replaces it by the fused kernel. Sizes vary from page
+to page, so pages are padded to the longest one, ``[K, longest]``, and selected side by side: no loop, no host round trip.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .graph import OPSET, PRUNE_DOMAIN, Ops
+
+FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+OP_NAME = "QueryImagePrune"
+NORM_FLOOR = 1e-12
+# below every cosine: what is masked out or padding loses against any real token
+MASKED, PADDING = -2.0, -3.0
+
+
+def prune_function() -> ir.Function:
+    """``(pool [R,L,H], rows [N], page_offsets [K+1], keep [K], text [T,H], query_mask [T]) -> kept [M] int64``."""
+    op = Ops()
+    pool, rows, offsets, keep, text, mask = inputs = [
+        ir.Value(name=f"{OP_NAME}/{name}") for name in ("pool", "rows", "page_offsets", "keep", "text", "query_mask")
+    ]
+    kept = _select(op, _relevance(op, pool, rows, text, mask), offsets, keep)
+    # a runtime that inlines the body puts these names into the graph around it, so they must be nobody else's there
+    for position, node in enumerate(op.tape.nodes):
+        node.name = f"{OP_NAME}/{position}_{node.op_type}"
+        for result in node.outputs:
+            result.name = f"{node.name}:{result.index()}"
+    graph = ir.Graph(inputs, [kept], nodes=op.tape.nodes, opset_imports={"": OPSET}, name=OP_NAME)
+    return ir.Function(PRUNE_DOMAIN, OP_NAME, graph=graph, attributes=[])
+
+
+def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir.Value) -> ir.Value:
+    """``[N]`` float32: the largest cosine similarity of each visual token with a masked-in text token.
+
+    Only the text is normalised before the product; dividing by a visual token's norm afterwards does not change which text token
+    is its best, and saves a copy of all visual tokens.
+    """
+    levels, hidden = op.Shape(pool, start=1, end=2), op.Shape(pool, start=2, end=3)
+    by_level = op.Reshape(pool, op.Concat([-1], hidden, axis=0))  # [R * L, H], no copy
+    visual = op.cast(op.Gather(by_level, op.Mul(rows, levels)), FLOAT)  # [N, H]
+    wide = op.cast(text, FLOAT)
+    similarity = op.MatMul(visual, op.Transpose(op.Div(wide, _norm(op, wide)), perm=[1, 0]))  # [N, T]
+    # a dot product can lie far below MASKED before it is divided, so the mask comes after the division
+    cosine = op.Div(similarity, _norm(op, visual))
+    return op.ReduceMax(op.Where(mask, cosine, MASKED), [1], keepdims=0)  # type: ignore[no-any-return]
+
+
+def _norm(op: Ops, x: ir.Value) -> ir.Value:
+    result: ir.Value = op.Max(op.Sqrt(op.ReduceSumSquare(x, [1], keepdims=1)), NORM_FLOOR)
+    return result
+
+
+def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> ir.Value:
+    """``[M]``: of each page its ``keep`` best, as ascending indices into all visual tokens."""
+    starts, ends = op.Slice(offsets, [0], [-1], [0]), op.Slice(offsets, [1], [2**62], [0])
+    lengths = op.Sub(ends, starts)  # [K]
+    longest, most = op.ReduceMax(lengths, keepdims=0), op.ReduceMax(keep, keepdims=1)
+    column = op.Unsqueeze(op.Range(0, longest, 1), [0])  # [1, longest]
+    index = op.Min(op.Add(op.Unsqueeze(starts, [1]), column), op.Sub(op.Size(relevance), 1))
+    padded = op.Where(op.Less(column, op.Unsqueeze(lengths, [1])), op.Gather(relevance, index), PADDING)
+    # TopK breaks ties by the lower index
+    _, best = op.TopK(padded, most, axis=1, largest=1, sorted=1, _outputs=2)  # [K, most]
+    slot = op.Range(0, op.Squeeze(most, [0]), 1)
+    wanted = op.Where(op.Less(op.Unsqueeze(slot, [0]), op.Unsqueeze(keep, [1])), best, longest)
+    # back into page order; what is not wanted sorts behind every real column
+    ascending, _ = op.TopK(op.cast(wanted, FLOAT), most, axis=1, largest=0, sorted=1, _outputs=2)
+
+    # slot m of the output belongs to the page whose kept tokens it falls among
+    kept_ends = op.CumSum(keep, 0)
+    m = op.Range(0, op.ReduceSum(keep, keepdims=0), 1)
+    page = op.ReduceSum(op.cast(op.GreaterOrEqual(op.Unsqueeze(m, [1]), op.Unsqueeze(kept_ends, [0])), INT64), [1], keepdims=0)
+    within = op.Sub(m, op.Gather(op.Sub(kept_ends, keep), page))
+    flat = op.Reshape(ascending, [-1])
+    chosen = op.cast(op.Gather(flat, op.Add(op.Mul(page, most), within)), INT64)
+    result: ir.Value = op.Add(chosen, op.Gather(starts, page))
+    return result

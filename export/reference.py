@@ -1,0 +1,124 @@
+"""ZipRerank on transformers' own Qwen3-VL, in float32: the model that a bundle is checked against. Needs PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Qwen3VLForConditionalGeneration
+
+from ..kernels import reference as pruning
+from .config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPage:
+    """A page after the vision tower: visual tokens ``[n, H]``, DeepStack levels ``[n, H]`` each, grid in patches."""
+
+    tokens: Tensor
+    deepstack: tuple[Tensor, ...]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceScores:
+    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance."""
+
+    logits: NDArray[np.float32]
+    kept: tuple[NDArray[np.int64], ...]
+    relevance: tuple[NDArray[np.float32], ...]
+
+
+class Reference:
+    """Scores a window as the bundle does, through transformers' modules."""
+
+    def __init__(self, checkpoint: Path, *, mean: Sequence[float], std: Sequence[float], letters: Sequence[int]) -> None:
+        self.model = Qwen3VLForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+        ).eval()
+        self.config = ModelConfig.parse(
+            {**self.model.config.to_dict(), "architectures": ["Qwen3VLForConditionalGeneration"]}
+        )
+        self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self.letters = list(letters)
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8]) -> EncodedPage:
+        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
+        vision = self.config.vision
+        size, merge = vision.patch_size, vision.merge_size
+        image = (torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255 - self.mean) / self.std
+        rows, cols = image.shape[1] // size, image.shape[2] // size
+        blocks = image.view(3, rows // merge, merge, size, cols // merge, merge, size)
+        patches = blocks.permute(1, 4, 2, 5, 0, 3, 6).reshape(rows * cols, 3, 1, size, size)
+        patches = patches.expand(-1, -1, vision.temporal_patch_size, -1, -1).reshape(rows * cols, -1)
+        output = self.model.model.visual(patches, grid_thw=torch.tensor([[1, rows, cols]]), return_dict=True)
+        return EncodedPage(output.pooler_output, tuple(output.deepstack_features), (rows, cols))
+
+    @torch.inference_mode()
+    def score(
+        self,
+        text_ids: Sequence[int],
+        pages: Sequence[EncodedPage],
+        keep_ratio: float,
+        query_mask: Sequence[bool] | None = None,
+    ) -> ReferenceScores:
+        """One pass. ``text_ids`` holds one image pad per page; ``query_mask`` marks the tokens to compare with."""
+        expanded, is_visual = self._expand(text_ids, pages)
+        positions, _ = self.model.model.get_rope_index(
+            expanded[None],
+            image_grid_thw=torch.tensor([[1, *page.grid] for page in pages]),
+            mm_token_type_ids=is_visual.long()[None],
+        )
+        table = self.model.get_input_embeddings()
+        mask = self._all_before_image(text_ids) if query_mask is None else torch.tensor(query_mask)
+        compared = table(torch.tensor(text_ids)[mask])
+
+        kept, relevance, keep_sequence = [], [], ~is_visual
+        visual_slots = is_visual.nonzero().flatten()
+        start = 0
+        for page in pages:
+            count = len(page.tokens)
+            chosen = pruning.prune(
+                page.tokens, compared, torch.tensor([0, count]), torch.tensor([pruning.keep_count(count, keep_ratio)])
+            )
+            keep_sequence[visual_slots[start + chosen]] = True
+            kept.append(chosen)
+            relevance.append(pruning.relevance(page.tokens, compared).numpy())
+            start += count
+
+        embeddings = table(expanded)
+        embeddings[is_visual] = torch.cat([page.tokens for page in pages])
+        levels = [
+            torch.cat([page.deepstack[level][chosen] for page, chosen in zip(pages, kept, strict=True)])
+            for level in range(len(self.config.vision.deepstack))
+        ]
+        hidden = self.model.model.language_model(
+            inputs_embeds=embeddings[keep_sequence][None],
+            position_ids=positions[:, :, keep_sequence],
+            attention_mask=None,
+            visual_pos_masks=is_visual[keep_sequence][None],
+            deepstack_visual_embeds=levels,
+            use_cache=False,
+        ).last_hidden_state
+        logits = self.model.lm_head(hidden[0, -1])[self.letters]
+        return ReferenceScores(logits.numpy(), tuple(chosen.numpy() for chosen in kept), tuple(relevance))
+
+    def _expand(self, text_ids: Sequence[int], pages: Sequence[EncodedPage]) -> tuple[Tensor, Tensor]:
+        ids: list[int] = []
+        remaining = iter(pages)
+        for token in text_ids:
+            ids.extend([token] * (len(next(remaining).tokens) if token == self.config.image_pad_id else 1))
+        expanded = torch.tensor(ids)
+        return expanded, expanded == self.config.image_pad_id
+
+    def _all_before_image(self, text_ids: Sequence[int]) -> Tensor:
+        ids = torch.tensor(text_ids)
+        first_image = text_ids.index(self.config.image_pad_id)
+        markers = (ids == self.config.vision_start_id) | (ids == self.config.vision_end_id)
+        return (torch.arange(len(ids)) < first_image) & ~markers

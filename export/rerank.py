@@ -1,0 +1,137 @@
+"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (docs/bundle.md has the contract).
+
+Symbols: R pool rows, L feature levels, H hidden size, K pages, N visual tokens, M of them kept, T text tokens, S = T + M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from .attention import Attention, attend_last
+from .checkpoint import Checkpoint
+from .config import DecoderConfig
+from .graph import PRUNE_DOMAIN, GraphBuilder
+from .prune import OP_NAME, prune_function
+
+FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+PREFIX = "model.language_model"
+
+
+def build_rerank(
+    checkpoint: Checkpoint,
+    letter_ids: Sequence[int],
+    dtype: ir.DataType,
+    attention: Attention,
+    metadata: dict[str, str],
+) -> ir.Model:
+    """The pruning decoder as an ONNX model."""
+    config, levels = checkpoint.config.decoder, checkpoint.config.levels
+    op = GraphBuilder(checkpoint, dtype)
+    pool = op.input("pool", dtype, ["R", levels, config.hidden_size])
+    rows = op.input("rows", INT64, ["N"])
+    page_offsets = op.input("page_offsets", INT64, ["K+1"])
+    keep = op.input("keep", INT64, ["K"])
+    text_ids = op.input("text_ids", INT64, ["T"])
+    query_mask = op.input("query_mask", BOOL, ["T"])
+    text_positions = op.input("text_positions", INT64, [3, "T"])
+    visual_positions = op.input("visual_positions", INT64, [3, "N"])
+    layout = op.input("layout", INT64, ["S"])
+
+    table = op.raw(f"{PREFIX}.embed_tokens.weight", (config.vocab_size, config.hidden_size))
+    text = op.cast(op.Gather(table, text_ids), dtype)  # [T, H]; gathered first: the table keeps its stored dtype
+    kept = getattr(op, OP_NAME)(pool, rows, page_offsets, keep, text, query_mask, _domain=PRUNE_DOMAIN)  # [M]
+
+    first_level = op.Mul(op.Gather(rows, kept), levels)
+    by_level = op.Reshape(pool, [-1, config.hidden_size])  # [R * L, H]
+
+    def pack(level: int, text_rows: ir.Value) -> ir.Value:
+        """``[S, H]``: text rows and one level of the kept visual tokens, in the order of the sequence."""
+        visual = op.Gather(by_level, op.Add(first_level, level))
+        return op.Gather(op.Concat(text_rows, visual, axis=0), layout)
+
+    positions = op.Concat(text_positions, op.Gather(visual_positions, kept, axis=1), axis=1)
+    cos, sin = _rotary(op, config, op.Gather(positions, layout, axis=1))
+
+    x = pack(0, text)
+    no_text = op.Expand(op.cast(op.value(0.0), dtype), op.Shape(text))  # DeepStack adds nothing to text tokens
+    for layer in range(config.layers):
+        last = layer == config.layers - 1
+        x = _layer(op, config, f"{PREFIX}.layers.{layer}", x, cos, sin, attention, last_only=last)
+        if layer + 1 < levels and not last:  # the last position is text
+            x = op.Add(x, pack(layer + 1, no_text))
+
+    x = op.rms_norm(x, f"{PREFIX}.norm", config.hidden_size, config.norm_eps)  # [1, H]
+    head = table if config.tied else op.raw("lm_head.weight", (config.vocab_size, config.hidden_size))
+    letters = op.cast(op.Gather(head, list(letter_ids)), FLOAT)  # [20, H]
+    logits = op.Gemm(op.cast(x, FLOAT), letters, transB=1)  # in float32: half precisions tie close pages
+    op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [len(letter_ids)])
+    op.output(op.Identity(kept), "kept", INT64, ["M"])
+    return op.model("rerank", metadata, functions=[prune_function()])
+
+
+def _rotary(op: GraphBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """cos and sin ``[1, S, head_dim / 2]`` of interleaved M-RoPE, from ``positions [3, S]``; angles in float32.
+
+    Frequency i turns with the row if i % 3 == 1 and i < 3 * sections[1], with the column if i % 3 == 2 and i < 3 * sections[2],
+    else with time.
+    """
+    half = config.head_dim // 2
+    axis = np.zeros(half, np.int64)
+    for dimension in (1, 2):
+        axis[dimension : 3 * config.rope_sections[dimension] : 3] = dimension
+    frequencies = (1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) * 2 / config.head_dim)).astype(np.float32)
+    by_frequency = op.Transpose(op.Gather(op.cast(positions, FLOAT), axis, axis=0), perm=[1, 0])  # [S, half]
+    angles = op.Unsqueeze(op.Mul(by_frequency, frequencies), [0])
+    return op.cast(op.Cos(angles), op.dtype), op.cast(op.Sin(angles), op.dtype)
+
+
+def _last(op: GraphBuilder, x: ir.Value, axis: int) -> ir.Value:
+    result: ir.Value = op.Slice(x, [-1], [2**62], [axis])
+    return result
+
+
+def _layer(
+    op: GraphBuilder,
+    config: DecoderConfig,
+    name: str,
+    x: ir.Value,
+    cos: ir.Value,
+    sin: ir.Value,
+    attention: Attention,
+    *,
+    last_only: bool,
+) -> ir.Value:
+    """One decoder layer on ``x [S, H]``. ``last_only`` gives ``[1, H]``: after the last layer only the last position is read, so
+    only its query, its output projection and its MLP are computed; keys and values are those of all positions."""
+    width, wide, kv_wide = config.hidden_size, config.heads * config.head_dim, config.kv_heads * config.head_dim
+
+    def turned(source: ir.Value, part: str, count: int, cos: ir.Value, sin: ir.Value) -> ir.Value:
+        """Query or key heads ``[1, rows, count * head_dim]``: projected, each head normalised, then rotated."""
+        size = count * config.head_dim
+        projected = op.linear(source, f"{name}.self_attn.{part}_proj", width, size)
+        per_head = op.Reshape(projected, [1, -1, count, config.head_dim])
+        normed = op.rms_norm(per_head, f"{name}.self_attn.{part}_norm", config.head_dim, config.norm_eps)
+        result: ir.Value = op.RotaryEmbedding(op.Reshape(normed, [1, -1, size]), cos, sin, num_heads=count)
+        return result
+
+    normed = op.rms_norm(x, f"{name}.input_layernorm", width, config.norm_eps)
+    k = turned(normed, "k", config.kv_heads, cos, sin)
+    v = op.Unsqueeze(op.linear(normed, f"{name}.self_attn.v_proj", width, kv_wide), [0])
+    if last_only:
+        x, normed, cos, sin = _last(op, x, 0), _last(op, normed, 0), _last(op, cos, 1), _last(op, sin, 1)
+        q = turned(normed, "q", config.heads, cos, sin)
+        attended = attend_last(op, q, k, v, config.kv_heads, config.head_dim)
+    else:
+        q = turned(normed, "q", config.heads, cos, sin)
+        attended = attention.causal(op, q, k, v, config.heads, config.kv_heads)
+    x = op.Add(x, op.linear(op.Reshape(attended, [-1, wide]), f"{name}.self_attn.o_proj", wide, width))
+
+    normed = op.rms_norm(x, f"{name}.post_attention_layernorm", width, config.norm_eps)
+    gate = op.linear(normed, f"{name}.mlp.gate_proj", width, config.intermediate_size)
+    up = op.linear(normed, f"{name}.mlp.up_proj", width, config.intermediate_size)
+    silu = op.Mul(gate, op.Sigmoid(gate))
+    result: ir.Value = op.Add(x, op.linear(op.Mul(silu, up), f"{name}.mlp.down_proj", config.intermediate_size, width))
+    return result

@@ -1,0 +1,167 @@
+"""``vision.onnx``: patches of B pages of one size -> features of their visual tokens (docs/bundle.md has the contract).
+
+Symbols: B pages, P patches and n = P / merge² visual tokens a page, C the tower's width, H the decoder's, L feature levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from .attention import Attention
+from .checkpoint import Checkpoint, Tensor
+from .config import VisionConfig
+from .graph import GraphBuilder
+
+FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
+PREFIX = "model.visual"
+
+
+def fold_patch_embedding(
+    checkpoint: Checkpoint, mean: tuple[float, ...], std: tuple[float, ...]
+) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """The patch convolution as one matrix over raw uint8 patches: ``patch_embed.weight [C, 3 * p * p]``, ``.bias [C]``, float32.
+
+    A still image fills both frames of the temporal patch with the same pixels, so the kernel is summed over them. With
+    ``y = W ((x / 255 - mean) / std) + b`` the normalisation moves into ``W' = W / (255 std)`` and ``b' = b - sum(W mean / std)``.
+    """
+    vision = checkpoint.config.vision
+    size = vision.patch_size
+    kernel = checkpoint.tensor(
+        f"{PREFIX}.patch_embed.proj.weight", (vision.hidden_size, 3, vision.temporal_patch_size, size, size)
+    ).numpy()
+    bias = checkpoint.tensor(f"{PREFIX}.patch_embed.proj.bias", (vision.hidden_size,)).numpy()
+    per_channel = kernel.astype(np.float64).sum(axis=2) / np.reshape(std, (1, 3, 1, 1))  # [C, 3, p, p]
+    offset = (per_channel * np.reshape(mean, (1, 3, 1, 1))).sum(axis=(1, 2, 3))
+    return {
+        "patch_embed.weight": (per_channel / 255).reshape(vision.hidden_size, -1).astype(np.float32),
+        "patch_embed.bias": (bias.astype(np.float64) - offset).astype(np.float32),
+    }
+
+
+def build_vision(
+    checkpoint: Checkpoint,
+    derived: Mapping[str, Tensor],
+    dtype: ir.DataType,
+    attention: Attention,
+    metadata: dict[str, str],
+) -> ir.Model:
+    """The vision tower as an ONNX model."""
+    config, hidden = checkpoint.config.vision, checkpoint.config.decoder.hidden_size
+    op = GraphBuilder(checkpoint, dtype)
+    patches = op.input("patches", UINT8, ["B", "P", config.patch_values])
+    rows = op.input("patch_rows", INT64, ["P"])
+    cols = op.input("patch_cols", INT64, ["P"])
+
+    batch, count = op.Shape(patches, start=0, end=1), op.Shape(patches, start=1, end=2)
+    shape_3d = op.Concat(batch, count, [config.hidden_size], axis=0)
+    cos, sin = _rotary(op, config, rows, cols, batch)
+
+    x = _embed(op, config, derived, patches)  # [B * P, C]
+    x = op.Reshape(op.Add(op.Reshape(x, shape_3d), _positions(op, config, rows, cols)), [-1, config.hidden_size])
+    levels: list[ir.Value] = []
+    for layer in range(config.depth):
+        x = _block(op, config, f"{PREFIX}.blocks.{layer}", x, shape_3d, cos, sin, attention)
+        if layer in config.deepstack:
+            name = f"{PREFIX}.deepstack_merger_list.{config.deepstack.index(layer)}"
+            levels.append(_merge(op, config, name, x, hidden, norm_after_shuffle=True))
+    levels.insert(0, _merge(op, config, f"{PREFIX}.merger", x, hidden, norm_after_shuffle=False))
+
+    stacked = op.Concat(*(op.Unsqueeze(level, [1]) for level in levels), axis=1)  # [B * n, L, H]
+    features = op.Reshape(stacked, op.Concat(batch, [-1, len(levels), hidden], axis=0))
+    op.output(features, "features", dtype, ["B", "n", len(levels), hidden])
+    return op.model("vision", metadata)
+
+
+def _embed(op: GraphBuilder, config: VisionConfig, derived: Mapping[str, Tensor], patches: ir.Value) -> ir.Value:
+    """``[B, P, 768] uint8 -> [B * P, C]``, in float32: raw pixels reach 255, and bf16 weights would lose what a page differs by."""
+    pixels = op.Reshape(op.cast(patches, FLOAT), [-1, config.patch_values])
+    weight, bias = op.external(derived["patch_embed.weight"]), op.external(derived["patch_embed.bias"])
+    return op.cast(op.Gemm(pixels, weight, bias, transB=1), op.dtype)
+
+
+def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value) -> ir.Value:
+    """``[P, C]``: the square table of learned positions, resampled bilinearly (aligned corners) to the page's grid, in float32."""
+    side = config.position_side
+    table = op.raw(f"{PREFIX}.pos_embed.weight", (side * side, config.hidden_size))
+
+    def taps(index: ir.Value) -> tuple[tuple[ir.Value, ir.Value], tuple[ir.Value, ir.Value]]:
+        last = op.Max(op.ReduceMax(index, keepdims=0), 1)
+        source = op.Div(op.Mul(op.cast(index, FLOAT), float(side - 1)), op.cast(last, FLOAT))
+        low = op.Floor(source)
+        fraction = op.Sub(source, low)
+        low_index = op.cast(low, INT64)
+        high_index = op.Min(op.Add(low_index, 1), side - 1)
+        return (low_index, op.Sub(1.0, fraction)), (high_index, fraction)
+
+    total = None
+    for row_index, row_weight in taps(rows):
+        for col_index, col_weight in taps(cols):
+            index = op.Add(op.Mul(row_index, side), col_index)
+            weight = op.Unsqueeze(op.Mul(row_weight, col_weight), [1])
+            # gathered first, cast after: the whole table never changes its dtype
+            tap = op.Mul(op.cast(op.Gather(table, index), FLOAT), weight)
+            total = tap if total is None else op.Add(total, tap)
+    assert total is not None
+    return op.cast(total, op.dtype)
+
+
+def _rotary(
+    op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value, batch: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """cos and sin ``[B, P, head_dim / 2]`` float32: the first half of the frequencies turns with the row, the second with the column."""
+    half = config.head_dim // 2
+    frequencies = (1.0 / config.rope_theta ** (np.arange(0, half, 2, dtype=np.float32) / half)).astype(np.float32)
+    angles = op.Concat(
+        *(op.Mul(op.Unsqueeze(op.cast(index, FLOAT), [1]), frequencies) for index in (rows, cols)), axis=1
+    )
+    shape = op.Concat(batch, op.Shape(angles), axis=0)
+    return op.Expand(op.Cos(angles), shape), op.Expand(op.Sin(angles), shape)
+
+
+def _block(
+    op: GraphBuilder,
+    config: VisionConfig,
+    name: str,
+    x: ir.Value,
+    shape_3d: ir.Value,
+    cos: ir.Value,
+    sin: ir.Value,
+    attention: Attention,
+) -> ir.Value:
+    """One transformer block on ``x [B * P, C]``; attention runs within a page."""
+    width = config.hidden_size
+    normed = op.layer_norm(x, f"{name}.norm1", width)
+    q, k, v = op.Split(
+        op.linear(normed, f"{name}.attn.qkv", width, 3 * width, bias=True), axis=-1, num_outputs=3, _outputs=3
+    )
+
+    def rotate(value: ir.Value) -> ir.Value:
+        # in float32, as the reference does, whatever the precision of the tower
+        turned = op.RotaryEmbedding(op.cast(op.Reshape(value, shape_3d), FLOAT), cos, sin, num_heads=config.heads)
+        return op.cast(turned, op.dtype)
+
+    attended = attention.full(op, rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
+    x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
+    inner = op.linear(op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True)
+    gelu = op.Gelu(inner, approximate="tanh")
+    result: ir.Value = op.Add(x, op.linear(gelu, f"{name}.mlp.linear_fc2", config.intermediate_size, width, bias=True))
+    return result
+
+
+def _merge(
+    op: GraphBuilder, config: VisionConfig, name: str, x: ir.Value, outputs: int, *, norm_after_shuffle: bool
+) -> ir.Value:
+    """``[B * P, C] -> [B * n, H]``: the merge² patches of a visual token stand together, so shuffling is a reshape.
+
+    The final merger normalises each patch before it, the DeepStack mergers the whole token after it; both use the exact GELU.
+    """
+    wide = config.hidden_size * config.merge_size**2
+    if norm_after_shuffle:
+        x = op.layer_norm(op.Reshape(x, [-1, wide]), f"{name}.norm", wide)
+    else:
+        x = op.Reshape(op.layer_norm(x, f"{name}.norm", config.hidden_size), [-1, wide])
+    x = op.Gelu(op.linear(x, f"{name}.linear_fc1", wide, wide, bias=True), approximate="none")
+    return op.linear(x, f"{name}.linear_fc2", wide, outputs, bias=True)

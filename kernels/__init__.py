@@ -1,0 +1,1 @@
+"""Query-image token pruning. `ziprerank.kernels.reference` is its specification, in plain PyTorch."""
