@@ -1,0 +1,64 @@
+"""Single-pass visual reranking of document pages: ZipRerank on ONNX Runtime.
+
+>>> from ziprerank import Reranker
+>>> ranking = Reranker.from_bundle().rank("revenue by region", "report.pdf", top_k=3)
+>>> ranking.results[0].label
+'report.pdf p. 7'
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from ziprerank import errors, runtime
+
+if TYPE_CHECKING:
+    from ziprerank.bundle import Bundle
+    from ziprerank.pages import Pdf
+    from ziprerank.reranker import Reranker
+    from ziprerank.types import RankedPage, Ranking, Timings, Tokens
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "Pdf", "RankedPage", "Ranking", "Reranker", "Timings", "Tokens", "__version__", "errors"]
+
+_HOMES = {
+    "Bundle": "ziprerank.bundle",
+    "Pdf": "ziprerank.pages",
+    "RankedPage": "ziprerank.types",
+    "Ranking": "ziprerank.types",
+    "Reranker": "ziprerank.reranker",
+    "Timings": "ziprerank.types",
+    "Tokens": "ziprerank.types",
+}
+
+
+def _check_runtime() -> errors.MissingDependency | None:
+    try:
+        runtime.find_runtime()
+    except errors.MissingDependency as error:
+        return error
+    return None
+
+
+# A warning and not an error: export and training need no ONNX Runtime. ``Reranker`` raises.
+_missing = _check_runtime()
+if _missing is not None:
+    warnings.warn(str(_missing), RuntimeWarning, stacklevel=2)
+
+
+def __getattr__(name: str) -> object:
+    """Names are imported on first use, so that ``ziprerank.export`` pays for nothing else."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ziprerank' has no attribute {name!r}")
+    if name == "Reranker" and _missing is not None:
+        raise errors.MissingDependency(str(_missing))
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

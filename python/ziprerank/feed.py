@@ -1,0 +1,68 @@
+"""Pixels ahead of the engine: pages are prepared by threads, handed over once, and dropped when nobody needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ziprerank.errors import PageError
+from ziprerank.pages import PageSource
+
+KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+class PageFeed:
+    """Prepared pixels by page index.
+
+    Held are the pages of the current window and those asked for ahead, plus at most ``KEPT_BYTES`` of earlier ones
+    for the windows and queries that follow. Use from one thread, as a context manager.
+    """
+
+    def __init__(self, sources: Sequence[PageSource]) -> None:
+        self._sources = sources
+        self._pixels: dict[int, Future[NDArray[np.uint8]]] = {}  # oldest first
+        self._threads = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="ziprerank-pages")
+
+    def __enter__(self) -> PageFeed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pixels.clear()
+
+    def ahead(self, pages: Iterable[int]) -> None:
+        """Starts to prepare ``pages`` unless they are held already."""
+        for page in pages:
+            if page not in self._pixels:
+                self._pixels[page] = self._threads.submit(self._sources[page].prepare)
+
+    def pixels(self, page: int) -> NDArray[np.uint8]:
+        """RGB [h, w, 3] uint8; waits until it is ready. Raises PageError with the candidate's index."""
+        self.ahead([page])
+        try:
+            return self._pixels[page].result()
+        except PageError as error:
+            raise error.at(page) from error
+
+    def release(self, needed: Iterable[int]) -> None:
+        """Drops the oldest pages, but none of ``needed``, until those not needed take at most ``KEPT_BYTES``."""
+        keep = set(needed)
+        spare = [page for page in self._pixels if page not in keep]
+        held = sum(self._bytes(page) for page in spare)
+        for page in spare:
+            if held <= KEPT_BYTES:
+                break
+            held -= self._bytes(page)
+            del self._pixels[page]
+
+    def _bytes(self, page: int) -> int:
+        height, width = self._sources[page].size
+        return height * width * 3

@@ -1,0 +1,257 @@
+"""Whatever a caller calls a page -> ``PageSource``: its final size at once, its pixels when asked for.
+
+A page is a PDF (path, bytes, or ``Pdf`` with a page range: one page for each of its pages), a JPEG, PNG or WebP file
+(path or bytes), a Pillow image, or a uint8 array [h, w, 3].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ziprerank.bundle import ImageRules
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.images import image_kind, open_image, resize_page, to_rgb, upright_size
+from ziprerank.pdf import PdfFile, parse_page_range
+from ziprerank.sizes import Size, image_size, sheet_size
+
+_HEAD = 1024  # bytes within which a PDF must say %PDF-
+
+
+@dataclass(frozen=True)
+class Pdf:
+    """A PDF with options. ``pages`` is 1-based: ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers; None is all."""
+
+    source: str | Path | bytes
+    pages: str | Iterable[int] | None = None
+    password: str | None = None
+
+
+PageInput: TypeAlias = "str | Path | bytes | Pdf | Image.Image | NDArray[np.uint8]"
+
+
+class PageSource(Protocol):
+    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF, else None."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def page(self) -> int | None: ...
+    @property
+    def size(self) -> Size:
+        """(height, width) in px of ``prepare``; known without decoding or rendering."""
+        ...
+
+    def prepare(self) -> NDArray[np.uint8]:
+        """RGB [h, w, 3] uint8 at ``size``. Raises PageError."""
+        ...
+
+    def picture(self, longest_side: int) -> Image.Image:
+        """The page for people to look at, not resized for the model. Raises PageError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PdfPage:
+    file: PdfFile
+    page: int
+    size: Size
+    points: tuple[float, float]  # (height, width)
+
+    @property
+    def source(self) -> str:
+        return self.file.name
+
+    def prepare(self) -> NDArray[np.uint8]:
+        return self.file.render(self.page, self.size)
+
+    def picture(self, longest_side: int) -> Image.Image:
+        scale = longest_side / max(self.points)
+        height, width = (max(1, round(side * scale)) for side in self.points)
+        return Image.fromarray(self.file.render(self.page, (height, width)))
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePage:
+    """``data`` is a path or bytes of ``kind``, or a Pillow image (kind None)."""
+
+    data: Path | bytes | Image.Image
+    kind: str | None
+    source: str
+    size: Size
+    rules: ImageRules
+
+    @property
+    def page(self) -> None:
+        return None
+
+    def prepare(self) -> NDArray[np.uint8]:
+        with _named(self.source):
+            image = self._decode()
+            if image_size(image.height, image.width, self.rules) != self.size:
+                raise InvalidInput("the image changed while it was being ranked: rank it again")
+            return resize_page(image, self.size, self.rules)
+
+    def picture(self, longest_side: int) -> Image.Image:
+        with _named(self.source):
+            return _fitted(self._decode(), longest_side)
+
+    def _decode(self) -> Image.Image:
+        if isinstance(self.data, Image.Image):
+            return to_rgb(self.data)
+        with open_image(self.data, self.kind or "") as image:
+            return to_rgb(image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayPage:
+    pixels: NDArray[np.uint8]  # [h, w, 3]
+    source: str
+    size: Size
+    rules: ImageRules
+
+    @property
+    def page(self) -> None:
+        return None
+
+    def prepare(self) -> NDArray[np.uint8]:
+        if self.pixels.shape[:2] == self.size:
+            return np.ascontiguousarray(self.pixels)
+        return resize_page(Image.fromarray(np.ascontiguousarray(self.pixels)), self.size, self.rules)
+
+    def picture(self, longest_side: int) -> Image.Image:
+        return _fitted(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)
+
+
+@contextmanager
+def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> Iterator[list[PageSource]]:
+    """All candidate pages in the order given, each with its size; PDFs are closed at the end.
+
+    Raises PageError (with the 0-based index of the candidate) for a page that cannot be ranked, and InvalidInput when
+    there is none or when an input is of no known type.
+    """
+    items: Sequence[object] = [inputs]
+    if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes)):
+        items = inputs
+    sources: list[PageSource] = []
+    documents: list[PdfFile] = []
+    try:
+        for item in items:
+            try:
+                for source in _sources_of(item, rules):
+                    if isinstance(source, PdfPage) and source.file not in documents:
+                        documents.append(source.file)
+                    sources.append(source)
+            except PageError as error:
+                raise error.at(len(sources)) from error
+        if not sources:
+            raise InvalidInput("no pages to rank: pass at least one PDF, image or array")
+        yield sources
+    finally:
+        for document in documents:
+            document.close()
+
+
+def with_pdf_options(path: Path, pages: str | None, password: str | None) -> PageInput:
+    """``path`` with a page range and a password where it is no image, for which both say nothing."""
+    if pages is None and password is None:
+        return path
+    return path if image_kind(_first_bytes(path, str(path))) else Pdf(path, pages, password)
+
+
+def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
+    if isinstance(item, Pdf):
+        data = item.source if isinstance(item.source, bytes) else Path(item.source)
+        name = "PDF bytes" if isinstance(item.source, bytes) else str(item.source)
+        head = data[:_HEAD] if isinstance(data, bytes) else _first_bytes(data, name)
+        if b"%PDF-" not in head:
+            raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
+        yield from _pdf_pages(PdfFile(data, name=name, password=item.password), item.pages, rules)
+    elif isinstance(item, (str, Path)):
+        yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules)
+    elif isinstance(item, bytes):
+        yield from _stored_pages(item, item[:_HEAD], "bytes", rules)
+    elif isinstance(item, Image.Image):
+        with _named("image"):
+            yield ImagePage(item, None, "image", image_size(*upright_size(item), rules), rules)
+    elif isinstance(item, np.ndarray):
+        yield _array_page(item, rules)
+    else:
+        raise InvalidInput(
+            f"a page cannot be a {type(item).__name__}: pass a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
+        )
+
+
+def _stored_pages(data: Path | bytes, head: bytes, name: str, rules: ImageRules) -> Iterator[PageSource]:
+    if not head:
+        raise PageError("the file is empty", source=name)
+    kind = image_kind(head)
+    if kind is not None:
+        with _named(name), open_image(data, kind) as image:
+            size = image_size(*upright_size(image), rules)
+        yield ImagePage(data, kind, name, size, rules)
+    elif b"%PDF-" in head:
+        yield from _pdf_pages(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"), None, rules)
+    else:
+        raise PageError("unsupported format, known are PDF, JPEG, PNG and WebP: convert it first", source=name)
+
+
+def _pdf_pages(file: PdfFile, pages: str | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:
+    try:
+        with _named(file.name):
+            numbers = range(1, file.pages + 1) if pages is None else parse_page_range(pages, file.pages)
+        for number in numbers:
+            points = file.page_points(number)
+            with _named(file.name, number):
+                size = sheet_size(*points, rules)
+            yield PdfPage(file, number, size, points)
+    except PageError:
+        file.close()
+        raise
+
+
+def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise PageError(
+            f"array of shape {list(pixels.shape)} and dtype {pixels.dtype}, needed is uint8 [h, w, 3]", source="array"
+        )
+    with _named("array"):
+        size = image_size(pixels.shape[0], pixels.shape[1], rules)
+    return ArrayPage(pixels, "array", size, rules)
+
+
+def _first_bytes(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except FileNotFoundError:
+        raise PageError("no such file", source=name) from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise PageError(f"the file cannot be read: {error}", source=name) from error
+
+
+def _fitted(image: Image.Image, longest_side: int) -> Image.Image:
+    scale = longest_side / max(image.size)
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+    )
+
+
+@contextmanager
+def _named(source: str, page: int | None = None) -> Iterator[None]:
+    """Turns an InvalidInput about pixels into a PageError that names the page."""
+    try:
+        yield
+    except PageError:
+        raise
+    except InvalidInput as error:
+        raise PageError(str(error), source=source, page=page) from error
+    except OSError as error:
+        raise PageError(f"the file cannot be read: {error}", source=source, page=page) from error

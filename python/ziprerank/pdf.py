@@ -1,0 +1,152 @@
+"""PDF documents on pypdfium2: page sizes, and pages rendered straight at a wanted size.
+
+PDFium is not thread-safe, not even over different documents, so every call runs under one lock. At most
+``_MAX_OPEN`` documents are kept open, so that a thousand files do not use up the process's file handles.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pypdfium2 as pdfium  # type: ignore[import-untyped]
+import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.sizes import Size
+
+_MAX_OPEN = 16
+_WHITE = 0xFFFFFFFF
+_LOCK = threading.RLock()
+_PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
+
+
+class PdfFile:
+    """One PDF, from a path or from bytes. Page numbers are 1-based, as printed in every error."""
+
+    def __init__(self, data: Path | bytes, *, name: str, password: str | None = None) -> None:
+        """Opens the document. Raises PageError when it is damaged, encrypted or has no page."""
+        self.name = name
+        self._data = data
+        self._password = password
+        with _LOCK:
+            self.pages = len(_open(self))
+        if self.pages < 1:
+            self.close()
+            raise PageError("the PDF has no pages", source=name)
+
+    def page_points(self, page: int) -> tuple[float, float]:
+        """(height, width) of the page as it is shown: crop box and rotation applied. Raises PageError."""
+        with _LOCK:
+            shown = self._page(page)
+            try:
+                width, height = shown.get_size()
+            finally:
+                shown.close()
+        return height, width
+
+    def render(self, page: int, size: Size) -> NDArray[np.uint8]:
+        """The page over white as RGB [h, w, 3] uint8, exactly ``size`` (height, width) px. Raises PageError."""
+        height, width = size
+        pixels: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
+        with _LOCK:
+            shown = self._page(page)
+            try:
+                bitmap = pdfium_c.FPDFBitmap_CreateEx(
+                    width, height, pdfium_c.FPDFBitmap_BGR, pixels.ctypes.data, width * 3
+                )
+                if not bitmap:
+                    raise PageError(f"no bitmap of {width} x {height} px", source=self.name, page=page)
+                try:
+                    _paint(bitmap, shown, width, height)
+                finally:
+                    pdfium_c.FPDFBitmap_Destroy(bitmap)
+            finally:
+                shown.close()
+        return pixels
+
+    def close(self) -> None:
+        """Closes the document; it is opened again when a page is asked for."""
+        with _LOCK:
+            document = _OPEN.pop(self, None)
+            if document is not None:
+                document.close()
+
+    def _page(self, page: int) -> pdfium.PdfPage:
+        document = _open(self)
+        try:
+            return document[page - 1]
+        except (pdfium.PdfiumError, IndexError) as error:
+            raise PageError(f"the page is damaged: {error}", source=self.name, page=page) from error
+
+
+_OPEN: OrderedDict[PdfFile, pdfium.PdfDocument] = OrderedDict()
+
+
+def _open(file: PdfFile) -> pdfium.PdfDocument:
+    """The open document of ``file``; the caller holds the lock."""
+    if file in _OPEN:
+        _OPEN.move_to_end(file)
+        return _OPEN[file]
+    try:
+        document = pdfium.PdfDocument(file._data, password=file._password)
+    except pdfium.PdfiumError as error:
+        if error.err_code == _PASSWORD_ERROR:
+            reason = "the PDF is encrypted" if file._password is None else "the password does not open this PDF"
+            raise PageError(f"{reason}: pass its password with Pdf(..., password=...)", source=file.name) from error
+        raise PageError(f"the PDF is damaged or empty: {error}", source=file.name) from error
+    if document.get_formtype() != pdfium_c.FORMTYPE_NONE:
+        document.init_forms()
+    _OPEN[file] = document
+    while len(_OPEN) > _MAX_OPEN:
+        _, oldest = _OPEN.popitem(last=False)
+        oldest.close()
+    return document
+
+
+def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, height: int) -> None:
+    """White, then the page stretched to the whole bitmap, then its form fields. REVERSE_BYTE_ORDER gives RGB."""
+    flags = pdfium_c.FPDF_ANNOT | pdfium_c.FPDF_REVERSE_BYTE_ORDER
+    pdfium_c.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, _WHITE)
+    pdfium_c.FPDF_RenderPageBitmap(bitmap, page.raw, 0, 0, width, height, 0, flags)
+    if page.formenv is not None:
+        pdfium_c.FPDF_FFLDraw(page.formenv.raw, bitmap, page.raw, 0, 0, width, height, 0, flags)
+
+
+def parse_page_range(pages: str | Iterable[int], count: int) -> list[int]:
+    """1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"``, or of any integers, in the order given.
+
+    Raises InvalidInput for text that is no range, a repeated page, or a page outside ``1..count``.
+    """
+    numbers = _numbers_in(pages, count) if isinstance(pages, str) else list(pages)
+    if not numbers:
+        raise InvalidInput("the page range is empty: give pages such as '1-20'")
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidInput(f"page {number!r} is not a whole number")
+        if not 1 <= number <= count:
+            raise InvalidInput(f"page {number} is outside 1..{count}: the PDF has {count} pages")
+    if len(set(numbers)) != len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        raise InvalidInput(f"page {twice} is named twice: name each page once")
+    return numbers
+
+
+def _numbers_in(text: str, count: int) -> list[int]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (first or last) or not all(
+            piece == "" or (piece.isascii() and piece.isdigit()) for piece in (first, last)
+        ):
+            raise InvalidInput(f"page range {text!r} is not understood: write it as '1-20', '3', '5-' or '1-4,9'")
+        start = int(first) if first else 1
+        stop = (int(last) if last else count) if dash else start
+        if stop < start or stop > count:
+            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the PDF has {count} pages")
+        numbers.extend(range(start, stop + 1))
+    return numbers

@@ -1,0 +1,126 @@
+"""The prompt of one window: text -> token ids, one image pad a page (the engine expands each to its visual tokens)."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from ziprerank.bundle import Bundle
+from ziprerank.errors import BundleError, InvalidInput
+
+MAX_QUERY_TOKENS = 4096
+_MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer spends time on it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """``text_ids`` [T'] int64 with one image pad a page; ``query_mask`` [T'] bool, or None for all text before the
+    first page, which the engine marks by itself."""
+
+    text_ids: NDArray[np.int64]
+    query_mask: NDArray[np.bool_] | None
+
+
+class PromptBuilder:
+    """Builds prompts by a bundle's rules and tokenizer. Safe to use from several threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises BundleError when the tokenizer cannot be read or misses the image pad."""
+        self._rules = bundle.prompt
+        self._tokens = bundle.tokens
+        self._query_only = bundle.defaults.prune_text == "query_only"
+        self._tokenizer = _load_tokenizer(bundle.path / "tokenizer.json")
+        image = self._tokenizer.id_to_token(bundle.tokens.image_pad)
+        if image is None:
+            raise BundleError(f"{bundle.path}: tokenizer.json has no token {bundle.tokens.image_pad} (image pad)")
+        self._page = self._rules.page.replace("{image}", image)
+        self._special = {
+            index: token.content for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
+        }
+
+    def check_query(self, query: str) -> str:
+        """The query as it goes into the prompt. Raises InvalidInput, stating what is wrong with it."""
+        if not isinstance(query, str):
+            raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
+        if not query.strip():
+            raise InvalidInput("the query is empty: say what to look for")
+        if len(query) > _MAX_QUERY_CHARACTERS:
+            raise InvalidInput(
+                f"query of {len(query):,} characters, at most {_MAX_QUERY_CHARACTERS:,}: shorten or summarise it"
+            )
+        try:
+            query.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"the query is not valid text: {error}") from error
+        if self._rules.query_case == "lower":
+            query = " ".join(query.lower().split())
+        ids = self._encode(query).ids
+        for index in ids:
+            if index in self._special:
+                self._refuse(self._special[index])
+        if len(ids) > MAX_QUERY_TOKENS:
+            raise InvalidInput(f"query of {len(ids):,} tokens, at most {MAX_QUERY_TOKENS:,}: shorten or summarise it")
+        return query
+
+    def build(self, query: str, pages: int) -> Prompt:
+        """The prompt of ``pages`` pages (1..20) for a query that ``check_query`` returned. Raises InvalidInput."""
+        text, spans = self._text(query, pages)
+        encoding = self._encode(text)
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        self._check_special(ids, pages)
+        if not self._query_only:
+            return Prompt(ids, None)
+        mask = np.fromiter(
+            (any(first < end and last > start for start, end in spans) for first, last in encoding.offsets),
+            dtype=np.bool_,
+            count=len(ids),
+        )
+        return Prompt(ids, mask)
+
+    def _text(self, query: str, pages: int) -> tuple[str, list[tuple[int, int]]]:
+        """The whole prompt and the character spans of the query in it."""
+        rules = self._rules
+        order = rules.order_separator.join(
+            rules.order_item.replace("{i}", str(number)).replace("{letter}", letter)
+            for number, letter in enumerate(string.ascii_uppercase[:pages], start=1)
+        )
+        pieces = "\n".join(rules.lines).replace("{k}", str(pages)).replace("{order}", order).split("{query}")
+        text, spans = rules.prefix + pieces[0], []
+        for piece in pieces[1:]:
+            spans.append((len(text), len(text) + len(query)))
+            text += query + piece
+        return text + self._page * pages + rules.suffix, spans
+
+    def _encode(self, text: str) -> Encoding:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _check_special(self, ids: NDArray[np.int64], pages: int) -> None:
+        """The query may add no special token, not even one that only forms together with the text around it."""
+        plain, _ = self._text("x", pages)
+        expected = [index for index in self._encode(plain).ids if index in self._special]
+        found = [index for index in ids.tolist() if index in self._special]
+        if found != expected:
+            extra = next((index for index in found if found.count(index) > expected.count(index)), found[0])
+            self._refuse(self._special[extra])
+        if found.count(self._tokens.image_pad) != pages:
+            raise BundleError(
+                f"the prompt for {pages} pages holds {found.count(self._tokens.image_pad)} image pads: export it again"
+            )
+
+    def _refuse(self, token: str) -> None:
+        raise InvalidInput(f"the query holds {token!r}, which steers the model instead of being read: remove it")
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

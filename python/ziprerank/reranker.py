@@ -1,0 +1,280 @@
+"""The public API: a bundle and its engine behind ``rank(query, pages)``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ziprerank.bundle import Bundle, Check
+from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.feed import PageFeed
+from ziprerank.pages import PageInput, PageSource, open_pages
+from ziprerank.prompt import PromptBuilder
+from ziprerank.runtime import find_runtime
+from ziprerank.types import RankedPage, Ranking, Timings, Tokens
+from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
+
+if TYPE_CHECKING:
+    from ziprerank._engine import Engine, Window
+
+POOL_BYTES = 1 << 30
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with (steps done, steps in all); a step is one page encoded or one window scored."""
+
+
+class Reranker:
+    """Ranks document pages by a query in one pass per window. Several threads may share one."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._prompts = PromptBuilder(bundle)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | Path | None = None,
+        *,
+        provider: str = "cpu",
+        threads: int = 0,
+        pool_bytes: int = POOL_BYTES,
+        check: Check = "full",
+    ) -> Reranker:
+        """Loads a bundle; None is the one inside the package.
+
+        ``provider``: an execution provider of the installed ONNX Runtime, such as ``"cpu"`` or ``"cuda"``.
+        ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
+        calls; one window must fit. ``check``: ``"full"`` compares SHA-256 digests, ``"size"`` only file sizes.
+        Raises BundleError, MissingDependency, ProviderError or EngineError.
+        """
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+            raise InvalidInput(f"threads={threads!r}: must be a whole number, 0 lets ONNX Runtime choose")
+        if isinstance(pool_bytes, bool) or not isinstance(pool_bytes, int) or pool_bytes < 1:
+            raise InvalidInput(f"pool_bytes={pool_bytes!r}: must be a positive number of bytes")
+        bundle = Bundle.load(path, check=check)
+        return cls(bundle, load_engine(bundle, provider, threads, pool_bytes))
+
+    def rank(
+        self,
+        query: str,
+        pages: PageInput | Sequence[PageInput],
+        top_k: int | None = None,
+        *,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Ranking:
+        """Pages sorted by relevance to ``query``.
+
+        ``pages``: one or more PDFs, image files, Pillow images or arrays (see ``ziprerank.pages``). ``top_k``: how
+        many to return, None is all. ``keep_ratio``: share of each page's visual tokens that the decoder reads, in
+        (0, 1]. ``window``, ``stride``: pages a pass and pages it moves, when there are more than one pass takes.
+        None and "auto" mean the bundle's defaults; ``window="off"`` insists on one pass. Raises InvalidInput,
+        PageError, PoolError or EngineError.
+        """
+        return self.rank_many(
+            [query], pages, top_k, keep_ratio=keep_ratio, window=window, stride=stride, progress=progress
+        )[0]
+
+    def rank_many(
+        self,
+        queries: Sequence[str],
+        pages: PageInput | Sequence[PageInput],
+        top_k: int | None = None,
+        *,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[Ranking]:
+        """One ranking of the same pages for each query; pages are prepared and encoded once while they fit in memory.
+
+        Options and errors as in ``rank``. Queries never share a pass.
+        """
+        clock = _Meter()
+        if isinstance(queries, str):
+            raise InvalidInput("rank_many takes a list of queries: use rank for one")
+        checked = [self._prompts.check_query(query) for query in queries]
+        ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
+        top_k = _checked_top_k(top_k)
+        rankings = []
+        with open_pages(pages, self.bundle.image) as sources:
+            plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
+            steps = _Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
+            clock.pages += clock.elapsed()
+            with PageFeed(sources) as feed, _Windows(self.engine, sources, feed) as windows:
+                for query, text in zip(queries, checked, strict=True):
+                    outcome = self._run(text, plan, windows, ratio=ratio, clock=clock, steps=steps)
+                    ranking = _ranking(
+                        query, sources, plan, outcome, top_k=top_k, factor=self.bundle.image.factor, clock=clock
+                    )
+                    rankings.append(ranking)
+                    clock = _Meter()
+        return rankings
+
+    def _run(
+        self, query: str, plan: Plan, windows: _Windows, *, ratio: float, clock: _Meter, steps: _Steps
+    ) -> Outcome[_Scored]:
+        started = perf_counter()
+        prompt = self._prompts.build(query, plan.width)
+        clock.tokenize += _ms_since(started)
+
+        def score(step: int, indices: Sequence[int]) -> list[_Scored]:
+            following = plan.fresh(step + 1) if step + 1 < len(plan.starts) else range(0)
+            window = windows.open(indices, following, clock)
+            steps.advance(len(plan.fresh(step)))
+            started = perf_counter()
+            scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
+            clock.rerank += _ms_since(started)
+            clock.text += scored.text_tokens
+            clock.visual += scored.visual_tokens
+            clock.kept += scored.kept_tokens
+            steps.advance(1)
+            logits = scored.scores.astype(np.float64)
+            if not np.isfinite(logits).all():
+                raise EngineError(f"the decoder returned scores that are not finite: {logits.tolist()}")
+            weights = np.exp(logits - logits.max())
+            shares = weights / weights.sum()
+            return [
+                _Scored(float(logit), float(share), tuple(kept.tolist()))
+                for logit, share, kept in zip(logits, shares, scored.kept, strict=True)
+            ]
+
+        return run_windows(plan, score, key=lambda page: page.score)
+
+
+def load_engine(bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int = POOL_BYTES) -> Engine:
+    """The C++ engine on the installed ONNX Runtime. Raises MissingDependency, ProviderError or EngineError."""
+    runtime = find_runtime()
+    from ziprerank._engine import Engine
+
+    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    score: float
+    probability: float
+    kept: tuple[int, ...]
+
+
+class _Windows:
+    """The engine's current window; kept open while the next one holds the same pages, as over many queries."""
+
+    def __init__(self, engine: Engine, sources: Sequence[PageSource], feed: PageFeed) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._feed = feed
+        self._indices: tuple[int, ...] = ()
+        self._window: Window | None = None
+
+    def __enter__(self) -> _Windows:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def open(self, indices: Sequence[int], following: Sequence[int], clock: _Meter) -> Window:
+        """A window with all its pages encoded; pages that follow are prepared meanwhile."""
+        if self._window is not None and self._indices == tuple(indices):
+            return self._window
+        self._close()
+        window = self._window = self._engine.window([self._sources[page].size for page in indices])
+        self._feed.ahead([*indices, *following])
+        for slot, page in enumerate(indices):
+            started = perf_counter()
+            pixels = self._feed.pixels(page)
+            clock.pages += _ms_since(started)
+            started = perf_counter()
+            window.encode(slot, pixels)
+            clock.vision += _ms_since(started)
+        self._feed.release([*indices, *following])
+        self._indices = tuple(indices)
+        return window
+
+    def _close(self) -> None:
+        if self._window is not None:
+            self._window.close()
+        self._window, self._indices = None, ()
+
+
+class _Meter:
+    """Milliseconds and tokens of one query."""
+
+    def __init__(self) -> None:
+        self._started = perf_counter()
+        self.pages = self.tokenize = self.vision = self.rerank = 0.0
+        self.text = self.visual = self.kept = 0
+
+    def elapsed(self) -> float:
+        return _ms_since(self._started)
+
+
+class _Steps:
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
+        self._progress = progress
+        self._done = 0
+        self._total = total
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _ranking(
+    query: str,
+    sources: Sequence[PageSource],
+    plan: Plan,
+    outcome: Outcome[_Scored],
+    *,
+    top_k: int | None,
+    factor: int,
+    clock: _Meter,
+) -> Ranking:
+    results, cell = [], factor**2
+    for rank, index in enumerate(outcome.order[:top_k], start=1):
+        source, scored = sources[index], outcome.latest[index]
+        results.append(
+            RankedPage(
+                index=index,
+                score=scored.score,
+                probability=scored.probability,
+                rank=rank,
+                kept=scored.kept,
+                tokens=source.size[0] * source.size[1] // cell,
+                size=source.size,
+                source=source.source,
+                page=source.page,
+            )
+        )
+    timings = Timings(clock.pages, clock.tokenize, clock.vision, clock.rerank, clock.elapsed())
+    tokens = Tokens(clock.text, clock.visual, clock.kept)
+    return Ranking(query, tuple(results), plan.pages, len(plan.starts), timings, tokens)
+
+
+def _checked_ratio(ratio: float) -> float:
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or not 0 < ratio <= 1:
+        raise InvalidInput(f"keep_ratio {ratio!r}: must be over 0 and at most 1 (1 keeps every visual token)")
+    return float(ratio)
+
+
+def _checked_top_k(top_k: int | None) -> int | None:
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+        raise InvalidInput(f"top_k {top_k!r}: must be a whole number of at least 1, or None for all pages")
+    return top_k
+
+
+def _ms_since(started: float) -> float:
+    return (perf_counter() - started) * 1e3

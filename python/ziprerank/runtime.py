@@ -1,0 +1,76 @@
+"""Finds the installed ONNX Runtime without importing it: the engine loads the same shared library by path."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from ziprerank.errors import MissingDependency
+
+OLDEST = (1, 23)
+INSTALL = 'install one of the two: pip install "ziprerank[cpu]" or pip install "ziprerank[gpu]"'
+
+_DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
+_LIBRARIES = ("libonnxruntime.so*", "libonnxruntime*.dylib", "onnxruntime.dll")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One installed ONNX Runtime: its shared library, its version and the distributions that brought it."""
+
+    library: Path
+    version: str
+    distributions: tuple[str, ...]
+
+
+def find_runtime() -> Runtime:
+    """The installed ONNX Runtime.
+
+    Raises MissingDependency when none is installed, when the package carries no shared library, or when it is older
+    than the engine's lowest API version.
+    """
+    try:
+        spec = find_spec("onnxruntime")
+    except ValueError:  # a stand-in module without a spec
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependency(f"ONNX Runtime is not installed: {INSTALL}")
+    for folder in spec.submodule_search_locations:
+        library = _library_in(Path(folder) / "capi")
+        if library is not None:
+            return _checked(library)
+    places = ", ".join(spec.submodule_search_locations)
+    raise MissingDependency(f"the onnxruntime package in {places} carries no shared library: {INSTALL}")
+
+
+def _library_in(folder: Path) -> Path | None:
+    for pattern in _LIBRARIES:
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+    return None
+
+
+def _checked(library: Path) -> Runtime:
+    installed = {name: _version_of(name) for name in _DISTRIBUTIONS}
+    names = tuple(name for name, version in installed.items() if version is not None)
+    in_name = re.search(r"\d+\.\d+\.\d+", library.name)  # the file's own name tells the truth when two wheels overlap
+    version = in_name.group() if in_name else next((v for v in installed.values() if v is not None), "unknown")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if len(numbers) == 2 and numbers < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        package = names[0] if names else "onnxruntime"
+        raise MissingDependency(
+            f'ONNX Runtime {version} is too old, at least {wanted} is needed: pip install -U "{package}>={wanted}"'
+        )
+    return Runtime(library=library, version=version, distributions=names)
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,91 @@
+"""What a ranking is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPage:
+    """One page of a ranking.
+
+    ``score`` is the raw logit of the page's letter in the last window that scored it; compare it only with pages of
+    the same window. ``probability`` is the softmax of ``score`` over that window. With one window both fall with the
+    rank; with several, ``rank`` is the final order, which is the one to use.
+    """
+
+    index: int  # 0-based position among the candidates
+    score: float
+    probability: float
+    rank: int  # 1 is the best
+    kept: tuple[int, ...]  # ascending indices of the page's visual tokens that were not pruned, row by row
+    tokens: int  # visual tokens before pruning, (height / 32) * (width / 32)
+    size: tuple[int, int]  # (height, width) in px, as the model saw the page
+    source: str  # file name, or "bytes", "image", "array"
+    page: int | None  # 1-based page of a PDF
+
+    @property
+    def label(self) -> str:
+        """``file.pdf p. 3`` or ``photo.png``."""
+        return self.source if self.page is None else f"{self.source} p. {self.page}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock milliseconds. Stages overlap, so ``pages`` is only what the engine had to wait for pixels."""
+
+    pages: float  # opening the inputs and waiting for pixels
+    tokenize: float
+    vision: float  # page features: looked up or computed
+    rerank: float  # pruning and the decoder
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens summed over all windows: a page counts once for every window that scored it."""
+
+    text: int
+    visual: int  # before pruning
+    kept: int  # after pruning
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Pages in descending relevance; ``results`` holds the best ``top_k`` of ``pages`` candidates."""
+
+    query: str
+    results: tuple[RankedPage, ...]
+    pages: int
+    windows: int
+    timings: Timings
+    tokens: Tokens
+
+    def __iter__(self) -> Iterator[RankedPage]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; ``kept`` is a count here, ``page`` is 1-based and null for an image."""
+        return {
+            "query": self.query,
+            "results": [
+                {
+                    "index": page.index,
+                    "file": page.source,
+                    "page": page.page,
+                    "score": page.score,
+                    "probability": page.probability,
+                    "rank": page.rank,
+                    "kept": len(page.kept),
+                    "tokens": page.tokens,
+                }
+                for page in self.results
+            ],
+            "timings_ms": {stage: round(value, 3) for stage, value in asdict(self.timings).items()},
+            "tokens": asdict(self.tokens),
+        }

@@ -1,0 +1,94 @@
+"""More pages than one pass takes: RankGPT's sliding windows, from the end of the candidate list to its start.
+
+Each window's order is written back before the next one, so that a good page bubbles up to the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from ziprerank.bundle import Defaults
+from ziprerank.errors import InvalidInput
+
+MAX_WINDOW = 20  # the letters A..T
+
+WindowOption = int | Literal["auto", "off"]
+_Scored = TypeVar("_Scored")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The windows of a list: positions ``starts[i] .. starts[i] + width``, in the order in which they are run."""
+
+    pages: int
+    width: int
+    starts: tuple[int, ...]
+
+    def fresh(self, step: int) -> range:
+        """Positions that enter at window ``step``; no earlier window has touched them, so they are known ahead."""
+        end = self.starts[step] + self.width if step == 0 else self.starts[step - 1]
+        return range(self.starts[step], end)
+
+
+def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults: Defaults) -> Plan:
+    """``ceil((pages - window) / stride) + 1`` windows; the last one starts at 0 with full width.
+
+    ``window``: 1..20 pages a pass, ``"auto"`` for the bundle's, ``"off"`` to insist on one pass. ``stride``: pages
+    that a window moves, at least 1 and under the window; None is the bundle's, or half the window where the bundle's
+    does not fit it. Raises InvalidInput.
+    """
+    width = _width(pages, window, defaults)
+    step = _stride(width, stride, defaults)
+    if pages <= width:
+        return Plan(pages, pages, (0,))
+    if width < 2:
+        raise InvalidInput(f"window 1 cannot compare {pages} pages: use window=2..{MAX_WINDOW}")
+    starts = [*range(pages - width, 0, -step), 0]
+    return Plan(pages, width, tuple(starts))
+
+
+def run_windows(
+    plan: Plan, score: Callable[[int, Sequence[int]], Sequence[_Scored]], key: Callable[[_Scored], float]
+) -> Outcome[_Scored]:
+    """Runs ``score(step, page indices)`` on every window and reorders by ``key``, descending; ties keep their order."""
+    order = list(range(plan.pages))
+    latest: dict[int, _Scored] = {}
+    for step, start in enumerate(plan.starts):
+        window = order[start : start + plan.width]
+        latest.update(zip(window, score(step, window), strict=True))
+        order[start : start + plan.width] = sorted(window, key=lambda page: -key(latest[page]))
+    return Outcome(tuple(order), latest)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[_Scored]):
+    """``order`` is the final permutation of the pages; ``latest`` what the last window with a page said about it."""
+
+    order: tuple[int, ...]
+    latest: dict[int, _Scored]
+
+
+def _width(pages: int, window: WindowOption, defaults: Defaults) -> int:
+    if window == "off":
+        if pages > MAX_WINDOW:
+            raise InvalidInput(f"{pages} pages, at most {MAX_WINDOW} in one pass: use window=1..{MAX_WINDOW} or split")
+        return pages
+    if window == "auto":
+        return defaults.window
+    if isinstance(window, bool) or not isinstance(window, int):
+        raise InvalidInput(f"window {window!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'")
+    if not 1 <= window <= MAX_WINDOW:
+        raise InvalidInput(f"window {window}: must be 1..{MAX_WINDOW} (a letter for each page), 'auto' or 'off'")
+    return window
+
+
+def _stride(width: int, stride: int | None, defaults: Defaults) -> int:
+    if stride is None:
+        return defaults.stride if defaults.stride < width else max(1, width // 2)
+    if isinstance(stride, bool) or not isinstance(stride, int):
+        raise InvalidInput(f"stride {stride!r}: must be a whole number")
+    if stride < 1 or stride >= max(width, 2):
+        raise InvalidInput(f"stride {stride}: must be at least 1 and less than the window of {width} pages")
+    return stride
