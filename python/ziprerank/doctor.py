@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ziprerank
 from ziprerank.bundle import Bundle
@@ -18,6 +18,8 @@ from ziprerank.reranker import load_engine
 from ziprerank.runtime import Runtime, find_runtime
 
 PACKAGES = ("numpy", "pillow", "pypdfium2", "tokenizers", "typer", "rich")
+
+_T = TypeVar("_T")
 
 Rows = list[tuple[str, str]]
 
@@ -48,14 +50,12 @@ def examine(bundle_path: Path | None, provider: str, threads: int) -> Report:
     return report
 
 
-def _attempt(report: Report, step: Any) -> Any:
+def _attempt(report: Report, step: Callable[[], _T]) -> _T | None:
     try:
         return step()
     except ZipRerankError as error:
         report.problems.append(str(error))
-    except ImportError as error:  # the compiled module is missing or does not fit this Python
-        report.problems.append(f"the engine cannot be imported, install ziprerank again: {error}")
-    return None
+        return None
 
 
 def _system() -> Rows:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ziprerank.bundle import Bundle, Check
-from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.feed import PageFeed
 from ziprerank.pages import PageInput, PageSource, open_pages
 from ziprerank.prompt import PromptBuilder
@@ -155,8 +155,10 @@ class Reranker:
 def load_engine(bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int = POOL_BYTES) -> Engine:
     """The C++ engine on the installed ONNX Runtime. Raises MissingDependency, ProviderError or EngineError."""
     runtime = find_runtime()
-    from ziprerank._engine import Engine
-
+    try:
+        from ziprerank._engine import Engine
+    except ImportError as error:
+        raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
     return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes)
 
 
