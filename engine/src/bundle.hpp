@@ -1,0 +1,26 @@
+// The two graphs of a bundle: loaded, their metadata read, their inputs and outputs checked (docs/bundle.md).
+#ifndef ZIPRERANK_BUNDLE_HPP_
+#define ZIPRERANK_BUNDLE_HPP_
+
+#include <string>
+
+#include "layout.hpp"
+#include "runtime.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+struct Bundle {
+  Ort::Session vision{nullptr};
+  Ort::Session rerank{nullptr};
+  ONNXTensorElementDataType dtype = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  std::size_t element_bytes = 0;
+};
+
+// Loads vision.onnx and rerank.onnx with the prune op registered, and fills in what `info` says about them.
+// BundleError names the file and what is wrong with it.
+Bundle LoadBundle(const Runtime& runtime, const std::string& directory, int threads, EngineInfo* info);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_BUNDLE_HPP_

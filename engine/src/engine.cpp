@@ -1,0 +1,366 @@
+#include "ziprerank/engine.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+
+#include "bundle.hpp"
+#include "digest.hpp"
+#include "layout.hpp"
+#include "page_pool.hpp"
+#include "patchify.hpp"
+#include "pool_storage.hpp"
+#include "prune.hpp"
+#include "text.hpp"
+
+namespace ziprerank {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double MsSince(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// A tensor over memory of ours, which outlives it.
+template <typename T>
+Ort::Value View(const std::vector<T>& values, const std::vector<std::int64_t>& shape,
+                ONNXTensorElementDataType type) {
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  return Ort::Value::CreateTensor(memory, const_cast<T*>(values.data()), values.size() * sizeof(T),
+                                  shape.data(), shape.size(), type);
+}
+
+Ort::Value View(const std::vector<std::int64_t>& values) {
+  return View(values, {std::ssize(values)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
+}
+
+Ort::Value ViewMemory(void* data, std::size_t bytes, const std::vector<std::int64_t>& shape,
+                      ONNXTensorElementDataType type) {
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  return Ort::Value::CreateTensor(memory, data, bytes, shape.data(), shape.size(), type);
+}
+
+// One run of a graph whose inputs and outputs are all bound to memory of ours.
+void RunGraph(Ort::Session& session, const std::vector<std::pair<const char*, Ort::Value>>& inputs,
+              const std::vector<std::pair<const char*, Ort::Value>>& outputs, const char* graph) {
+  try {
+    Ort::IoBinding binding(session);
+    for (const auto& [name, value] : inputs) binding.BindInput(name, value);
+    for (const auto& [name, value] : outputs) binding.BindOutput(name, value);
+    session.Run(Ort::RunOptions(), binding);
+  } catch (const Ort::Exception& error) {
+    throw RuntimeFailure(Text(graph, " failed: ", error.what()));
+  }
+}
+
+}  // namespace
+
+struct Engine::Core {
+  explicit Core(const EngineOptions& options);
+
+  Digest Name(const ImageView& image) const;
+  void Fill(const PagePool::Page* page, const ImageView& image);
+  WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
+                     const Prompt& prompt, double keep_ratio);
+
+  EngineInfo info;
+  Bundle bundle;
+  std::size_t row_bytes = 0;  // of a pool row: levels * hidden_size elements
+  std::unique_ptr<PoolStorage> storage;
+  std::optional<PagePool> pool;
+  DigestKey digest_key = RandomDigestKey();
+};
+
+namespace {
+
+const Runtime& LoadRuntime(const EngineOptions& options) {
+  if (options.threads < 0) {
+    throw InvalidArgument(
+        Text("threads is ", options.threads, ": give 0 (ONNX Runtime's choice) or a positive number"));
+  }
+  const Runtime& runtime = Runtime::Load(options.runtime_library);
+  if (options.provider != "cpu") {
+    std::string offered;
+    for (const std::string& name : runtime.providers()) offered += (offered.empty() ? "" : ", ") + name;
+    throw ProviderError(Text("provider '", options.provider,
+                             "' cannot be used: this build of ziprerank runs cpu; ONNX Runtime ",
+                             runtime.version(), " offers ", offered));
+  }
+  return runtime;
+}
+
+}  // namespace
+
+Engine::Core::Core(const EngineOptions& options) {
+  const Runtime& runtime = LoadRuntime(options);
+  bundle = LoadBundle(runtime, options.bundle, options.threads, &info);
+  info.bundle = options.bundle;
+  info.provider = options.provider;
+  info.runtime_library = runtime.library();
+  info.runtime_version = runtime.version();
+  info.prune_kernel = PruneKernels().back()->name;
+  info.threads = options.threads;
+
+  constexpr std::int64_t kMostRows = std::int64_t{1} << 22;  // 5,000 Letter pages at 1024 px
+  row_bytes = static_cast<std::size_t>(info.levels * info.hidden_size) * bundle.element_bytes;
+  const std::size_t block_bytes = row_bytes * PagePool::kBlockRows;
+  if (options.pool_bytes < block_bytes) {
+    throw PoolError(Text("pool_bytes ", options.pool_bytes, " holds no block of ", PagePool::kBlockRows,
+                         " rows of ", row_bytes, " bytes: give at least ", block_bytes));
+  }
+  pool.emplace(static_cast<std::int64_t>(std::min<std::size_t>(options.pool_bytes / row_bytes, kMostRows)));
+  info.pool_rows = pool->rows();
+  info.pool_bytes = static_cast<std::size_t>(info.pool_rows) * row_bytes;
+  storage = MakeHostStorage(info.pool_bytes);
+}
+
+Digest Engine::Core::Name(const ImageView& image) const {
+  SipHash128 hash(digest_key);
+  hash.Update(info.bundle_id.data(), info.bundle_id.size());
+  const std::int32_t size[2] = {image.height, image.width};
+  hash.Update(size, sizeof size);
+  hash.Update(image.pixels,
+              3 * static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width));
+  return hash.Finish();
+}
+
+void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
+  const Patches patches = Patchify(image, info.patch_size, info.merge_size);
+  const std::int64_t count = std::ssize(patches.rows);
+  const std::int64_t tokens = count / (info.merge_size * info.merge_size);
+  const std::size_t bytes = static_cast<std::size_t>(tokens) * row_bytes;
+  const std::int64_t first = pool->FirstOfRun(page);
+  std::vector<std::byte> scratch(first < 0 ? bytes : 0);
+  void* features =
+      first < 0 ? scratch.data()
+                : static_cast<std::byte*>(storage->data()) + static_cast<std::size_t>(first) * row_bytes;
+
+  std::vector<std::pair<const char*, Ort::Value>> inputs;
+  inputs.emplace_back("patches", View(patches.pixels, {1, count, std::ssize(patches.pixels) / count},
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8));
+  inputs.emplace_back("patch_rows", View(patches.rows));
+  inputs.emplace_back("patch_cols", View(patches.cols));
+  std::vector<std::pair<const char*, Ort::Value>> outputs;
+  outputs.emplace_back("features",
+                       ViewMemory(features, bytes, {1, tokens, info.levels, info.hidden_size}, bundle.dtype));
+  RunGraph(bundle.vision, inputs, outputs, "vision.onnx");
+
+  if (first >= 0) return;
+  std::vector<std::int64_t> rows;
+  pool->AppendRows(page, &rows);
+  for (std::size_t i = 0; i < rows.size(); i += PagePool::kBlockRows) {
+    const std::size_t length = std::min<std::size_t>(PagePool::kBlockRows, rows.size() - i) * row_bytes;
+    storage->Write(static_cast<std::size_t>(rows[i]) * row_bytes, scratch.data() + i * row_bytes, length);
+  }
+}
+
+WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
+                                 const Prompt& prompt, double keep_ratio) {
+  const Clock::time_point start = Clock::now();
+  const Layout layout = MakeLayout(
+      prompt, grids, keep_ratio,
+      {info.vocab_size, info.image_pad_id, info.vision_start_id, info.vision_end_id, info.video_pad_id});
+  std::vector<std::int64_t> rows;
+  for (const PagePool::Page* page : pages) pool->AppendRows(page, &rows);
+  const std::int64_t text = std::ssize(layout.text_ids);
+  const std::int64_t visual = std::ssize(rows);
+
+  WindowScores result;
+  result.text_tokens = text;
+  result.visual_tokens = visual;
+  result.kept_tokens = layout.kept;
+  result.layout_ms = MsSince(start);
+
+  constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  std::vector<float> scores(info.letter_ids.size());
+  std::vector<std::int64_t> kept(static_cast<std::size_t>(layout.kept));
+  std::vector<std::pair<const char*, Ort::Value>> inputs;
+  inputs.emplace_back("pool", ViewMemory(storage->data(), info.pool_bytes,
+                                         {info.pool_rows, info.levels, info.hidden_size}, bundle.dtype));
+  inputs.emplace_back("rows", View(rows));
+  inputs.emplace_back("page_offsets", View(layout.page_offsets));
+  inputs.emplace_back("keep", View(layout.keep));
+  inputs.emplace_back("text_ids", View(layout.text_ids));
+  inputs.emplace_back("query_mask", View(layout.query_mask, {text}, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL));
+  inputs.emplace_back("text_positions", View(layout.text_positions, {3, text}, kInt64));
+  inputs.emplace_back("visual_positions", View(layout.visual_positions, {3, visual}, kInt64));
+  inputs.emplace_back("layout", View(layout.packing));
+  std::vector<std::pair<const char*, Ort::Value>> outputs;
+  outputs.emplace_back("scores", View(scores, {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+  outputs.emplace_back("kept", View(kept));
+  const Clock::time_point run = Clock::now();
+  RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx");
+  result.rerank_ms = MsSince(run);
+
+  auto next = kept.begin();
+  for (std::size_t p = 0; p < pages.size(); ++p) {
+    if (!std::isfinite(scores[p])) {
+      throw RuntimeFailure(Text("the score of page ", p, " is ", scores[p],
+                                ": the model overflowed at precision ", info.precision,
+                                ", use a bundle of fp32 or bf16"));
+    }
+    result.kept.emplace_back(next, next + layout.keep[p]);
+    next += layout.keep[p];
+    for (std::int64_t& token : result.kept.back()) token -= layout.page_offsets[p];
+  }
+  scores.resize(pages.size());
+  result.scores = std::move(scores);
+  return result;
+}
+
+// Slots go from empty over filling to filled, once. Calls count themselves in and out, so that close() can
+// leave the release to the last one.
+struct Window::State {
+  enum class Slot { kEmpty, kFilling, kFilled };
+
+  std::shared_ptr<Engine::Core> core;
+  std::vector<PageSize> sizes;
+  std::vector<Grid> grids;
+  std::int64_t blocks = 0;
+
+  std::mutex mutex;
+  std::condition_variable ended;  // the last call under way has ended
+  std::vector<Slot> slots;
+  std::vector<PagePool::Page*> pages;
+  int calls = 0;
+  bool closed = false;
+
+  // A call under way.
+  class Use {
+   public:
+    explicit Use(State* state) : state_(*state) {
+      const std::lock_guard lock(state_.mutex);
+      if (state_.closed) throw InvalidArgument("the window is closed: open another one");
+      ++state_.calls;
+    }
+    ~Use() {
+      const std::lock_guard lock(state_.mutex);
+      if (--state_.calls == 0) state_.ended.notify_all();
+    }
+
+   private:
+    State& state_;
+  };
+
+  void SetSlot(std::size_t slot, Slot value, PagePool::Page* page) {
+    const std::lock_guard lock(mutex);
+    slots[slot] = value;
+    pages[slot] = page;
+  }
+};
+
+Window::Window(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Window::Window(Window&&) noexcept = default;
+Window& Window::operator=(Window&& other) noexcept {
+  if (this != &other) {
+    close();
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+Window::~Window() { close(); }
+
+std::size_t Window::size() const { return state_->sizes.size(); }
+
+bool Window::encode(std::size_t slot, const ImageView& image) {
+  State& state = *state_;
+  const State::Use use(&state);
+  if (slot >= state.sizes.size()) {
+    throw InvalidArgument(
+        Text("slot ", slot, " in a window of ", state.sizes.size(), " pages: slots count from 0"));
+  }
+  const PageSize& size = state.sizes[slot];
+  if (image.pixels == nullptr || image.height != size.height || image.width != size.width) {
+    throw InvalidArgument(Text("slot ", slot, " was opened for a page of ", size.height, " x ", size.width,
+                               " px, got ", image.height, " x ", image.width,
+                               image.pixels == nullptr ? " without pixels" : ""));
+  }
+  {
+    const std::lock_guard lock(state.mutex);
+    if (state.slots[slot] != State::Slot::kEmpty) {
+      throw InvalidArgument(
+          Text("slot ", slot, " has its page already: open another window for other pages"));
+    }
+    state.slots[slot] = State::Slot::kFilling;
+  }
+  PagePool::Pin pin;
+  try {
+    pin = state.core->pool->Acquire(state.core->Name(image), state.grids[slot].tokens());
+    if (!pin.hit) {
+      state.core->Fill(pin.page, image);
+      state.core->pool->Commit(pin.page);
+    }
+  } catch (...) {
+    if (pin.page != nullptr) state.core->pool->Abandon(pin.page);
+    state.SetSlot(slot, State::Slot::kEmpty, nullptr);
+    throw;
+  }
+  state.SetSlot(slot, State::Slot::kFilled, pin.page);
+  return pin.hit;
+}
+
+WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
+  State& state = *state_;
+  const State::Use use(&state);
+  std::vector<PagePool::Page*> pages;
+  {
+    const std::lock_guard lock(state.mutex);
+    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
+      if (state.slots[slot] != State::Slot::kFilled) {
+        throw InvalidArgument(
+            Text("slot ", slot, " has no page yet: encode all ", state.slots.size(), " pages first"));
+      }
+    }
+    pages = state.pages;
+  }
+  return state.core->Score(state.grids, pages, prompt, keep_ratio);
+}
+
+void Window::close() {
+  if (state_ == nullptr) return;  // moved from
+  State& state = *state_;
+  std::unique_lock lock(state.mutex);
+  if (state.closed) return;
+  state.closed = true;
+  state.ended.wait(lock, [&state] { return state.calls == 0; });
+  for (PagePool::Page* page : state.pages) {
+    if (page != nullptr) state.core->pool->Unpin(page);
+  }
+  state.core->pool->Dismiss(state.blocks);
+}
+
+Engine::Engine(const EngineOptions& options) : core_(std::make_shared<Core>(options)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+Window Engine::window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting) {
+  const std::size_t most = core_->info.letter_ids.size();
+  if (sizes.empty()) throw InvalidArgument("a window without pages: give at least one");
+  if (sizes.size() > most) {
+    throw InvalidArgument(
+        Text(sizes.size(), " pages, at most ", most, " in one pass: use window=", most, " or split"));
+  }
+  auto state = std::make_unique<Window::State>();
+  state->core = core_;
+  state->sizes = sizes;
+  state->slots.resize(sizes.size(), Window::State::Slot::kEmpty);
+  state->pages.resize(sizes.size(), nullptr);
+  std::vector<std::int64_t> tokens;
+  for (const PageSize& size : sizes) {
+    state->grids.push_back(GridOf(size, core_->info.patch_size * core_->info.merge_size));
+    tokens.push_back(state->grids.back().tokens());
+  }
+  state->blocks = core_->pool->Admit(tokens, while_waiting);
+  return Window(std::move(state));
+}
+
+const EngineInfo& Engine::info() const { return core_->info; }
+
+PoolStats Engine::pool_stats() const { return core_->pool->stats(); }
+
+}  // namespace ziprerank
