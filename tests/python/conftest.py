@@ -1,0 +1,70 @@
+"""Fixtures of the Python package's tests. Everything runs on real bundles, real PDFs and the real engine."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+from ziprerank.bundle import Bundle, default_bundle
+from ziprerank.reranker import Reranker
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))  # for qwen_tokenizer
+
+SAMPLE = ROOT / "python" / "examples" / "sample.pdf"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    return SAMPLE
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture(scope="session")
+def reranker() -> Reranker:
+    return Reranker.from_bundle()
+
+
+@pytest.fixture
+def bundle_copy(tmp_path: Path) -> Path:
+    """The default bundle, to be damaged."""
+    return Path(shutil.copytree(default_bundle(), tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def make_pdf() -> Callable[..., bytes]:
+    def make(pages: int = 3, size: tuple[float, float] = (300.0, 400.0), password: str | None = None) -> bytes:
+        stream = io.BytesIO()
+        encrypt = None if password is None else StandardEncryption(password, ownerPassword="owner", strength=128)
+        canvas = Canvas(stream, pagesize=size, invariant=1, encrypt=encrypt, pageCompression=0)
+        for page in range(1, pages + 1):
+            canvas.setFont("Helvetica", 24)
+            canvas.drawString(40, size[1] / 2, f"page {page}")
+            canvas.showPage()
+        canvas.save()
+        return stream.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[[int, int, int], np.ndarray]:
+    """[h, w, 3] uint8 of smooth noise, different for every seed."""
+
+    def make(height: int, width: int, seed: int) -> np.ndarray:
+        cells = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        return np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR))
+
+    return make
