@@ -1,0 +1,45 @@
+#include "patchify.hpp"
+
+#include "check.hpp"
+
+namespace ziprerank {
+
+// Every value names its place, so that each patch value can be checked against the page by its definition.
+TEST(patchify_merge_block_order) {
+  const int height = 64;
+  const int width = 96;
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * height * width));
+  for (std::size_t i = 0; i < pixels.size(); ++i)
+    pixels[i] = static_cast<std::uint8_t>(i * 2654435761u >> 24);
+  const Patches patches = Patchify({pixels.data(), height, width}, 16, 2);
+
+  CHECK(patches.rows.size() == 24 && patches.pixels.size() == 24 * 768);
+  const std::vector<std::int64_t> first_rows(patches.rows.begin(), patches.rows.begin() + 14);
+  const std::vector<std::int64_t> first_cols(patches.cols.begin(), patches.cols.begin() + 14);
+  CHECK(first_rows == std::vector<std::int64_t>{0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 2, 2});
+  CHECK(first_cols == std::vector<std::int64_t>{0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 0, 1});
+
+  bool same = true;
+  for (std::size_t p = 0; p < patches.rows.size(); ++p) {
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      for (std::size_t y = 0; y < 16; ++y) {
+        for (std::size_t x = 0; x < 16; ++x) {
+          const std::size_t row = static_cast<std::size_t>(patches.rows[p]) * 16 + y;
+          const std::size_t col = static_cast<std::size_t>(patches.cols[p]) * 16 + x;
+          same = same && patches.pixels[p * 768 + channel * 256 + y * 16 + x] ==
+                             pixels[(row * static_cast<std::size_t>(width) + col) * 3 + channel];
+        }
+      }
+    }
+  }
+  CHECK(same);
+}
+
+TEST(patchify_smallest_page) {
+  const std::vector<std::uint8_t> pixels(32 * 32 * 3, 9);
+  const Patches patches = Patchify({pixels.data(), 32, 32}, 16, 2);
+  CHECK(patches.rows == std::vector<std::int64_t>{0, 0, 1, 1});
+  CHECK(patches.pixels == std::vector<std::uint8_t>(4 * 768, 9));
+}
+
+}  // namespace ziprerank
