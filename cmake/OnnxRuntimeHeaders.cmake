@@ -24,7 +24,7 @@ if(DEFINED ENV{XDG_CACHE_HOME} AND NOT "$ENV{XDG_CACHE_HOME}" STREQUAL "")
 else()
   set(_zr_cache "$ENV{HOME}/.cache/ziprerank")
 endif()
-set(_zr_cached "${_zr_cache}/onnxruntime-headers-${_zr_release}")
+set(_zr_cached "${_zr_cache}/onnxruntime-headers")
 
 # The API version of the headers in `dir`, or 0.
 function(_zr_api_of dir out)
@@ -122,7 +122,7 @@ function(_zr_find_headers)
     foreach(dir IN LISTS dirs)
       _zr_api_of("${dir}" api)
       if(NOT api LESS _zr_lowest_api)
-        set(ONNXRUNTIME_INCLUDE_DIR "${dir}" CACHE PATH "Folder of onnxruntime_cxx_api.h" FORCE)
+        set(ONNXRUNTIME_INCLUDE_DIR "${dir}" PARENT_SCOPE)  # not cached: the next configure looks again
         return()
       endif()
     endforeach()

@@ -16,8 +16,9 @@ static void Fail(const char* what, const char* why) {
   exit(1);
 }
 
-static void Check(zr_status status, zr_error* error, const char* what) {
-  if (status != ZR_OK) Fail(what, zr_error_message(error));
+/* `error` by its address: C may read an argument before it makes the call that fills it in. */
+static void Check(zr_status status, zr_error** error, const char* what) {
+  if (status != ZR_OK) Fail(what, zr_error_message(*error));
 }
 
 static uint8_t* ReadPpm(const char* path, zr_page_size* size) {
@@ -65,16 +66,16 @@ int main(int argc, char** argv) {
   zr_options options = ZR_OPTIONS_INIT;
   options.bundle = argv[1];
   options.runtime_library = argv[2];
-  Check(zr_engine_create(&options, &engine, &error), error, "engine");
+  Check(zr_engine_create(&options, &engine, &error), &error, "engine");
   zr_info info = {.struct_size = sizeof info};
-  Check(zr_engine_info(engine, &info, &error), error, "info");
-  Check(zr_window_open(engine, sizes, count, &window, &error), error, "window");
+  Check(zr_engine_info(engine, &info, &error), &error, "info");
+  Check(zr_window_open(engine, sizes, count, &window, &error), &error, "window");
   for (size_t i = 0; i < count; ++i) {
     Check(zr_window_encode(window, i, pixels[i], sizes[i].height, sizes[i].width, NULL, &error), error,
           argv[4 + i]);
     free(pixels[i]);
   }
-  Check(zr_window_score(window, ids, NULL, tokens, info.keep_ratio, &scores, &error), error, "score");
+  Check(zr_window_score(window, ids, NULL, tokens, info.keep_ratio, &scores, &error), &error, "score");
 
   const float* values = zr_scores_values(scores);
   int printed[kMostPages] = {0};

@@ -45,3 +45,5 @@ class Engine:
     def info(self) -> dict[str, Any]: ...
     @property
     def pool(self) -> dict[str, int]: ...  # rows, used_rows, pinned_rows, pages, hits, misses, evictions
+
+def library() -> str: ...  # path of libziprerank.so, for register_custom_ops_library

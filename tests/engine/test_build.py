@@ -1,0 +1,93 @@
+"""The C++ side by itself: unit tests, sanitizers, exported symbols, example hosts, an installed prefix."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_helpers import ROOT, Pages, prompt_ids, run, score
+from numpy.typing import NDArray
+from ziprerank import _engine
+
+Build = Callable[[str], Path]
+
+pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
+
+# ONNX Runtime keeps some memory on purpose until the process ends
+NO_LEAK_CHECK = {"ASAN_OPTIONS": "detect_leaks=0"}
+
+
+def write_inputs(folder: Path, pages: Pages, ids: NDArray[np.int64]) -> list[Path]:
+    """The token file, then the pages, as the examples read them."""
+    tokens = folder / "tokens.txt"
+    tokens.write_text(" ".join(map(str, ids)))
+    files = [folder / f"page{i}.ppm" for i in range(len(pages))]
+    for file, page in zip(files, pages, strict=True):
+        file.write_bytes(b"P6\n%d %d\n255\n" % (page.shape[1], page.shape[0]) + page.tobytes())
+    return [tokens, *files]
+
+
+def read_ranking(output: str) -> tuple[list[int], list[float]]:
+    rows = [line.split() for line in output.splitlines()]
+    return [int(index) for index, _ in rows], [float(value) for _, value in rows]
+
+
+@pytest.mark.parametrize("preset", ["dev", "asan"])
+def test_unit_tests(build: Build, preset: str) -> None:
+    output = run("ctest", "--test-dir", build(preset), "--output-on-failure")
+    assert "100% tests passed" in output
+
+
+@pytest.mark.parametrize("preset", ["dev", "asan"])
+@pytest.mark.parametrize("example", ["rank_cpp", "rank_c"])
+def test_examples_agree_with_python(
+    build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path, *, preset: str, example: str
+) -> None:
+    ids = prompt_ids(engine.info, len(pages))
+    program = build(preset) / "engine" / "examples" / example
+    inputs = write_inputs(tmp_path, pages, ids)
+    output = run(program, engine.info["bundle"], engine.info["runtime_library"], *inputs, **NO_LEAK_CHECK)
+    order, values = read_ranking(output)
+    want = score(engine, pages, ids, engine.info["keep_ratio"]).scores
+    assert order == np.argsort(-want, kind="stable").tolist()
+    np.testing.assert_allclose(values, want[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("example", ["rank_cpp", "rank_c"])
+def test_examples_report_errors(build: Build, engine: _engine.Engine, tmp_path: Path, example: str) -> None:
+    """An error of the engine comes out as its text, not as a crash."""
+    program = build("asan") / "engine" / "examples" / example
+    inputs = write_inputs(tmp_path, [np.zeros((40, 32, 3), np.uint8)], prompt_ids(engine.info, 1))
+    with pytest.raises(pytest.fail.Exception, match="a page of 40 x 32 px: both sides must be multiples of 32"):
+        run(program, engine.info["bundle"], engine.info["runtime_library"], *inputs, **NO_LEAK_CHECK)
+
+
+def test_examples_build_against_an_installed_prefix(
+    build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path
+) -> None:
+    prefix, folder = tmp_path / "prefix", tmp_path / "build"
+    run("cmake", "--install", build("dev"), "--prefix", prefix)
+    run("cmake", "-S", ROOT / "engine" / "examples", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", folder)
+    inputs = write_inputs(tmp_path, pages, prompt_ids(engine.info, len(pages)))
+    output = run(folder / "rank_c", engine.info["bundle"], engine.info["runtime_library"], *inputs)
+    assert sorted(read_ranking(output)[0]) == [0, 1, 2, 3]
+
+
+def test_exported_symbols(build: Build) -> None:
+    """The C ABI, ONNX Runtime's entry point, and the public C++ classes; nothing of std or of the inside."""
+    names = run("nm", "-D", "--defined-only", build("dev") / "libziprerank.so").split("\n")
+    plain = {name.split()[-1] for name in names if name}
+    header = (ROOT / "engine" / "include" / "ziprerank" / "ziprerank.h").read_text()
+    functions = set(re.findall(r"\b(zr_\w+)\(", header))
+    assert {name for name in plain if not name.startswith("_Z")} == functions | {"RegisterCustomOps"}
+    demangled = run("nm", "-D", "-C", "--defined-only", build("dev") / "libziprerank.so").splitlines()
+    public = re.compile(
+        r" (ziprerank::(Engine|Window)::(?!Core|State)|(vtable|typeinfo|typeinfo name) for ziprerank::Error)"
+    )
+    assert [name for name in demangled if "ziprerank::" in name and not public.search(name)] == []
+    assert [name for name in demangled if re.search(r"\b(std|Ort|nanobind)::", name.split("(")[0])] == []
