@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ziprerank.cli_export import export, verify
 from ziprerank.errors import InvalidInput, ZipRerankError
 from ziprerank.types import Ranking
 from ziprerank.windows import WindowOption
@@ -50,6 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ranks document pages by a query, in one pass of a vision-language model.",
 )
+app.command()(export)
+app.command()(verify)
 
 
 @app.command()
@@ -108,10 +111,11 @@ def explain(
     threads: Threads = 0,
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
-    from ziprerank.explain import draw_ranking, save_picture
+    from ziprerank.explain import check_picture_name, draw_ranking, save_picture
     from ziprerank.pages import open_pages, with_pdf_options
     from ziprerank.reranker import Reranker
 
+    check_picture_name(out)
     inputs = [with_pdf_options(file, pages, password) for file in files]
     reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads)
     with progress_bar("ranking") as report:
@@ -204,9 +208,11 @@ def show_ranking(ranking: Ranking) -> None:
         f"{tokens.kept:,} of {tokens.visual:,} visual tokens kept",
         style="dim",
         highlight=False,
+        soft_wrap=True,
     )
     if ranking.windows > 1:
-        console.print("Score and probability are those of a page's last window; the rank is final.", style="dim")
+        note = "Score and probability are those of a page's last window; the rank is final."
+        console.print(note, style="dim", soft_wrap=True)
 
 
 if __name__ == "__main__":

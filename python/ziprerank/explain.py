@@ -59,10 +59,15 @@ def draw_ranking(ranking: Ranking, sources: Sequence[PageSource], rules: ImageRu
     return sheet
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes the picture in the format that the name asks for. Raises InvalidInput."""
+def check_picture_name(path: Path) -> None:
+    """Raises InvalidInput unless the name asks for a known format."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InvalidInput(f"{path}: a picture's name must end in .png, .jpg or .webp")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes the picture in the format that the name asks for. Raises InvalidInput."""
+    check_picture_name(path)
     try:
         picture.save(path)
     except OSError as error:

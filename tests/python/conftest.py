@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -33,8 +34,18 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def reranker() -> Reranker:
-    return Reranker.from_bundle()
+def small_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bundle with pages of 288 px, so that the tests stay quick whatever size the default has."""
+    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
+    manifest = json.loads((folder / "ziprerank.json").read_text())
+    manifest["image"]["longest_side"] = 288
+    (folder / "ziprerank.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reranker(small_pages: Path) -> Reranker:
+    return Reranker.from_bundle(small_pages)
 
 
 @pytest.fixture

@@ -1,0 +1,156 @@
+"""The command line in real processes: table, JSON, errors, doctor, explain."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ziprerank.explain import draw_ranking, kept_mask
+from ziprerank.pages import Pdf, open_pages
+from ziprerank.reranker import Reranker
+
+
+def ziprerank(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from ziprerank.cli import app; app()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_json(small_pages: Path, sample: Path) -> None:
+    done = ziprerank(
+        "rank",
+        "fish soup",
+        sample,
+        "--bundle",
+        small_pages,
+        "--pages",
+        "3-9",
+        "--top-k",
+        "4",
+        "--keep-ratio",
+        "0.25",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    ranking = json.loads(done.stdout)
+    assert list(ranking) == ["query", "results", "timings_ms", "tokens"]
+    assert ranking["query"] == "fish soup"
+    assert [page["rank"] for page in ranking["results"]] == [1, 2, 3, 4]
+    for page in ranking["results"]:
+        assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens"]
+        assert page["file"] == str(sample)
+        assert page["page"] == page["index"] + 3
+        assert page["kept"] == max(1, round(0.25 * page["tokens"]))
+        assert 0 < page["probability"] < 1
+    assert list(ranking["timings_ms"]) == ["pages", "tokenize", "vision", "rerank", "total"]
+    assert list(ranking["tokens"]) == ["text", "visual", "kept"]
+
+
+def test_json_of_images(tmp_path: Path, noise: Callable[[int, int, int], np.ndarray]) -> None:
+    for seed in range(2):
+        Image.fromarray(noise(256, 256, seed)).save(tmp_path / f"{seed}.png")
+    done = ziprerank("rank", "x", tmp_path / "0.png", tmp_path / "1.png", "--pages", "7", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [page["page"] for page in json.loads(done.stdout)["results"]] == [None, None]
+
+
+def test_table(small_pages: Path, sample: Path) -> None:
+    done = ziprerank("rank", "fish soup", sample, "--bundle", small_pages, "--pages", "1-3")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["rank", "page", "probability", "score", "kept"]
+    assert "3 pages in 1 pass" in done.stdout
+    assert "visual tokens kept" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rank", "", "SAMPLE"], "Error: the query is empty: say what to look for\n"),
+        (["rank", "x", "none.pdf"], "Error: candidate 0 (none.pdf): no such file\n"),
+        (["rank", "x", "none.pdf", "--pages", "1"], "Error: none.pdf: no such file\n"),
+        (
+            ["rank", "x", "SAMPLE", "--keep-ratio", "nan"],
+            "Error: keep_ratio nan: must be over 0 and at most 1 (1 keeps every visual token)\n",
+        ),
+        (["rank", "x", "SAMPLE", "--window", "few"], "Error: window 'few': must be 1..20, 'auto' or 'off'\n"),
+        (
+            ["rank", "x", "SAMPLE", "SAMPLE", "--window", "off"],
+            "Error: 36 pages, at most 20 in one pass: use window=1..20 or split\n",
+        ),
+        (
+            ["rank", "x", "SAMPLE", "--bundle", "nowhere"],
+            "Error: no bundle at nowhere: a bundle is a directory that holds ziprerank.json\n",
+        ),
+        (
+            ["explain", "x", "SAMPLE", "--pages", "1", "-o", "a.gif"],
+            "Error: a.gif: a picture's name must end in .png, .jpg or .webp\n",
+        ),
+    ],
+)
+def test_errors_are_one_line(sample: Path, arguments: list[str], message: str) -> None:
+    done = ziprerank(*(str(sample) if part == "SAMPLE" else part for part in arguments))
+    assert done.returncode == 1
+    assert done.stderr == message
+    assert done.stdout == ""
+
+
+def test_an_unknown_option_is_a_usage_error(sample: Path) -> None:
+    assert ziprerank("rank", "x", sample, "--fast").returncode == 2
+
+
+def test_doctor() -> None:
+    done = ziprerank("doctor")
+    assert done.returncode == 0, done.stdout
+    for words in ("ONNX Runtime", "CPUExecutionProvider", "libonnxruntime", "prune kernel", "parameters", "Page pool"):
+        assert words in done.stdout
+    assert "Ready to rank." in done.stdout
+
+
+def test_doctor_finds_a_damaged_bundle(bundle_copy: Path) -> None:
+    (bundle_copy / "rerank.onnx").unlink()
+    done = ziprerank("doctor", "--bundle", bundle_copy)
+    assert done.returncode == 1
+    assert "Problem:" in done.stdout
+    assert "misses rerank.onnx" in done.stdout
+
+
+def test_explain_writes_a_picture(small_pages: Path, sample: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    done = ziprerank(
+        "explain", "fish soup", sample, "--bundle", small_pages, "--pages", "1-5", "--top-k", "4", "-o", out
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the best 4 of 5 pages" in done.stdout
+    with Image.open(out) as picture:
+        assert min(picture.size) > 600
+
+
+def test_dropped_patches_are_faded_and_kept_ones_are_not(reranker: Reranker, sample: Path) -> None:
+    pages = Pdf(sample, pages="1-4")
+    factor = reranker.bundle.image.factor
+    rankings = [reranker.rank("fish soup", pages, 1, keep_ratio=ratio) for ratio in (1.0, 0.5)]
+    with open_pages(pages, reranker.bundle.image) as sources:
+        whole, half = (np.asarray(draw_ranking(ranking, sources, reranker.bundle.image)) for ranking in rankings)
+        top = rankings[1].results[0]
+        page = np.asarray(sources[top.index].picture(640))
+    assert rankings[0].results[0].kept == tuple(range(top.tokens))
+    mask = kept_mask(top, factor)
+    assert mask.sum() == len(top.kept)
+    height, width = page.shape[:2]
+    drawn = half[-36 - height : -36, 36 : 36 + width]  # the only page lies in the sheet's lower left corner
+    rows, columns = mask.shape
+    for row in range(rows):
+        for column in range(columns):
+            down = slice(row * height // rows + 3, (row + 1) * height // rows - 3)
+            across = slice(column * width // columns + 3, (column + 1) * width // columns - 3)
+            same = np.array_equal(drawn[down, across], page[down, across])
+            assert same == mask[row, column], (row, column)
+    if rankings[0].results[0].index == top.index:
+        assert np.array_equal(whole[-36 - height : -36, 36 : 36 + width], page)
