@@ -109,7 +109,7 @@ def _draw_header(draw: ImageDraw.ImageDraw, title: Sequence[str], ranking: Ranki
     )
     share = ranking.tokens.kept / max(1, ranking.tokens.visual)
     note = f"{shown}. The decoder read the {share:.0%} of patches in full colour; grey ones were pruned."
-    draw.text((MARGIN, top + 4), note, fill=MUTED, font=_font(17))
+    draw.text((MARGIN, top + 4), note, fill=MUTED, font=_font(19))
 
 
 def _draw_caption(draw: ImageDraw.ImageDraw, page: RankedPage, left: int, top: int, width: int) -> None:
@@ -119,8 +119,8 @@ def _draw_caption(draw: ImageDraw.ImageDraw, page: RankedPage, left: int, top: i
     draw.text((left + 52, top + 15), label, fill=INK, font=_font(20), anchor="lm")
     share = f"{page.probability:.1%}"
     detail = f"score {page.score:.2f}   kept {len(page.kept)} of {page.tokens}"
-    draw.text((left, top + 40), share, fill=INK, font=_font(15))
-    draw.text((left + width, top + 40), detail, fill=MUTED, font=_font(15), anchor="ra")
+    draw.text((left, top + 38), share, fill=INK, font=_font(17))
+    draw.text((left + width, top + 38), detail, fill=MUTED, font=_font(17), anchor="ra")
     bar = top + 62
     draw.rectangle((left, bar, left + width - 1, bar + 4), fill=TRACK)
     filled = round((width - 1) * page.probability)
