@@ -1,6 +1,6 @@
 """Checkpoint to bundle: the offline half of ziprerank. Needs the extra ``export``; no PyTorch.
 
-`export_checkpoint` writes a bundle; `verify_bundle` (extra ``verify``) checks it against transformers.
+`export_checkpoint` writes a bundle. `ziprerank.export.verify` (extra ``verify``) checks one against transformers.
 """
 
 from .bundle import Defaults, export_checkpoint

@@ -1,7 +1,8 @@
 """The two lowerings of attention. Both take ``[B, S, heads * head_dim]`` and scale by ``head_dim ** -0.5``.
 
-``std`` uses the standard operator (opset 23): CUDA, TensorRT and TensorRT-RTX fuse it. ``cpu`` uses ONNX Runtime's own operators,
-because its CPU kernel for the standard one materialises the S x S matrix (2.2 GB against 232 MB at S = 8192).
+``std`` uses the standard operator (opset 23): CUDA, TensorRT and TensorRT-RTX fuse it. ``cpu`` uses ONNX
+Runtime's own operators, because its CPU kernel for the standard one materialises the S x S matrix (2.2 GB against
+232 MB at S = 8192).
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def attention_for(target: str) -> Attention:
 def attend_last(op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, kv_heads: int, head_dim: int) -> ir.Value:
     """One query ``q [1, 1, heads * head_dim]``, the last position, over all keys ``k, v [1, S, kv_heads * head_dim]``.
 
-    Nothing is masked and ``[heads, S]`` is small, so plain products serve both lowerings; TensorRT has no Attention kernel for this
-    shape. The query heads that share a key head stand together, as rows of one product. Softmax in float32.
+    Nothing is masked and ``[heads, S]`` is small, so plain products serve both lowerings; TensorRT has no
+    Attention kernel for this shape. The query heads that share a key head stand together, as rows of one product.
+    Softmax in float32.
     """
 
     def by_head(x: ir.Value, perm: list[int]) -> ir.Value:

@@ -1,4 +1,6 @@
-"""Checkpoint in, bundle out: the two graphs, the weights they refer to, the tokenizer and the manifest (docs/bundle.md)."""
+"""Checkpoint in, bundle out: the two graphs, the weights they refer to, the tokenizer and the manifest
+(docs/bundle.md).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import onnx
@@ -78,14 +82,15 @@ def export_checkpoint(
     prune_text: str | None = None,
     longest_side: int | None = None,
 ) -> Path:
-    """Write the bundle of ``checkpoint`` (a directory in Hugging Face format, or a hub id) to the new directory ``out``.
+    """Write the bundle of ``checkpoint`` (a directory in Hugging Face format, or a hub id) to the new directory
+    ``out``.
 
     Args:
         target: ``cpu`` (ONNX Runtime's CPU operators, fp32) or ``cuda`` (standard operators: CUDA, TensorRT).
         precision: of the computation: ``fp32``, ``fp16`` or ``bf16``; None is fp32 for ``cpu``, bf16 for ``cuda``.
             Weights stay as they are stored.
-        weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links where it can.
-        keep_ratio, window, stride, prune_text, longest_side: the bundle's defaults (`Defaults`).
+        weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links
+        where it can. keep_ratio, window, stride, prune_text, longest_side: the bundle's defaults (`Defaults`).
 
     Returns:
         ``out``. It appears whole or not at all.
@@ -110,7 +115,7 @@ def export_checkpoint(
     )
     prompt = load_prompt(source)
     check_vision_tokens(source)
-    letters = letter_ids(source.tokenizer_file, prompt)
+    letters = letter_ids(source.tokenizer_file)
     image = _image_rules(source, defaults.longest_side)
 
     with _new_directory(out) as folder:
@@ -118,6 +123,7 @@ def export_checkpoint(
         for shard in source.shards:
             _bring(shard, folder / shard.name, weights)
         derived = _derive(source, image, folder / "derived.safetensors")
+        weights_and_tokenizer = _checksums(folder)
         identity = {
             "format_version": FORMAT_VERSION,
             "target": target,
@@ -125,7 +131,7 @@ def export_checkpoint(
             "config": source.config_json,
             "prompt": prompt,
             "image": image,
-            "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
+            "files": weights_and_tokenizer,
         }
         bundle_id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         metadata = _metadata(source, bundle_id, precision, letters, defaults)
@@ -153,12 +159,10 @@ def export_checkpoint(
             },
             "image": image,
             "prompt": prompt,
-            "defaults": {
-                key: getattr(defaults, key) for key in ("keep_ratio", "window", "stride", "prune_text")
-            },
+            "defaults": {key: getattr(defaults, key) for key in ("keep_ratio", "window", "stride", "prune_text")},
             "files": {
-                path.name: {"size": path.stat().st_size, "sha256": identity["files"].get(path.name) or _sha256(path)}
-                for path in sorted(folder.iterdir())
+                name: {"size": (folder / name).stat().st_size, "sha256": checksum}
+                for name, checksum in _checksums(folder, known=weights_and_tokenizer).items()
             },
             "parity": None,
         }
@@ -208,7 +212,9 @@ def _bring(shard: Path, to: Path, weights: Weights) -> None:
             return
         except OSError as error:
             if weights == "link":
-                raise ExportError(f"{shard} cannot be hard-linked into {to.parent.parent}: {error}; use weights=copy") from error
+                raise ExportError(
+                    f"{shard} cannot be hard-linked into {to.parent.parent}: {error}; use weights=copy"
+                ) from error
     shutil.copyfile(shard, to)
 
 
@@ -296,12 +302,33 @@ def _model(source: Checkpoint) -> dict[str, Any]:
 
 def _save(model: ir.Model, file: Path) -> None:
     ir.save(model, file)
-    onnx.checker.check_model(str(file), full_check=True)
+    # the checker refuses weights in a hard-linked file; `Checkpoint` has checked where they lie, so here they
+    # stand as inputs
+    proto = onnx.load(file, load_external_data=False)
+    proto.graph.input.extend(
+        onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+        for weight in proto.graph.initializer
+    )
+    del proto.graph.initializer[:]
+    onnx.checker.check_model(proto, full_check=True)
+
+
+def _checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """SHA-256 of every file by name; ``known`` ones are not read again. Files side by side: hashing leaves the
+    interpreter free.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    with ThreadPoolExecutor() as pool:
+        checksums = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
+        return dict(zip(names, checksums, strict=True))
 
 
 def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _own_version() -> str:

@@ -59,12 +59,15 @@ class Checkpoint:
         self.config = ModelConfig.parse(self.config_json)
         self.tokenizer_file = path / "tokenizer.json"
         if not self.tokenizer_file.is_file():
-            raise CheckpointError(f"{path} has no tokenizer.json: save the tokenizer in its fast format beside the model")
+            raise CheckpointError(
+                f"{path} has no tokenizer.json: save the tokenizer in its fast format beside the model"
+            )
         self._tensors = _read_tensors(path)
 
     @staticmethod
     def open(checkpoint: str, *, revision: str | None = None) -> Checkpoint:
-        """Open a directory, or a hub id such as ``mtri-admin/ZipRerank`` (``HF_HOME``, ``HF_HUB_OFFLINE`` are honoured).
+        """Open a directory, or a hub id such as ``mtri-admin/ZipRerank`` (``HF_HOME``, ``HF_HUB_OFFLINE`` are
+        honoured).
 
         Raises:
             CheckpointError: neither a directory nor a repository that can be had, or not an exportable checkpoint.
@@ -141,7 +144,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
         # the index is data from elsewhere: a shard must be a file of this very directory
         if Path(shard).name != shard:
-            raise CheckpointError(f"{index.name} names the shard {shard!r}: shards lie in the checkpoint's own directory")
+            raise CheckpointError(
+                f"{index.name} names the shard {shard!r}: shards lie in the checkpoint's own directory"
+            )
         tensors.update(read_shard(path / shard))
     return tensors
 
@@ -150,7 +155,8 @@ def read_shard(file: Path) -> dict[str, Tensor]:
     """Where the tensors of one safetensors file lie.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than F32, F16, BF16.
+        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than F32,
+        F16, BF16.
     """
     if not file.is_file():
         raise CheckpointError(f"the shard {file} is missing: download the checkpoint again")

@@ -124,7 +124,8 @@ def _vision(config: Mapping[str, Any], decoder_hidden: int) -> VisionConfig:
         not 0 <= layer < vision.depth for layer in vision.deepstack
     ):
         raise CheckpointError(
-            f"deepstack_visual_indexes {list(vision.deepstack)} must be distinct, ascending and below depth {vision.depth}"
+            f"deepstack_visual_indexes {list(vision.deepstack)} must be distinct, ascending and below the depth, "
+            f"{vision.depth}"
         )
     return vision
 

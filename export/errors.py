@@ -2,7 +2,7 @@
 
 
 class CheckpointError(ValueError):
-    """The checkpoint cannot be exported: another architecture, a missing, misshapen or truncated tensor, a wrong tokenizer."""
+    """The checkpoint cannot be exported: another architecture, a missing or misshapen tensor, a wrong tokenizer."""
 
 
 class ExportError(ValueError):

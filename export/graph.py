@@ -90,7 +90,12 @@ class GraphBuilder(Ops):
         """A tensor of any safetensors file of the bundle."""
         if tensor.name not in self._initializers:
             const = ir.ExternalTensor(
-                tensor.file.name, tensor.offset, tensor.length, tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name
+                tensor.file.name,
+                tensor.offset,
+                tensor.length,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape),
+                name=tensor.name,
             )
             self._initializers[tensor.name] = ir.Value(
                 name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=const

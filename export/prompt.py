@@ -49,26 +49,22 @@ def _checked(prompt: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: prompt[key] for key in _TEXT_KEYS}, "lines": lines, "query_case": case}
 
 
-def letter_ids(tokenizer_file: Path, prompt: Mapping[str, Any]) -> list[int]:
-    """The token of each letter as it stands right behind the prompt's last character.
+def letter_ids(tokenizer_file: Path) -> list[int]:
+    """The token of each letter on its own: the prompt ends in a complete token, and a letter is the next one.
 
     Raises:
-        CheckpointError: the tokenizer cannot be read, or a letter is not exactly one token there.
+        CheckpointError: the tokenizer cannot be read, or a letter is not exactly one token.
     """
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"{tokenizer_file} cannot be read: {error}") from error
-    before = tokenizer.encode(prompt["suffix"], add_special_tokens=False).ids
     ids = []
     for letter in LETTERS:
-        after = tokenizer.encode(prompt["suffix"] + letter, add_special_tokens=False).ids
-        if len(after) != len(before) + 1 or after[:-1] != before:
-            raise CheckpointError(
-                f"the letter {letter} is not one token after {prompt['suffix']!r} in {tokenizer_file.name}: "
-                f"{after[len(before) :]}"
-            )
-        ids.append(after[-1])
+        tokens = tokenizer.encode(letter, add_special_tokens=False).ids
+        if len(tokens) != 1:
+            raise CheckpointError(f"the letter {letter} is not one token in {tokenizer_file.name} but {tokens}")
+        ids.extend(tokens)
     return ids
 
 

@@ -1,7 +1,8 @@
 """The body of ``ziprerank::QueryImagePrune`` in standard ONNX operators (docs/bundle.md defines the operator).
 
-It is the fallback that makes a bundle run in any ONNX runtime; ``libziprerank`` replaces it by the fused kernel. Sizes vary from page
-to page, so pages are padded to the longest one, ``[K, longest]``, and selected side by side: no loop, no host round trip.
+It is the fallback that makes a bundle run in any ONNX runtime; ``libziprerank`` replaces it by the fused kernel. Sizes
+vary from page to page, so pages are padded to the longest one, ``[K, longest]``, and selected side by side: no loop, no
+host round trip.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def prune_function() -> ir.Function:
 def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir.Value) -> ir.Value:
     """``[N]`` float32: the largest cosine similarity of each visual token with a masked-in text token.
 
-    Only the text is normalised before the product; dividing by a visual token's norm afterwards does not change which text token
-    is its best, and saves a copy of all visual tokens.
+    Only the text is normalised before the product; dividing by a visual token's norm afterwards does not change which
+    text token is its best, and saves a copy of all visual tokens.
     """
     levels, hidden = op.Shape(pool, start=1, end=2), op.Shape(pool, start=2, end=3)
     by_level = op.Reshape(pool, op.Concat([-1], hidden, axis=0))  # [R * L, H], no copy
@@ -72,7 +73,9 @@ def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> 
     # slot m of the output belongs to the page whose kept tokens it falls among
     kept_ends = op.CumSum(keep, 0)
     m = op.Range(0, op.ReduceSum(keep, keepdims=0), 1)
-    page = op.ReduceSum(op.cast(op.GreaterOrEqual(op.Unsqueeze(m, [1]), op.Unsqueeze(kept_ends, [0])), INT64), [1], keepdims=0)
+    page = op.ReduceSum(
+        op.cast(op.GreaterOrEqual(op.Unsqueeze(m, [1]), op.Unsqueeze(kept_ends, [0])), INT64), [1], keepdims=0
+    )
     within = op.Sub(m, op.Gather(op.Sub(kept_ends, keep), page))
     flat = op.Reshape(ascending, [-1])
     chosen = op.cast(op.Gather(flat, op.Add(op.Mul(page, most), within)), INT64)

@@ -37,7 +37,9 @@ class ReferenceScores:
 class Reference:
     """Scores a window as the bundle does, through transformers' modules."""
 
-    def __init__(self, checkpoint: Path, *, mean: Sequence[float], std: Sequence[float], letters: Sequence[int]) -> None:
+    def __init__(
+        self, checkpoint: Path, *, mean: Sequence[float], std: Sequence[float], letters: Sequence[int]
+    ) -> None:
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(
             checkpoint, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
         ).eval()

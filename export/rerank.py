@@ -1,6 +1,6 @@
-"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (docs/bundle.md has the contract).
+"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (see docs/bundle.md).
 
-Symbols: R pool rows, L feature levels, H hidden size, K pages, N visual tokens, M of them kept, T text tokens, S = T + M.
+Symbols: R pool rows, L feature levels, H hidden size, K pages, N visual tokens, M kept ones, T text tokens, S = T + M.
 """
 
 from __future__ import annotations
@@ -75,14 +75,16 @@ def build_rerank(
 def _rotary(op: GraphBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:
     """cos and sin ``[1, S, head_dim / 2]`` of interleaved M-RoPE, from ``positions [3, S]``; angles in float32.
 
-    Frequency i turns with the row if i % 3 == 1 and i < 3 * sections[1], with the column if i % 3 == 2 and i < 3 * sections[2],
-    else with time.
+    Frequency i turns with the row if i % 3 == 1 and i < 3 * sections[1], with the column if i % 3 == 2 and
+    i < 3 * sections[2], else with time.
     """
     half = config.head_dim // 2
     axis = np.zeros(half, np.int64)
     for dimension in (1, 2):
         axis[dimension : 3 * config.rope_sections[dimension] : 3] = dimension
-    frequencies = (1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) * 2 / config.head_dim)).astype(np.float32)
+    frequencies = (1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) * 2 / config.head_dim)).astype(
+        np.float32
+    )
     by_frequency = op.Transpose(op.Gather(op.cast(positions, FLOAT), axis, axis=0), perm=[1, 0])  # [S, half]
     angles = op.Unsqueeze(op.Mul(by_frequency, frequencies), [0])
     return op.cast(op.Cos(angles), op.dtype), op.cast(op.Sin(angles), op.dtype)
@@ -104,8 +106,11 @@ def _layer(
     *,
     last_only: bool,
 ) -> ir.Value:
-    """One decoder layer on ``x [S, H]``. ``last_only`` gives ``[1, H]``: after the last layer only the last position is read, so
-    only its query, its output projection and its MLP are computed; keys and values are those of all positions."""
+    """One decoder layer on ``x [S, H]``.
+
+    ``last_only`` gives ``[1, H]``: after the last layer only the last position is read, so only its query, its output
+    projection and its MLP are computed; keys and values are those of all positions.
+    """
     width, wide, kv_wide = config.hidden_size, config.heads * config.head_dim, config.kv_heads * config.head_dim
 
     def turned(source: ir.Value, part: str, count: int, cos: ir.Value, sin: ir.Value) -> ir.Value:

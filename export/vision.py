@@ -1,6 +1,6 @@
 """``vision.onnx``: patches of B pages of one size -> features of their visual tokens (docs/bundle.md has the contract).
 
-Symbols: B pages, P patches and n = P / merge² visual tokens a page, C the tower's width, H the decoder's, L feature levels.
+Symbols: B pages, P patches and n = P / merge² visual tokens a page, C the tower's width, H the decoder's, L levels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ PREFIX = "model.visual"
 def fold_patch_embedding(
     checkpoint: Checkpoint, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """The patch convolution as one matrix over raw uint8 patches: ``patch_embed.weight [C, 3 * p * p]``, ``.bias [C]``, float32.
+    """The patch convolution over raw uint8 patches as one matrix, ``weight [C, 3 * p * p]`` and ``bias [C]``, float32.
 
     A still image fills both frames of the temporal patch with the same pixels, so the kernel is summed over them. With
-    ``y = W ((x / 255 - mean) / std) + b`` the normalisation moves into ``W' = W / (255 std)`` and ``b' = b - sum(W mean / std)``.
+    ``y = W ((x / 255 - mean) / std) + b`` the normalisation moves into ``W' = W / (255 std)`` and
+    ``b' = b - sum(W mean / std)``.
     """
     vision = checkpoint.config.vision
     size = vision.patch_size
@@ -76,14 +77,14 @@ def build_vision(
 
 
 def _embed(op: GraphBuilder, config: VisionConfig, derived: Mapping[str, Tensor], patches: ir.Value) -> ir.Value:
-    """``[B, P, 768] uint8 -> [B * P, C]``, in float32: raw pixels reach 255, and bf16 weights would lose what a page differs by."""
+    """``[B, P, 768] uint8 -> [B * P, C]``, in float32: raw pixels reach 255, so rounded weights would show."""
     pixels = op.Reshape(op.cast(patches, FLOAT), [-1, config.patch_values])
     weight, bias = op.external(derived["patch_embed.weight"]), op.external(derived["patch_embed.bias"])
     return op.cast(op.Gemm(pixels, weight, bias, transB=1), op.dtype)
 
 
 def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value) -> ir.Value:
-    """``[P, C]``: the square table of learned positions, resampled bilinearly (aligned corners) to the page's grid, in float32."""
+    """``[P, C]``: the square table of learned positions, resampled bilinearly (aligned corners) to the page's grid."""
     side = config.position_side
     table = op.raw(f"{PREFIX}.pos_embed.weight", (side * side, config.hidden_size))
 
@@ -111,7 +112,7 @@ def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.
 def _rotary(
     op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value, batch: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """cos and sin ``[B, P, head_dim / 2]`` float32: the first half of the frequencies turns with the row, the second with the column."""
+    """cos and sin ``[B, P, head_dim / 2]`` float32: half of the frequencies turn with the row, half with the column."""
     half = config.head_dim // 2
     frequencies = (1.0 / config.rope_theta ** (np.arange(0, half, 2, dtype=np.float32) / half)).astype(np.float32)
     angles = op.Concat(
@@ -145,7 +146,9 @@ def _block(
 
     attended = attention.full(op, rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
-    inner = op.linear(op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True)
+    inner = op.linear(
+        op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True
+    )
     gelu = op.Gelu(inner, approximate="tanh")
     result: ir.Value = op.Add(x, op.linear(gelu, f"{name}.mlp.linear_fc2", config.intermediate_size, width, bias=True))
     return result
@@ -156,7 +159,7 @@ def _merge(
 ) -> ir.Value:
     """``[B * P, C] -> [B * n, H]``: the merge² patches of a visual token stand together, so shuffling is a reshape.
 
-    The final merger normalises each patch before it, the DeepStack mergers the whole token after it; both use the exact GELU.
+    The final merger normalises each patch before it, the DeepStack mergers the whole token after; both use exact GELU.
     """
     wide = config.hidden_size * config.merge_size**2
     if norm_after_shuffle:

@@ -1,4 +1,4 @@
-"""The specification of query-image token pruning, in plain PyTorch. Every other implementation is tested against this one."""
+"""The specification of query-image token pruning, in plain PyTorch. Every other implementation is tested against it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NORM_FLOOR = 1e-12
 
 
 def keep_count(tokens: int, keep_ratio: float) -> int:
-    """How many of a page's ``tokens`` visual tokens stay: ``max(1, round(keep_ratio * tokens))``, half to even, in double."""
+    """How many of a page's visual tokens stay: ``max(1, round(keep_ratio * tokens))``, half to even, in double."""
     return max(1, round(keep_ratio * tokens))
 
 
@@ -18,12 +18,14 @@ def relevance(visual: Tensor, text: Tensor) -> Tensor:
 
     Norms are clamped to at least 1e-12, so a zero row has similarity 0.
     """
-    visual, text = (rows.float() / rows.float().norm(dim=1, keepdim=True).clamp_min(NORM_FLOOR) for rows in (visual, text))
+    visual, text = (
+        rows.float() / rows.float().norm(dim=1, keepdim=True).clamp_min(NORM_FLOOR) for rows in (visual, text)
+    )
     return (visual @ text.T).amax(dim=1)
 
 
 def prune(visual: Tensor, text: Tensor, page_offsets: Tensor, keep: Tensor) -> Tensor:
-    """``[M]`` int64, ascending: of each page its ``keep[p]`` most relevant visual tokens; on a tie the lower index wins.
+    """``[M]`` int64, ascending: of each page its ``keep[p]`` most relevant visual tokens; on a tie the lower index.
 
     Args:
         visual: ``[N, D]``, the pages' visual tokens, page by page.

@@ -1,0 +1,45 @@
+# Every target sets up what it needs, then runs. Override PYTHON to choose an interpreter (3.10 or newer), VENV for another place.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find engine python kernels export train cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
+  CMakeLists.txt pyproject.toml
+CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
+PY := python export kernels train tests
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
+	$(BIN)/ziprerank rank "how to sharpen a chisel" python/examples/sample.pdf --top-k 5
+
+test: $(VENV)/.dev ## the whole test suite, C++ included
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## ruff, mypy and clang-format; changes nothing
+	$(BIN)/ruff check $(PY)
+	$(BIN)/ruff format --check $(PY)
+	rm -rf build/types && mkdir -p build/types/ziprerank
+	ln -s $(CURDIR)/python/ziprerank/* $(CURDIR)/export $(CURDIR)/kernels $(CURDIR)/train build/types/ziprerank/
+	MYPYPATH=build/types $(BIN)/mypy -p ziprerank
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources
+	$(BIN)/ruff check --fix $(PY)
+	$(BIN)/ruff format $(PY)
+	$(BIN)/clang-format -i $(CPP)
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# without PyTorch: all that ranking needs
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check ".[cpu]"
+	touch $@
+
+# everything that the tests compare with; Python sources are used in place
+$(VENV)/.dev: $(SOURCES) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,127 @@
+"""The smallest host of a bundle: stock ONNX Runtime and numpy, no libziprerank.
+
+It shows what any host in any language has to do (docs/bundle.md); `verify_bundle` and the tests run the graphs with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .bundle import read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class HostPage:
+    """A page after the vision tower: features ``[n, L, H]`` and its grid in visual tokens."""
+
+    features: NDArray[Any]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HostScores:
+    """Letter logits ``[20]`` float32; per page the kept visual tokens, ascending."""
+
+    logits: NDArray[np.float32]
+    kept: tuple[NDArray[np.int64], ...]
+
+
+class Host:
+    """Runs a bundle on ONNX Runtime's CPU provider.
+
+    ``op_library`` is a library with ``RegisterCustomOps`` (libziprerank): with it the fused operator runs, without it
+    the function body.
+    """
+
+    def __init__(self, bundle: Path, *, op_library: Path | None = None, threads: int = 0) -> None:
+        self.manifest = read_manifest(bundle)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        if op_library is not None:
+            options.register_custom_ops_library(str(op_library))
+        providers = ["CPUExecutionProvider"]
+        self.vision = ort.InferenceSession(bundle / "vision.onnx", options, providers=providers)
+        self.rerank = ort.InferenceSession(bundle / "rerank.onnx", options, providers=providers)
+
+    def encode(self, pixels: NDArray[np.uint8]) -> HostPage:
+        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
+        patch, merge = self.manifest["image"]["patch_size"], self.manifest["image"]["merge_size"]
+        height, width = pixels.shape[0] // patch, pixels.shape[1] // patch
+        blocks = pixels.reshape(height // merge, merge, patch, width // merge, merge, patch, 3)
+        patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(1, height * width, 3 * patch * patch)
+
+        def block_order(grid: NDArray[np.int64]) -> NDArray[np.int64]:
+            return grid.reshape(height // merge, merge, width // merge, merge).transpose(0, 2, 1, 3).ravel()
+
+        rows, cols = np.indices((height, width), dtype=np.int64)
+        inputs = {"patches": patches, "patch_rows": block_order(rows), "patch_cols": block_order(cols)}
+        (features,) = self.vision.run(["features"], inputs)
+        return HostPage(features[0], (height // merge, width // merge))
+
+    def score(
+        self,
+        text_ids: Sequence[int],
+        pages: Sequence[HostPage],
+        keep_ratio: float,
+        query_mask: Sequence[bool] | None = None,
+    ) -> HostScores:
+        """One pass; ``text_ids`` holds one image pad per page."""
+        tokens = self.manifest["tokens"]
+        ids = np.array(text_ids, np.int64)
+        is_text = ids != tokens["image_pad"]
+        if query_mask is None:
+            before_image = np.arange(len(ids)) < np.argmin(is_text)
+            mask = before_image & ~np.isin(ids, [tokens["vision_start"], tokens["vision_end"]])
+        else:
+            mask = np.array(query_mask)
+        features = np.concatenate([page.features for page in pages])
+        counts = [len(page.features) for page in pages]
+        offsets = np.cumsum([0, *counts])
+        keep = np.array([max(1, round(keep_ratio * count)) for count in counts], np.int64)
+        inputs = {
+            "pool": features,
+            "rows": np.arange(len(features), dtype=np.int64),
+            "page_offsets": offsets,
+            "keep": keep,
+            "text_ids": ids[is_text],
+            "query_mask": mask[is_text],
+            **_positions(is_text, pages),
+            "layout": _layout(is_text, keep),
+        }
+        logits, kept = self.rerank.run(["scores", "kept"], inputs)
+        split = np.split(kept, np.cumsum(keep)[:-1])
+        return HostScores(logits, tuple(page - start for page, start in zip(split, offsets[:-1], strict=True)))
+
+
+def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[str, NDArray[np.int64]]:
+    """M-RoPE positions (time, row, column): text counts up by 1, an image takes the longer side of its grid."""
+    text, visual, position = [], [], 0
+    remaining = iter(pages)
+    for token_is_text in is_text:
+        if token_is_text:
+            text.append([position] * 3)
+            position += 1
+        else:
+            height, width = next(remaining).grid
+            rows, cols = np.indices((height, width)).reshape(2, -1)
+            visual.append(np.stack([np.zeros_like(rows), rows, cols]) + position)
+            position += max(height, width)
+    return {
+        "text_positions": np.array(text, np.int64).T.copy(),
+        "visual_positions": np.concatenate(visual, axis=1).astype(np.int64),
+    }
+
+
+def _layout(is_text: NDArray[np.bool_], keep: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The packed sequence: indices into the text tokens, then the kept visual tokens."""
+    text_count = int(is_text.sum())
+    text = iter(range(text_count))
+    runs = iter(np.split(text_count + np.arange(keep.sum()), np.cumsum(keep)[:-1]))
+    return np.concatenate([[next(text)] if token_is_text else next(runs) for token_is_text in is_text]).astype(np.int64)
