@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find engine python kernels export train cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
-PY := python export kernels train tests
+PY := python export kernels train tests bench
 
 .PHONY: demo test lint format clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
-	$(BIN)/ziprerank rank "how to sharpen a chisel" python/examples/sample.pdf --top-k 5
+	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
 
 test: $(VENV)/.dev ## the whole test suite, C++ included
 	$(BIN)/pytest

@@ -32,31 +32,25 @@ class StandardAttention:
     """ONNX ``Attention``-23."""
 
     def full(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
-        result: ir.Value = op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=heads)
-        return result
+        return op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=heads)
 
     def causal(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
-        result: ir.Value = op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
-        return result
+        return op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
 
 
 class CpuAttention:
     """ONNX Runtime's ``MultiHeadAttention`` and ``GroupQueryAttention``: tiled, no S x S matrix."""
 
     def full(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
-        result: ir.Value = op.MultiHeadAttention(q, k, v, num_heads=heads, _domain=MICROSOFT)
-        return result
+        return op.MultiHeadAttention(q, k, v, num_heads=heads, _domain=MICROSOFT)
 
     def causal(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
         # no cache: one prompt of S tokens, whose last key is at S - 1
         length = op.cast(op.Shape(q, start=1, end=2), ir.DataType.INT32)
         last_key = op.Sub(length, np.array([1], np.int32))
         total = op.Squeeze(length, [0])
-        result, _, _ = op.GroupQueryAttention(
-            q, k, v, None, None, last_key, total, num_heads=heads, kv_num_heads=kv_heads, _domain=MICROSOFT, _outputs=3
-        )
-        value: ir.Value = result
-        return value
+        heads_and_domain = {"num_heads": heads, "kv_num_heads": kv_heads, "_domain": MICROSOFT}
+        return op.multi("GroupQueryAttention", 3, q, k, v, None, None, last_key, total, **heads_and_domain)[0]
 
 
 def attention_for(target: str) -> Attention:
@@ -76,11 +70,9 @@ def attend_last(op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, kv_heads: int, h
     """
 
     def by_head(x: ir.Value, perm: list[int]) -> ir.Value:
-        result: ir.Value = op.Transpose(op.Reshape(x, [-1, kv_heads, head_dim]), perm=perm)
-        return result
+        return op.Transpose(op.Reshape(x, [-1, kv_heads, head_dim]), perm=perm)
 
     group = op.Reshape(q, [kv_heads, -1, head_dim])  # [kv_heads, heads / kv_heads, head_dim]
     logits = op.cast(op.MatMul(group, by_head(k, [1, 2, 0])), ir.DataType.FLOAT)
     weights = op.Softmax(op.Mul(logits, head_dim**-0.5), axis=-1)
-    result: ir.Value = op.MatMul(op.CastLike(weights, v), by_head(v, [1, 0, 2]))
-    return result
+    return op.MatMul(op.CastLike(weights, v), by_head(v, [1, 0, 2]))

@@ -21,31 +21,34 @@ Axes = Sequence[int]
 
 
 class Ops:
-    """ONNX operators as methods. Arguments that are numbers, lists or arrays become constants; keywords, attributes.
+    """ONNX operators as methods: ``op.Add(x, 1)``.
 
-    ``_domain`` picks another operator domain, ``_outputs`` asks for more than one result.
+    Arguments that are numbers, lists or arrays become constants; keywords become attributes, but for ``_domain``, which
+    picks another operator domain. An operator with several results is built by `multi`.
     """
 
     def __init__(self) -> None:
         self.tape = Tape()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
-    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+    def __getattr__(self, op_type: str) -> Callable[..., ir.Value]:
         if op_type.startswith("_"):
             raise AttributeError(op_type)
 
-        def build(*inputs: Any, _domain: str = "", _outputs: int = 1, **attributes: Any) -> Any:
-            values = [self.value(item) for item in inputs]
-            if _outputs == 1:
-                return self.tape.op(op_type, values, attributes, domain=_domain)
-            return self.tape.op_multi_out(op_type, values, attributes, domain=_domain, num_outputs=_outputs)
+        def build(*inputs: Any, _domain: str = "", **attributes: Any) -> ir.Value:
+            return self.tape.op(op_type, [self._argument(item) for item in inputs], attributes, domain=_domain)
 
         return build
 
-    def value(self, item: Any) -> ir.Value | None:
-        """``item`` as a graph value: itself, or a constant (Python ints are int64, floats float32)."""
-        if item is None or isinstance(item, ir.Value):
-            return item
+    def multi(
+        self, op_type: str, results: int, *inputs: Any, _domain: str = "", **attributes: Any
+    ) -> Sequence[ir.Value]:
+        """An operator with several results."""
+        values = [self._argument(item) for item in inputs]
+        return self.tape.op_multi_out(op_type, values, attributes, domain=_domain, num_outputs=results)
+
+    def constant(self, item: Any) -> ir.Value:
+        """A constant; equal ones are one. Python ints are int64, floats float32."""
         array = np.asarray(item)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -54,10 +57,12 @@ class Ops:
             self._constants[key] = self.tape.op("Constant", [], {"value": ir.tensor(array)})
         return self._constants[key]
 
+    def _argument(self, item: Any) -> ir.Value | None:
+        return item if item is None or isinstance(item, ir.Value) else self.constant(item)
+
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """``value`` in another dtype."""
-        result: ir.Value = self.Cast(value, to=int(dtype))
-        return result
+        return self.Cast(value, to=int(dtype))
 
 
 class GraphBuilder(Ops):
@@ -116,19 +121,16 @@ class GraphBuilder(Ops):
         parameters = [self.weight(f"{name}.weight", outputs, inputs)]
         if bias:
             parameters.append(self.weight(f"{name}.bias", outputs))
-        result: ir.Value = self.Gemm(x, *parameters, transB=1)
-        return result
+        return self.Gemm(x, *parameters, transB=1)
 
     def layer_norm(self, x: ir.Value, name: str, size: int) -> ir.Value:
         """LayerNorm over the last dimension, epsilon 1e-6 as everywhere in Qwen3-VL's vision tower."""
         scale, bias = self.weight(f"{name}.weight", size), self.weight(f"{name}.bias", size)
-        result: ir.Value = self.LayerNormalization(x, scale, bias, axis=-1, epsilon=1e-6)
-        return result
+        return self.LayerNormalization(x, scale, bias, axis=-1, epsilon=1e-6)
 
     def rms_norm(self, x: ir.Value, name: str, size: int, epsilon: float) -> ir.Value:
         """RMSNorm over the last dimension, computed in float32."""
-        result: ir.Value = self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
-        return result
+        return self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
 
     def model(self, name: str, metadata: dict[str, str], functions: Sequence[ir.Function] = ()) -> ir.Model:
         """The finished model."""

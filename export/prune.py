@@ -47,12 +47,11 @@ def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir
     similarity = op.MatMul(visual, op.Transpose(op.Div(wide, _norm(op, wide)), perm=[1, 0]))  # [N, T]
     # a dot product can lie far below MASKED before it is divided, so the mask comes after the division
     cosine = op.Div(similarity, _norm(op, visual))
-    return op.ReduceMax(op.Where(mask, cosine, MASKED), [1], keepdims=0)  # type: ignore[no-any-return]
+    return op.ReduceMax(op.Where(mask, cosine, MASKED), [1], keepdims=0)
 
 
 def _norm(op: Ops, x: ir.Value) -> ir.Value:
-    result: ir.Value = op.Max(op.Sqrt(op.ReduceSumSquare(x, [1], keepdims=1)), NORM_FLOOR)
-    return result
+    return op.Max(op.Sqrt(op.ReduceSumSquare(x, [1], keepdims=1)), NORM_FLOOR)
 
 
 def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> ir.Value:
@@ -64,11 +63,11 @@ def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> 
     index = op.Min(op.Add(op.Unsqueeze(starts, [1]), column), op.Sub(op.Size(relevance), 1))
     padded = op.Where(op.Less(column, op.Unsqueeze(lengths, [1])), op.Gather(relevance, index), PADDING)
     # TopK breaks ties by the lower index
-    _, best = op.TopK(padded, most, axis=1, largest=1, sorted=1, _outputs=2)  # [K, most]
+    _, best = op.multi("TopK", 2, padded, most, axis=1, largest=1, sorted=1)  # [K, most]
     slot = op.Range(0, op.Squeeze(most, [0]), 1)
     wanted = op.Where(op.Less(op.Unsqueeze(slot, [0]), op.Unsqueeze(keep, [1])), best, longest)
     # back into page order; what is not wanted sorts behind every real column
-    ascending, _ = op.TopK(op.cast(wanted, FLOAT), most, axis=1, largest=0, sorted=1, _outputs=2)
+    ascending, _ = op.multi("TopK", 2, wanted, most, axis=1, largest=0, sorted=1)
 
     # slot m of the output belongs to the page whose kept tokens it falls among
     kept_ends = op.CumSum(keep, 0)
@@ -78,6 +77,5 @@ def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> 
     )
     within = op.Sub(m, op.Gather(op.Sub(kept_ends, keep), page))
     flat = op.Reshape(ascending, [-1])
-    chosen = op.cast(op.Gather(flat, op.Add(op.Mul(page, most), within)), INT64)
-    result: ir.Value = op.Add(chosen, op.Gather(starts, page))
-    return result
+    chosen = op.Gather(flat, op.Add(op.Mul(page, most), within))
+    return op.Add(chosen, op.Gather(starts, page))

@@ -42,7 +42,8 @@ class Reference:
     ) -> None:
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(
             checkpoint, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
-        ).eval()
+        )
+        self.model.train(False)
         self.config = ModelConfig.parse(
             {**self.model.config.to_dict(), "architectures": ["Qwen3VLForConditionalGeneration"]}
         )

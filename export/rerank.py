@@ -56,7 +56,7 @@ def build_rerank(
     cos, sin = _rotary(op, config, op.Gather(positions, layout, axis=1))
 
     x = pack(0, text)
-    no_text = op.Expand(op.cast(op.value(0.0), dtype), op.Shape(text))  # DeepStack adds nothing to text tokens
+    no_text = op.Expand(op.cast(op.constant(0.0), dtype), op.Shape(text))  # DeepStack adds nothing to text tokens
     for layer in range(config.layers):
         last = layer == config.layers - 1
         x = _layer(op, config, f"{PREFIX}.layers.{layer}", x, cos, sin, attention, last_only=last)
@@ -91,8 +91,7 @@ def _rotary(op: GraphBuilder, config: DecoderConfig, positions: ir.Value) -> tup
 
 
 def _last(op: GraphBuilder, x: ir.Value, axis: int) -> ir.Value:
-    result: ir.Value = op.Slice(x, [-1], [2**62], [axis])
-    return result
+    return op.Slice(x, [-1], [2**62], [axis])
 
 
 def _layer(
@@ -119,8 +118,7 @@ def _layer(
         projected = op.linear(source, f"{name}.self_attn.{part}_proj", width, size)
         per_head = op.Reshape(projected, [1, -1, count, config.head_dim])
         normed = op.rms_norm(per_head, f"{name}.self_attn.{part}_norm", config.head_dim, config.norm_eps)
-        result: ir.Value = op.RotaryEmbedding(op.Reshape(normed, [1, -1, size]), cos, sin, num_heads=count)
-        return result
+        return op.RotaryEmbedding(op.Reshape(normed, [1, -1, size]), cos, sin, num_heads=count)
 
     normed = op.rms_norm(x, f"{name}.input_layernorm", width, config.norm_eps)
     k = turned(normed, "k", config.kv_heads, cos, sin)
@@ -138,5 +136,4 @@ def _layer(
     gate = op.linear(normed, f"{name}.mlp.gate_proj", width, config.intermediate_size)
     up = op.linear(normed, f"{name}.mlp.up_proj", width, config.intermediate_size)
     silu = op.Mul(gate, op.Sigmoid(gate))
-    result: ir.Value = op.Add(x, op.linear(op.Mul(silu, up), f"{name}.mlp.down_proj", config.intermediate_size, width))
-    return result
+    return op.Add(x, op.linear(op.Mul(silu, up), f"{name}.mlp.down_proj", config.intermediate_size, width))

@@ -115,7 +115,7 @@ def page_image(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     for y in range(8, height - 16, 16):
         words = " ".join("".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(width // 40))
         draw.text((6, y), words, fill=tuple(rng.integers(0, 120, 3).tolist()), font=font)
-    left, top = rng.integers(0, width // 2), rng.integers(0, height // 2)
+    left, top = int(rng.integers(0, width // 2)), int(rng.integers(0, height // 2))
     draw.rectangle((left, top, left + 60, top + 40), fill=tuple(rng.integers(0, 256, 3).tolist()))
-    noise = rng.integers(-8, 9, (height, width, 3))
-    return np.clip(np.asarray(image, np.int64) + noise, 0, 255).astype(np.uint8)
+    noisy = np.asarray(image, np.int64) + rng.integers(-8, 9, (height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)

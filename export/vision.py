@@ -135,9 +135,8 @@ def _block(
     """One transformer block on ``x [B * P, C]``; attention runs within a page."""
     width = config.hidden_size
     normed = op.layer_norm(x, f"{name}.norm1", width)
-    q, k, v = op.Split(
-        op.linear(normed, f"{name}.attn.qkv", width, 3 * width, bias=True), axis=-1, num_outputs=3, _outputs=3
-    )
+    qkv = op.linear(normed, f"{name}.attn.qkv", width, 3 * width, bias=True)
+    q, k, v = op.multi("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def rotate(value: ir.Value) -> ir.Value:
         # in float32, as the reference does, whatever the precision of the tower
@@ -150,8 +149,7 @@ def _block(
         op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True
     )
     gelu = op.Gelu(inner, approximate="tanh")
-    result: ir.Value = op.Add(x, op.linear(gelu, f"{name}.mlp.linear_fc2", config.intermediate_size, width, bias=True))
-    return result
+    return op.Add(x, op.linear(gelu, f"{name}.mlp.linear_fc2", config.intermediate_size, width, bias=True))
 
 
 def _merge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ Checkpoint = Annotated[str, typer.Argument(help="Checkpoint directory in Hugging
 Out = Annotated[Path, typer.Argument(help="The bundle to write: a new directory.")]
 Target = Annotated[str, typer.Option(help="cpu, or cuda for CUDA and TensorRT.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; default: fp32 on cpu, bf16 on cuda.")]
-Weights = Annotated[str, typer.Option(help="auto: hard-link the weights where possible, link, or copy.")]
+Weights = Annotated[Literal["auto", "link", "copy"], typer.Option(help="auto hard-links the shards where it can.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
 KeepRatio = Annotated[float | None, typer.Option(help="Default share of visual tokens that are kept.")]
 Window = Annotated[int | None, typer.Option(help="Default number of pages in a pass, 1..20.")]

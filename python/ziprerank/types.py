@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -20,7 +20,7 @@ class RankedPage:
     score: float
     probability: float
     rank: int  # 1 is the best
-    kept: tuple[int, ...]  # ascending indices of the page's visual tokens that were not pruned, row by row
+    kept: tuple[int, ...] = field(repr=False)  # ascending indices of the visual tokens not pruned, row by row
     tokens: int  # visual tokens before pruning, (height / 32) * (width / 32)
     size: tuple[int, int]  # (height, width) in px, as the model saw the page
     source: str  # file name, or "bytes", "image", "array"
