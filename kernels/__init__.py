@@ -1,1 +1,38 @@
-"""Query-image token pruning. `ziprerank.kernels.reference` is its specification, in plain PyTorch."""
+"""Query-image token pruning: Triton kernels, their PyTorch front, and their compilation ahead of time.
+
+`ziprerank.kernels.reference` is the specification, in plain PyTorch. `prune`, `prune_pool` and `gather_kept` work on
+tensors (PyTorch, on CUDA also Triton: extra ``kernels``); `compile_kernels` writes the cubins of a bundle (Triton, no
+GPU). Nothing is imported until it is used, so this package itself needs neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import KernelError
+
+if TYPE_CHECKING:
+    from .aot import CompiledKernel, compile_kernels, describe
+    from .front import Pruned, gather_kept, implementation, prune, prune_pool
+
+__all__ = [
+    "CompiledKernel",
+    "KernelError",
+    "Pruned",
+    "compile_kernels",
+    "describe",
+    "gather_kept",
+    "implementation",
+    "prune",
+    "prune_pool",
+]
+
+_AOT = ("CompiledKernel", "compile_kernels", "describe")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(".aot" if name in _AOT else ".front", __name__), name)

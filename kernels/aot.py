@@ -1,0 +1,151 @@
+"""The kernels ahead of time: cubins for each GPU generation, a PTX fallback, and the table a host launches them by.
+
+No GPU is needed, and none was used: that the code compiles, spills nothing and takes the arguments that the table says
+is tested; that it runs as it should on a GPU is not.
+
+``launch.json``::
+
+    {"format_version": 1, "triton": "3.9.0", "hidden_size": 4096, "levels": 4, "precision": "bf16",
+     "kernels": [{"name": "text_scales", "grid_over": "T",
+                  "arguments": [{"name": "text", "type": "*bf16", "shape": "[T, H]", "output": false, "align": 16}],
+                  "targets": [{"arch": 90, "kind": "cubin", "file": "text_scales.sm_90.cubin", "entry": "text_scales",
+                               "threads": 128, "grid_step": 4, "shared": 64, "registers": 54, "spill": 0, ...}]}]}
+
+A window launches the kernels in this order on one stream, each with the grid ``(ceil(grid_over / grid_step), 1, 1)``
+and blocks of ``threads``; ``T`` is the text tokens, ``N`` the visual tokens, ``K`` the pages. Arguments are passed in
+the order of ``arguments``, the last two being Triton's scratch pointers: null. ``shared`` is dynamic shared memory;
+more than 48 KB has to be allowed with ``cuFuncSetAttribute`` first. Pointers are aligned to 16 bytes.
+
+A cubin of compute capability 9.0 or more runs on exactly that capability. A device that has no cubin of its own takes
+the PTX, which the driver compiles for anything from 8.0 on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .errors import KernelError
+from .launch import KERNELS, TARGETS, Kernel, tile
+
+FORMAT_VERSION = 1
+PTX_ARCH, PTX_VERSION = 80, 88  # PTX ISA 8.8: drivers from CUDA 12.9 on
+TABLE = "launch.json"
+SCRATCH = ("global_scratch", "profile_scratch")
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """One kernel for one target: a row of the launch table.
+
+    ``shared`` and ``static_shared`` are bytes of a block, ``registers`` and ``spill`` (bytes) of a thread; of the PTX
+    they are what its own architecture gives. From 9.0 on ``static_shared`` is the 1 KB that the driver keeps.
+    """
+
+    kernel: str
+    entry: str
+    arch: int
+    kind: str  # cubin | ptx
+    file: str
+    threads: int
+    grid_step: int
+    shared: int
+    static_shared: int
+    registers: int
+    spill: int
+    size: int  # bytes of the file
+
+
+def compile_kernels(
+    out: Path, hidden: int, dtype: str, levels: int, targets: Sequence[int] = TARGETS
+) -> list[CompiledKernel]:
+    """Compile all kernels for a model and write them with ``launch.json`` into ``out`` (a bundle's ``kernels/``).
+
+    Args:
+        out: directory, made if missing; files of the same names are replaced.
+        hidden: the model's hidden size, ``H`` of the page pool.
+        dtype: ``fp32``, ``fp16`` or ``bf16``: the pool's and the text embeddings'.
+        levels: feature levels of the page pool, ``L``.
+        targets: compute capabilities, of those in `TARGETS`; the PTX fallback comes with any choice.
+
+    Raises:
+        KernelError: an option out of range, or a kernel that does not compile.
+        ImportError: Triton is not installed.
+    """
+    unknown = sorted(set(targets) - set(TARGETS))
+    if unknown:
+        raise KernelError(f"targets {unknown}: must be among {', '.join(map(str, TARGETS))}; the PTX covers the others")
+    for kernel in KERNELS:
+        tile(kernel.name, None, dtype, hidden, levels)  # refuses what it cannot cut up, before anything is written
+    try:
+        triton = version("triton")
+    except PackageNotFoundError:
+        raise ImportError('compiling kernels needs Triton: pip install "ziprerank[kernels]"') from None
+
+    out.mkdir(parents=True, exist_ok=True)
+    names = [*map(str, sorted(set(targets))), "ptx"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(partial(_compile_target, out, hidden, dtype, levels), names))
+    compiled = [kernel for kernels in results for kernel in kernels]
+    table = {
+        "format_version": FORMAT_VERSION,
+        "triton": triton,
+        "hidden_size": hidden,
+        "levels": levels,
+        "precision": dtype,
+        "kernels": [_table_entry(kernel, dtype, compiled) for kernel in KERNELS],
+    }
+    (out / TABLE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    return compiled
+
+
+def describe(directory: Path) -> list[CompiledKernel]:
+    """The compiled kernels that stand in a ``kernels/`` directory, as its launch table has them.
+
+    Raises:
+        KernelError: no table there, one that this version does not read, or a file that is missing or has another size.
+    """
+    path = directory / TABLE
+    if not path.is_file():
+        raise KernelError(f"{path} does not exist: the kernels were not compiled; export with --target cuda")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if table.get("format_version") != FORMAT_VERSION:
+        raise KernelError(f"{path} has format {table.get('format_version')}, this version reads {FORMAT_VERSION}")
+    compiled = [CompiledKernel(kernel["name"], **row) for kernel in table["kernels"] for row in kernel["targets"]]
+    for row in compiled:
+        file = directory / row.file
+        if not file.is_file() or file.stat().st_size != row.size:
+            raise KernelError(f"{file} is missing or not {row.size} bytes long: compile the kernels again")
+    return compiled
+
+
+def _compile_target(out: Path, hidden: int, dtype: str, levels: int, target: str) -> list[CompiledKernel]:
+    # No line numbers: they would carry this machine's paths into the bundle.
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_DISABLE_LINE_INFO": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "ziprerank.kernels.compiler", str(out), str(hidden), dtype, str(levels), target]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise KernelError(f"kernels for {target}, hidden size {hidden}, {dtype} do not compile: {reason}")
+    return [CompiledKernel(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _table_entry(kernel: Kernel, dtype: str, compiled: Sequence[CompiledKernel]) -> dict[str, Any]:
+    arguments: list[dict[str, Any]] = []
+    for argument in kernel.arguments:
+        fields = asdict(argument) | {"type": argument.type.replace("*T", f"*{dtype}")}
+        arguments.append(fields | {"align": 16} if argument.type.startswith("*") else fields)
+    arguments += [{"name": name, "type": "*i8", "shape": "null", "output": False} for name in SCRATCH]
+    rows = [asdict(row) for row in compiled if row.kernel == kernel.name]
+    targets = [{name: value for name, value in row.items() if name != "kernel"} for row in rows]
+    return {"name": kernel.name, "grid_over": kernel.grid_over, "arguments": arguments, "targets": targets}
