@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from .bundle import read_manifest, write_manifest
 from .errors import ExportError
 from .host import Host, HostScores
+from .prompt import LETTERS
 from .reference import Reference, ReferenceScores
 
 TOLERANCE = 1e-3
@@ -94,13 +95,15 @@ def compare_kept(actual: Sequence[NDArray[np.int64]], expected: ReferenceScores)
 
 def prompt_ids(bundle: Path, prompt: dict[str, Any], query: str, pages: int) -> list[int]:
     """The tokenised prompt for ``pages`` pages, with one image pad for each."""
-    letters = "ABCDEFGHIJKLMNOPQRST"
-    items = [prompt["order_item"].format(i=i + 1, letter=letters[i]) for i in range(pages)]
+    items = [
+        prompt["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
+        for number, letter in enumerate(LETTERS[:pages], 1)
+    ]
     if prompt["query_case"] == "lower":
         query = " ".join(query.lower().split())
-    values = {"k": pages, "order": prompt["order_separator"].join(items), "query": query}
-    text = prompt["prefix"] + "\n".join(line.format(**values) for line in prompt["lines"])
-    text += prompt["page"].format(image="<|image_pad|>") * pages + prompt["suffix"]
+    lines = "\n".join(prompt["lines"]).replace("{k}", str(pages))
+    lines = lines.replace("{order}", prompt["order_separator"].join(items)).replace("{query}", query)
+    text = prompt["prefix"] + lines + prompt["page"].replace("{image}", "<|image_pad|>") * pages + prompt["suffix"]
     ids: list[int] = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode(text, add_special_tokens=False).ids
     return ids
 
