@@ -27,13 +27,18 @@ def describe() -> dict[str, Any]:
         "onnxruntime": metadata.version("onnxruntime"),
         "numpy": metadata.version("numpy"),
         "ziprerank": metadata.version("ziprerank"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _changed() else ""),
     }
 
 
 def quantiles(samples: Sequence[float]) -> dict[str, float]:
     """p20, p50 and p80, to 4 digits."""
     return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
+
+
+def _changed() -> bool:
+    """Tracked files other than results differ from the commit."""
+    return bool(_git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)bench/results"))
 
 
 def _git(*arguments: str) -> str:

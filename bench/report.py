@@ -1,0 +1,85 @@
+"""Writes the README's tables from the committed results: everything between its two `measured` markers.
+
+python bench/report.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+BEGIN, END = "<!-- measured: written by bench/report.py -->\n", "<!-- /measured -->\n"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_tables(text: str) -> str:
+    """The README's text with its tables made again."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + "\n" + "\n\n".join([startup(), prune_op(), page_size()]) + "\n\n" + END + after
+
+
+def startup() -> str:
+    """Cold start and memory."""
+    (row,) = read("startup_cpu.jsonl")
+    return (
+        f"**Cold start.** `ziprerank rank` in a new process on {row['pages']} pages of a PDF ({row['document']}), "
+        f"{of(row)}: {row['wall_s']['p50']:.2f} s, of which all but the vision tower "
+        f"{row['without_vision_s']['p50']:.2f} s; peak memory {row['peak_rss_mb']['p50']:.0f} MB. Medians of {row['runs']} runs."
+    )
+
+
+def prune_op() -> str:
+    """The fused operator against its body in standard operators."""
+    rows = read("prune_op_cpu.jsonl")
+    lines = [
+        f"**Pruning operator.** {rows[0]['visual_tokens']:,} visual and {rows[0]['text_tokens']} text tokens, "
+        f"float32, {of(rows[0])}; the body is the same operator in standard ONNX operators, "
+        "the GEMM is NumPy's of the same shape, all interleaved in one run.",
+        "",
+        "| hidden size | fused, ms | body, ms | GEMM alone, ms | fused is faster than the body |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        times = " | ".join(f"{row[f'{name}_ms']['p50']:.1f}" for name in ("fused", "body", "gemm"))
+        lines.append(f"| {row['hidden']:,} | {times} | {row['speedup_over_body']:.2f}x |")
+    return "\n".join(lines)
+
+
+def page_size() -> str:
+    """Which page size the starter model can read."""
+    rows = read("page_size_starter.jsonl")
+    lines = [
+        f"**The model in the box.** {rows[0]['queries']} queries of three words over "
+        f"{', '.join(rows[0]['documents'])}; {rows[0]['candidates']} candidates of the same document; chance is 0.125 "
+        "and 0.375. Squares are cut from the pages at a scale where 10 pt print is 12 px high; "
+        "whole pages are rendered at the size.",
+        "",
+        "| | size, px | recall@1, keep 1 | recall@1, keep 0.5 | recall@3, keep 1 | recall@3, keep 0.5 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for full, half in zip(rows[::2], rows[1::2], strict=True):
+        cells = [f"{row[metric]:.2f}" for metric in ("recall@1", "recall@3") for row in (full, half)]
+        lines.append(f"| {full['kind']} | {full['size_px']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of(row: dict[str, Any]) -> str:
+    """Where a row was measured."""
+    return f"{row['cores']} cores of an {row['processor']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}"
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    """The rows of one results file."""
+    return [json.loads(line) for line in (RESULTS / name).read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()
