@@ -32,7 +32,8 @@ def startup() -> str:
     return (
         f"**Cold start.** `ziprerank rank` in a new process on {row['pages']} pages of a PDF ({row['document']}), "
         f"{of(row)}: {row['wall_s']['p50']:.2f} s, of which all but the vision tower "
-        f"{row['without_vision_s']['p50']:.2f} s; peak memory {row['peak_rss_mb']['p50']:.0f} MB. Medians of {row['runs']} runs."
+        f"{row['without_vision_s']['p50']:.2f} s; peak memory {row['peak_rss_mb']['p50']:.0f} MB. "
+        f"Medians of {row['runs']} runs."
     )
 
 
