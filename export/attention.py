@@ -49,8 +49,8 @@ class CpuAttention:
         length = op.cast(op.Shape(q, start=1, end=2), ir.DataType.INT32)
         last_key = op.Sub(length, np.array([1], np.int32))
         total = op.Squeeze(length, [0])
-        heads_and_domain = {"num_heads": heads, "kv_num_heads": kv_heads, "_domain": MICROSOFT}
-        return op.multi("GroupQueryAttention", 3, q, k, v, None, None, last_key, total, **heads_and_domain)[0]
+        inputs = (q, k, v, None, None, last_key, total)
+        return op.multi("GroupQueryAttention", 3, *inputs, num_heads=heads, kv_num_heads=kv_heads, _domain=MICROSOFT)[0]
 
 
 def attention_for(target: str) -> Attention:

@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ziprerank.cli_export import export, verify
+from ziprerank.cli_kernels import kernels
 from ziprerank.errors import InvalidInput, ZipRerankError
 from ziprerank.types import Ranking
 from ziprerank.windows import WindowOption
@@ -53,6 +54,7 @@ app = typer.Typer(
 )
 app.command()(export)
 app.command()(verify)
+app.command()(kernels)
 
 
 @app.command()
