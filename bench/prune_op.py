@@ -1,6 +1,6 @@
 """The fused pruning operator against its own body in standard operators, in the same ONNX Runtime, interleaved.
 
-    python bench/prune_op.py OUT.jsonl
+    python -m bench.prune_op OUT.jsonl
 
 20 pages of 800 visual tokens and 150 text tokens, keep ratio 0.5, float32. ``gemm_share`` is the time that NumPy's GEMM
 of the same [tokens, hidden] x [hidden, text] takes in the same run, divided by the operator's: 1 would mean that
@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import machine
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from ziprerank._engine import library
 from ziprerank.export.graph import IR_VERSION, OPSET, PRUNE_DOMAIN
 from ziprerank.export.prune import OP_NAME, prune_function
+
+from . import machine
 
 PAGES, TOKENS, TEXT, LEVELS, KEEP_RATIO = 20, 800, 150, 4, 0.5
 ROUNDS = 15

@@ -1,6 +1,6 @@
 """A cold `ziprerank rank` on 20 pages of a PDF, in a new process each time: wall time, and peak memory of the process.
 
-    python bench/startup.py FILE.pdf OUT.jsonl
+    python -m bench.startup FILE.pdf OUT.jsonl
 
 The first run, which fills the system's file cache, is left out. ``without_vision`` is the wall time less the vision
 tower's share: Python's start, imports, checksums, loading the engine, rendering, and the passes.
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-import machine
+from . import machine
 
 RUNS = 11
 QUERY = "apt package manager upgrade"

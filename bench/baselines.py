@@ -1,0 +1,212 @@
+"""What users would run instead, on the same weights and pages: transformers in one pass without and with the paper's
+pruning, a listwise answer generated token by token, and one pass per page.
+
+A round renders, processes and encodes the pages once for all of them: those stages are the same, so a system's total
+is the sum of its stages.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from time import perf_counter
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from ziprerank.prompt import PromptBuilder
+from ziprerank.windows import Outcome, run_windows
+
+from .cases import AGAIN, FILE, REASONING, Case, Clock, Sample, System
+from .torch_model import Features, Packed, TorchModel
+
+SINGLE_PASS, PRUNED, LISTWISE, POINTWISE = "transformers", "transformers_pruned", "autoregressive", "pointwise"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A page in the last window that held it; ``spread`` is that of the window's 20 letter logits."""
+
+    logit: float
+    spread: float
+
+
+@dataclass(slots=True)
+class Read:
+    """Tokens of all passes of one query: text, visual before pruning and after, and those that were generated."""
+
+    text: int = 0
+    visual: int = 0
+    kept: int = 0
+    generated: int = 0
+
+
+@dataclass(slots=True)
+class Pages:
+    """What the last ``prepare`` left: features, and the milliseconds of the stages that all systems share."""
+
+    features: Features
+    shared: dict[str, float] = field(default_factory=dict)
+
+
+class Baselines:
+    """All systems on PyTorch for one case; ``prepare`` comes first in each round."""
+
+    def __init__(self, model: TorchModel, case: Case) -> None:
+        self.model, self.case = model, case
+        self._prompts = PromptBuilder(case.bundle)
+        self._query = self._prompts.check_query(case.query)
+        self.prompt = self._prompts.build(self._query, case.plan.width)
+        self._page_prompt = self._prompts.build(self._query, 1)
+        tokenizer = Tokenizer.from_file(str(case.bundle.path / "tokenizer.json"))
+        ranking = "] > [".join(string.ascii_uppercase[: case.plan.width]) + "]"  # the prompt ends in the first bracket
+        self.ranking_tokens = len(tokenizer.encode(ranking, add_special_tokens=False).ids) + 1  # and the end token
+        self._yes_no = [tokenizer.encode(word, add_special_tokens=False).ids[0] for word in ("yes", "no")]
+        self.batch = 1
+
+    @torch.inference_mode()
+    def prepare(self) -> Pages:
+        """Pages from the PDF through the vision tower, and the prompt."""
+        clock = Clock()
+        with clock.stage("pages"):
+            pixels = self.model.process(self.model.render(self.case.pdf, self.case.pages))
+        with clock.stage("tokenize"):
+            self._prompts.build(self._query, self.case.plan.width)
+        with clock.stage("vision"):
+            features = self.model.encode(pixels)
+        return Pages(features, clock.stages)
+
+    def single_pass(self, pages: Pages) -> list[Sample]:
+        """The whole sequence, no pruning."""
+        started = perf_counter()
+        _, read = self.scores(pages.features, None)
+        return _samples(System(SINGLE_PASS), pages, {"decoder": _since(started)}, read)
+
+    def pruned(self, pages: Pages, keep_ratio: float) -> list[Sample]:
+        """The paper's method."""
+        started = perf_counter()
+        _, read = self.scores(pages.features, keep_ratio)
+        return _samples(System(PRUNED, keep_ratio), pages, {"decoder": _since(started)}, read)
+
+    @torch.inference_mode()
+    def scores(self, features: Features, keep_ratio: float | None) -> tuple[Outcome[Scored], Read]:
+        """Every window in one pass; None prunes nothing, not even by a ratio of 1."""
+        read = Read()
+
+        def logits(window: Sequence[int]) -> Tensor:
+            packed = self._pack(features, window, read)
+            if keep_ratio is not None:
+                counts = [len(features.tokens[page]) for page in window]
+                packed = self.model.prune(packed, self.prompt, keep_ratio, counts)
+            read.kept += int(packed.is_visual.sum())
+            return self.model.letter_logits(self.model.last_hidden(packed))
+
+        return self._over_windows(logits), read
+
+    @torch.inference_mode()
+    def listwise(self, pages: Pages) -> list[Sample]:
+        """``A] > [B] > ...`` to its end, greedily, with a key-value cache; its length is forced, so the weights do not
+        matter. One run is read at several lengths: with no reasoning before the ranking, and with some."""
+        reads = {reasoning: Read() for reasoning in REASONING}
+        spent = {reasoning: {"decoder": 0.0, "generate": 0.0} for reasoning in REASONING}
+        lengths = {reasoning: reasoning + self.ranking_tokens for reasoning in REASONING}
+
+        def logits(window: Sequence[int]) -> Tensor:
+            started = perf_counter()
+            packed = self._pack(pages.features, window, *reads.values())
+            hidden, cache = self.model.prefill(packed)
+            first = self.model.lm_head(hidden)
+            token = first.argmax(dim=-1)
+            position = int(packed.positions.max()) + 1
+            after_prefill = _since(started)
+            for count in range(1, max(lengths.values()) + 1):
+                if count > 1:
+                    token = self.model.lm_head(self.model.step(token, position, cache)).argmax(dim=-1)
+                    position += 1
+                for reasoning, length in lengths.items():
+                    if count == length:
+                        spent[reasoning]["decoder"] += after_prefill
+                        spent[reasoning]["generate"] += _since(started) - after_prefill
+                        reads[reasoning].generated += count
+                        reads[reasoning].kept += int(packed.is_visual.sum())
+            return first[0, self.model.letters]
+
+        self._over_windows(logits)
+        return [
+            sample
+            for reasoning in REASONING
+            for sample in _samples(System(LISTWISE, 1.0, reasoning), pages, spent[reasoning], reads[reasoning])
+        ]
+
+    @torch.inference_mode()
+    def pointwise(self, pages: Pages) -> list[Sample]:
+        """One pass per page, pages of one size in batches; the score is the logit of yes less that of no."""
+        started = perf_counter()
+        read = Read()
+        counts = [len(tokens) for tokens in pages.features.tokens]
+        order = sorted(range(len(counts)), key=lambda page: pages.features.grids[page].tolist())
+        for _, group in groupby(order, key=lambda page: pages.features.grids[page].tolist()):
+            same_size = list(group)
+            for first in range(0, len(same_size), self.batch):
+                batch = same_size[first : first + self.batch]
+                packed = self.model.stack([self._pack(pages.features, [page], read, one_page=True) for page in batch])
+                yes, no = self.model.lm_head(self.model.last_hidden(packed))[:, self._yes_no].T
+                (yes - no).tolist()
+        read.kept = read.visual
+        return _samples(System(POINTWISE), pages, {"decoder": _since(started)}, read)
+
+    def choose_batch(self, pages: Pages) -> int:
+        """The pointwise system's fastest batch among 1, 2, 4, ... and all pages, best of two runs each."""
+        sizes = [2**power for power in range(self.case.pages.bit_length()) if 2**power < self.case.pages]
+        times = {}
+        for size in [*sizes, self.case.pages]:
+            self.batch = size
+            times[size] = min(self.pointwise(pages)[0].stages["decoder"] for _ in range(2))
+        self.batch = min(times, key=lambda size: times[size])
+        return self.batch
+
+    def _pack(self, features: Features, window: Sequence[int], *reads: Read, one_page: bool = False) -> Packed:
+        prompt = self._page_prompt if one_page else self.prompt
+        packed = self.model.pack(prompt.text_ids, features, window)
+        for read in reads:
+            read.text += len(prompt.text_ids) - len(window)
+            read.visual += sum(len(features.tokens[page]) for page in window)
+        return packed
+
+    def _over_windows(self, logits: Callable[[Sequence[int]], Tensor]) -> Outcome[Scored]:
+        """The windows of the case, each in the order that the one before it left."""
+
+        def score(_: int, window: Sequence[int]) -> list[Scored]:
+            letters = logits(window)
+            spread = float(letters.max() - letters.min())
+            return [Scored(logit, spread) for logit in letters[: len(window)].tolist()]
+
+        return run_windows(self.case.plan, score, key=lambda page: page.logit)
+
+
+def _samples(system: System, pages: Pages, own: dict[str, float], read: Read) -> list[Sample]:
+    """From the file, and again: then the pixel values are in memory, and the vision tower runs again."""
+    samples = []
+    for start in (FILE, AGAIN):
+        stages = {**pages.shared, **own}
+        if start == AGAIN:
+            stages["pages"] = 0.0
+        samples.append(
+            Sample(
+                system=system,
+                start=start,
+                total=sum(stages.values()),
+                stages=stages,
+                text_tokens=read.text,
+                visual_tokens=read.visual,
+                kept_tokens=read.kept,
+                generated_tokens=read.generated,
+            )
+        )
+    return samples
+
+
+def _since(started: float) -> float:
+    return (perf_counter() - started) * 1e3

@@ -1,0 +1,84 @@
+"""What is measured: the first K pages of a PDF for one query at one page size, and what one timed run says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from ziprerank.bundle import Bundle
+from ziprerank.pages import Pdf, open_pages
+from ziprerank.windows import MAX_WINDOW, Plan, plan_windows
+
+STRIDE = 10
+KEEP_RATIOS = (1.0, 0.5, 0.25)
+REASONING = (0, 64, 256)  # tokens written before the ranking string
+FILE, AGAIN = "file", "again"
+STARTS = (FILE, AGAIN)
+"""``file``: the first query over a PDF, nothing of its pages is in memory. ``again``: the next query over the same
+pages, with everything in memory that the system keeps: ours page features, transformers' the pages' pixel values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The first ``pages`` pages of ``pdf``, all in one pass up to 20, in windows of 20 beyond."""
+
+    pdf: Path
+    query: str
+    pages: int
+    bundle: Bundle
+
+    @property
+    def page_range(self) -> str:
+        return f"1-{self.pages}"
+
+    def visual_tokens(self) -> int:
+        """Of all its pages, before pruning."""
+        with open_pages(Pdf(self.pdf, self.page_range), self.bundle.image) as sources:
+            return sum(source.size[0] * source.size[1] for source in sources) // self.bundle.image.factor**2
+
+    @property
+    def plan(self) -> Plan:
+        return plan_windows(self.pages, min(self.pages, MAX_WINDOW), self.stride, self.bundle.defaults)
+
+    @property
+    def stride(self) -> int | None:
+        return STRIDE if self.pages > MAX_WINDOW else None
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One line of the comparison. ``reasoning``: tokens written before the ranking string, for listwise generation."""
+
+    name: str
+    keep_ratio: float = 1.0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One timed run, milliseconds; ``total`` is wall time, or the sum of ``stages`` where systems share stages."""
+
+    system: System
+    start: str
+    total: float
+    stages: dict[str, float]
+    text_tokens: int
+    visual_tokens: int
+    kept_tokens: int
+    generated_tokens: int
+
+
+@dataclass(slots=True)
+class Clock:
+    """Milliseconds by stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = perf_counter()
+        yield
+        self.stages[name] = self.stages.get(name, 0.0) + (perf_counter() - started) * 1e3

@@ -1,0 +1,217 @@
+"""The same checkpoint in transformers, float32, cut into the stages that every system on PyTorch shares.
+
+Nothing here is slower than what users run: page features are computed once for all windows of a query, generation is a
+plain loop without ``generate``'s bookkeeping, and the last position alone goes through ``lm_head``. That the parts
+give what ``Qwen3VLForConditionalGeneration.forward`` gives is checked in every run (bench/agreement.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2 as pdfium
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from ziprerank.bundle import Bundle
+from ziprerank.export.reference import Reference
+from ziprerank.prompt import Prompt
+
+DPI = 200  # at which pages are usually rendered for a vision model
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The image processor's output: patches ``[P, values]`` of all pages, and each page's grid."""
+
+    patches: Tensor
+    grids: Tensor  # [K, 3]: frames, rows, columns of patches
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """All pages after the vision tower; page ``p`` has ``counts[p]`` visual tokens."""
+
+    tokens: tuple[Tensor, ...]  # [n, H] each
+    deepstack: tuple[tuple[Tensor, ...], ...]  # per level, per page [n, H]
+    grids: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What the decoder reads: embeddings ``[B, S, H]``, positions ``[3, B, S]``, and where DeepStack adds what."""
+
+    embeddings: Tensor
+    positions: Tensor
+    is_visual: Tensor  # [B, S]
+    deepstack: list[Tensor]
+
+
+class TorchModel:
+    """Stages of the model; all are called without gradients."""
+
+    def __init__(self, checkpoint: Path, bundle: Bundle, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.bundle = bundle
+        self.model = Reference(checkpoint, mean=mean, std=std, letters=bundle.tokens.letters).model
+        self.letters = list(bundle.tokens.letters)
+        rules = bundle.image
+        self.processor = Qwen2VLImageProcessorPil(
+            image_mean=list(mean),
+            image_std=list(std),
+            patch_size=rules.patch_size,
+            merge_size=rules.merge_size,
+            temporal_patch_size=self.model.config.vision_config.temporal_patch_size,
+            size={"longest_edge": rules.max_pixels, "shortest_edge": rules.min_pixels},
+        )
+
+    def render(self, pdf: Path, pages: int) -> list[Image.Image]:
+        """The first ``pages`` pages at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
+        images = []
+        longest_side = self.bundle.image.longest_side
+        with pdfium.PdfDocument(pdf) as document:
+            for number in range(pages):
+                page = document[number]
+                scale = max(DPI / 72, longest_side / max(page.get_size()))
+                image = page.render(scale=scale).to_pil().convert("RGB")
+                shrink = longest_side / max(image.size)
+                if shrink < 1:
+                    size = (max(1, int(image.width * shrink)), max(1, int(image.height * shrink)))
+                    image = image.resize(size, Image.Resampling.LANCZOS)
+                images.append(image)
+        return images
+
+    def process(self, images: Sequence[Image.Image]) -> Pixels:
+        """transformers' image processor."""
+        output = self.processor(images=list(images), return_tensors="pt")
+        return Pixels(output["pixel_values"], output["image_grid_thw"])
+
+    def encode(self, pixels: Pixels) -> Features:
+        """The vision tower on all pages at once, as transformers calls it."""
+        output = self.model.model.visual(pixels.patches, grid_thw=pixels.grids, return_dict=True)
+        counts = (pixels.grids.prod(dim=1) // self.bundle.image.merge_size**2).tolist()
+        return Features(
+            tuple(output.pooler_output.split(counts)),
+            tuple(tuple(level.split(counts)) for level in output.deepstack_features),
+            pixels.grids,
+        )
+
+    def pack(self, text_ids: NDArray[np.int64], features: Features, pages: Sequence[int]) -> Packed:
+        """The whole sequence of one window, nothing pruned. ``text_ids`` holds one image pad a page."""
+        ids, is_visual = self.expand(text_ids, features, pages)
+        positions, _ = self.model.model.get_rope_index(
+            ids[None], image_grid_thw=features.grids[list(pages)], mm_token_type_ids=is_visual.long()[None]
+        )
+        embeddings = self.model.get_input_embeddings()(ids)
+        embeddings[is_visual] = torch.cat([features.tokens[page] for page in pages])
+        levels = [torch.cat([level[page] for page in pages]) for level in features.deepstack]
+        return Packed(embeddings[None], positions, is_visual[None], levels)
+
+    def expand(self, text_ids: NDArray[np.int64], features: Features, pages: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Token ids with an image pad for every visual token, and where those are."""
+        ids: list[int] = []
+        remaining = iter(pages)
+        pad = self.bundle.tokens.image_pad
+        for token in text_ids.tolist():
+            ids.extend([token] * (len(features.tokens[next(remaining)]) if token == pad else 1))
+        expanded = torch.tensor(ids)
+        return expanded, expanded == pad
+
+    def stack(self, packed: Sequence[Packed]) -> Packed:
+        """Sequences of the same shape as one batch."""
+        return Packed(
+            torch.cat([one.embeddings for one in packed]),
+            torch.cat([one.positions for one in packed], dim=1),
+            torch.cat([one.is_visual for one in packed]),
+            [torch.cat(level) for level in zip(*(one.deepstack for one in packed), strict=True)],
+        )
+
+    def prune(self, packed: Packed, prompt: Prompt, keep_ratio: float, counts: Sequence[int]) -> Packed:
+        """Page by page as the paper's implementation does it: the [text, page] cosines, their maximum, top-k."""
+        ids = torch.from_numpy(prompt.text_ids)
+        text = self.model.get_input_embeddings()(ids[self._compared(ids, prompt.query_mask)])
+        slots = packed.is_visual[0].nonzero().flatten()
+        keep_sequence = ~packed.is_visual[0]
+        kept = []
+        start = 0
+        for count in counts:
+            visual = packed.embeddings[0, slots[start : start + count]]
+            similarity = functional.normalize(text, dim=1) @ functional.normalize(visual, dim=1).T  # [T, n]
+            best = similarity.max(dim=0).values.topk(max(1, round(keep_ratio * count))).indices.sort().values + start
+            keep_sequence[slots[best]] = True
+            kept.append(best)
+            start += count
+        chosen = torch.cat(kept)
+        return Packed(
+            packed.embeddings[:, keep_sequence],
+            packed.positions[:, :, keep_sequence],
+            packed.is_visual[:, keep_sequence],
+            [level[chosen] for level in packed.deepstack],
+        )
+
+    def last_hidden(self, packed: Packed) -> Tensor:
+        """The decoder in one pass: hidden states ``[B, H]`` at the last position."""
+        return self._decoder(packed, use_cache=False).last_hidden_state[:, -1]
+
+    def prefill(self, packed: Packed) -> tuple[Tensor, object]:
+        """The same with a key-value cache, for generation."""
+        output = self._decoder(packed, use_cache=True)
+        return output.last_hidden_state[:, -1], output.past_key_values
+
+    def step(self, token: Tensor, position: int, cache: object) -> Tensor:
+        """One generated token ``[1]`` further: hidden state ``[1, H]``."""
+        output = self.model.model.language_model(
+            inputs_embeds=self.model.get_input_embeddings()(token)[None],
+            position_ids=torch.full((3, 1, 1), position),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
+
+    def lm_head(self, hidden: Tensor) -> Tensor:
+        """Logits ``[B, vocabulary]``."""
+        logits: Tensor = self.model.lm_head(hidden)
+        return logits
+
+    def letter_logits(self, hidden: Tensor) -> Tensor:
+        """``[20]`` from the hidden state ``[1, H]`` at the last position."""
+        return self.lm_head(hidden)[0, self.letters]
+
+    def whole(self, text_ids: NDArray[np.int64], pixels: Pixels, features: Features) -> Tensor:
+        """Letter logits ``[20]`` by transformers' own ``forward`` on all pages, for comparison with the parts."""
+        ids, is_visual = self.expand(text_ids, features, range(len(features.tokens)))
+        output = self.model(
+            input_ids=ids[None],
+            pixel_values=pixels.patches,
+            image_grid_thw=pixels.grids,
+            mm_token_type_ids=is_visual.int()[None],
+            logits_to_keep=1,
+            use_cache=False,
+        )
+        return output.logits[0, -1, self.letters]
+
+    def _decoder(self, packed: Packed, *, use_cache: bool) -> Any:
+        return self.model.model.language_model(
+            inputs_embeds=packed.embeddings,
+            position_ids=packed.positions,
+            attention_mask=None,
+            visual_pos_masks=packed.is_visual,
+            deepstack_visual_embeds=packed.deepstack,
+            use_cache=use_cache,
+        )
+
+    def _compared(self, ids: Tensor, query_mask: NDArray[np.bool_] | None) -> Tensor:
+        """The text tokens that visual tokens are compared with."""
+        if query_mask is not None:
+            return torch.from_numpy(query_mask)
+        tokens = self.bundle.tokens
+        first_image = int((ids == tokens.image_pad).nonzero()[0])
+        markers = (ids == tokens.vision_start) | (ids == tokens.vision_end)
+        return (torch.arange(len(ids)) < first_image) & ~markers

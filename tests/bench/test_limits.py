@@ -1,0 +1,53 @@
+"""Operations are counted from shapes: compared with PyTorch's own count over transformers' modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen3VLForConditionalGeneration
+from ziprerank.bundle import Bundle
+
+from bench import limits
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model() -> Qwen3VLForConditionalGeneration:
+    return Qwen3VLForConditionalGeneration.from_pretrained(
+        ROOT / "train" / "checkpoints" / "starter", dtype=torch.float32, attn_implementation="eager"
+    )
+
+
+@torch.inference_mode()
+def test_the_vision_towers_operations(model: Qwen3VLForConditionalGeneration) -> None:
+    rows, cols = 18, 12
+    with FlopCounterMode(display=False) as counter:
+        model.model.visual(torch.zeros(rows * cols, 3 * 2 * 16 * 16), grid_thw=torch.tensor([[1, rows, cols]]))
+    width = model.config.vision_config.hidden_size
+    second_frame = 2 * rows * cols * 3 * 16 * 16 * width  # a still image repeats its frame, a bundle sums over it
+    counted = limits.vision(Bundle.load(check="size"), rows * cols).operations
+    assert counted == pytest.approx(counter.get_total_flops() - second_frame, rel=1e-6)
+
+
+@torch.inference_mode()
+def test_the_decoders_operations(model: Qwen3VLForConditionalGeneration) -> None:
+    length, shape = 300, model.config.text_config
+    with FlopCounterMode(display=False) as counter:
+        model.model.language_model(inputs_embeds=torch.zeros(1, length, shape.hidden_size), use_cache=False)
+    hidden, wide = shape.hidden_size, shape.num_attention_heads * shape.head_dim
+    position = 2 * (2 * hidden * wide + 3 * hidden * shape.intermediate_size)
+    full_attention = 4 * length**2 * wide
+    expected = (
+        counter.get_total_flops()
+        - (shape.num_hidden_layers - 1) * full_attention // 2  # causal
+        - full_attention + 4 * length * wide  # the last layer: one position
+        - (length - 1) * position
+        + 2 * 20 * hidden  # the letters' logits
+    )  # fmt: skip
+    rotary = 2 * length * shape.head_dim // 2  # angles are a matrix product in transformers, one element wide
+    counted = limits.decoder(Bundle.load(check="size"), 20, length - 20).operations
+    assert counted == pytest.approx(expected - 3 * rotary, rel=1e-6)
