@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from . import relevance, select
-from .aot import PTX_ARCH, PTX_VERSION, CompiledKernel
+from .aot import PTX_ARCH, PTX_VERSION, SCRATCH, CompiledKernel
 from .launch import KERNELS, Kernel, tile
 
 FUNCTIONS = {
@@ -54,6 +54,7 @@ def _compile(kernel: Kernel, out: Path, hidden: int, dtype: str, levels: int, ta
         raise RuntimeError(
             f"{kernel.name} for {target} asks for scratch memory, which the launch table has no room for"
         )
+    _check_parameters(kernel, compiled.asm["ptx"])
     kind = "ptx" if capability is None else "cubin"
     code: bytes = compiled.asm["ptx"].encode() if kind == "ptx" else compiled.asm["cubin"]
     file = f"{kernel.name}.sm_{arch}.{kind}"
@@ -85,6 +86,14 @@ def _source(kernel: Kernel, constants: dict[str, int | bool], dtype: str) -> AST
     # Without the promise of aligned pointers Triton copies rows element by element instead of 16 bytes at a time.
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
     return ASTSource(function, signature, constants, aligned)
+
+
+def _check_parameters(kernel: Kernel, ptx: str) -> None:
+    """Another version of Triton might pass more or fewer arguments of its own than the two scratch pointers."""
+    found = re.findall(r"\.param \.(\w+)\b.*_param_\d+", ptx)
+    expected = ["u32" if argument.type == "i32" else "u64" for argument in kernel.arguments] + ["u64"] * len(SCRATCH)
+    if found != expected:
+        raise RuntimeError(f"{kernel.name} takes {found} with this Triton, the launch table says {expected}")
 
 
 def _resources(cubin: bytes) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from prune_cases import DTYPES, TOLERANCE, check_window, exact_relevance, random_window, window
-from ziprerank.kernels import KernelError, implementation, reference
+from ziprerank.kernels import KernelError, front, implementation, launch, reference
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,13 @@ def test_odd_and_large_hidden_sizes(dtype: torch.dtype, hidden: int) -> None:
 @pytest.mark.parametrize("tokens", [1, 128, 129, 2000])
 def test_text_lengths(tokens: int) -> None:
     check_window(random_window(torch.float16, 64, tokens, counts=[63, 2], keep=0.5))
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+def test_the_tiles_of_the_targets(monkeypatch: pytest.MonkeyPatch, capability: int) -> None:
+    """The interpreter has no capability and takes the smallest tile; the others have to be right as well."""
+    monkeypatch.setattr(front, "tile", lambda kernel, _, *model: launch.tile(kernel, capability, *model))
+    check_window(random_window(torch.float16, 128, tokens=270, counts=[100, 40], keep=0.5))
 
 
 def test_twenty_ragged_pages_up_to_4096_tokens() -> None:
