@@ -22,6 +22,7 @@ import onnx
 import onnx_ir as ir
 from safetensors.numpy import save_file
 
+from ..kernels import compile_kernels
 from .attention import attention_for
 from .checkpoint import Checkpoint, Tensor, read_shard
 from .errors import CheckpointError, ExportError
@@ -81,6 +82,7 @@ def export_checkpoint(
     stride: int | None = None,
     prune_text: str | None = None,
     longest_side: int | None = None,
+    kernels: bool = False,
 ) -> Path:
     """Write the bundle of ``checkpoint`` (a directory in Hugging Face format, or a hub id) to the new directory
     ``out``.
@@ -98,6 +100,7 @@ def export_checkpoint(
     Raises:
         CheckpointError: the checkpoint cannot be exported.
         ExportError: a setting is out of range, or ``out`` exists.
+        KernelError: a pruning kernel does not compile for the model's shapes.
     """
     attention = attention_for(target)
     precision = precision or ("fp32" if target == "cpu" else "bf16")
@@ -105,6 +108,8 @@ def export_checkpoint(
         raise ExportError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}")
     if target == "cpu" and precision != "fp32":
         raise ExportError(f"precision {precision} on target cpu: ONNX Runtime's CPU kernels need fp32")
+    if kernels and target != "cuda":
+        raise ExportError(f"kernels for target {target}: they run on CUDA, use target cuda or leave them out")
     if weights not in ("auto", "link", "copy"):
         raise ExportError(f"weights {weights!r} is unknown: use auto, link or copy")
     if out.exists():
@@ -138,6 +143,8 @@ def export_checkpoint(
         dtype = PRECISIONS[precision]
         _save(build_vision(source, derived, dtype, attention, metadata), folder / "vision.onnx")
         _save(build_rerank(source, letters, dtype, attention, metadata), folder / "rerank.onnx")
+        if kernels:
+            compile_kernels(folder / "kernels", source.config.decoder.hidden_size, precision, source.config.levels)
         manifest = {
             "format_version": FORMAT_VERSION,
             "bundle_id": bundle_id,
@@ -314,11 +321,9 @@ def _save(model: ir.Model, file: Path) -> None:
 
 
 def _checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """SHA-256 of every file by name; ``known`` ones are not read again. Files side by side: hashing leaves the
-    interpreter free.
-    """
-    names = sorted(path.name for path in folder.iterdir())
-    with ThreadPoolExecutor() as pool:
+    """SHA-256 of every file by its path in ``folder``; ``known`` ones are not read again."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
         checksums = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
         return dict(zip(names, checksums, strict=True))
 

@@ -116,7 +116,7 @@ def describe(directory: Path) -> list[CompiledKernel]:
     """
     path = directory / TABLE
     if not path.is_file():
-        raise KernelError(f"{path} does not exist: compile the kernels first (compile_kernels)")
+        raise KernelError(f"{path} does not exist: export the bundle with --kernels, or call compile_kernels")
     table = json.loads(path.read_text(encoding="utf-8"))
     if table.get("format_version") != FORMAT_VERSION:
         raise KernelError(f"{path} has format {table.get('format_version')}, this version reads {FORMAT_VERSION}")

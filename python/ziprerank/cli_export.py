@@ -23,6 +23,7 @@ KeepRatio = Annotated[float | None, typer.Option(help="Default share of visual t
 Window = Annotated[int | None, typer.Option(help="Default number of pages in a pass, 1..20.")]
 Stride = Annotated[int | None, typer.Option(help="Default step of the window over more pages.")]
 PruneText = Annotated[str | None, typer.Option(help="all_before_image or query_only.")]
+Kernels = Annotated[bool, typer.Option("--kernels", help="Compile the pruning kernels too, for target cuda.")]
 LongestSide = Annotated[int | None, typer.Option(help="Longest side of a page image in pixels.")]
 
 
@@ -39,6 +40,7 @@ def export(
     stride: Stride = None,
     prune_text: PruneText = None,
     longest_side: LongestSide = None,
+    kernels: Kernels = False,
 ) -> None:
     """Turn a Qwen3-VL checkpoint into a bundle that the engine runs."""
     with _offline_half("export"):
@@ -56,8 +58,10 @@ def export(
             stride=stride,
             prune_text=prune_text,
             longest_side=longest_side,
+            kernels=kernels,
         )
-    typer.echo(f"{out}: {sum(file.stat().st_size for file in out.iterdir()) / 1e6:.1f} MB")
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    typer.echo(f"{out}: {size / 1e6:.1f} MB")
 
 
 def verify(
@@ -84,7 +88,8 @@ def _offline_half(extra: str) -> Iterator[None]:
         raise MissingDependency(f'{error}: pip install "ziprerank[{extra}]"') from error
     except ValueError as error:
         from ziprerank.export import CheckpointError, ExportError
+        from ziprerank.kernels import KernelError
 
-        if not isinstance(error, CheckpointError | ExportError):
+        if not isinstance(error, CheckpointError | ExportError | KernelError):
             raise
         raise InvalidInput(str(error)) from error

@@ -173,6 +173,25 @@ def write_8b_checkpoint(out: Path, like: Path) -> Path:
     return out
 
 
+def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    arguments = ["export", str(make_checkpoint(Shape())), str(out), "--target", "cuda", "--kernels"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    bundle = Bundle.load(out)  # every kernel stands in the manifest with its checksum
+    listed = {name for name in bundle.files if name.startswith("kernels/")}
+    assert listed == {f"kernels/{file.name}" for file in (out / "kernels").iterdir()}
+    shown = CliRunner().invoke(app, ["kernels", str(out), "--json"])
+    rows = json.loads(shown.output)
+    assert {row["arch"] for row in rows if row["kind"] == "cubin"} == {80, 86, 89, 90, 100, 103, 120, 121}
+    assert {f"kernels/{row['file']}" for row in rows} | {"kernels/launch.json"} == listed
+
+
+def test_kernels_for_the_cpu_are_refused(make_checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="kernels for target cpu: they run on CUDA"):
+        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", kernels=True)
+
+
 def test_the_command_line(make_checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     done = CliRunner().invoke(app, ["export", str(make_checkpoint(Shape())), str(out), "--keep-ratio", "0.25"])

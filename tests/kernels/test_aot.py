@@ -149,7 +149,7 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path: Path, ar
 
 
 def test_a_damaged_directory_is_refused(full: Path, tmp_path: Path) -> None:
-    with pytest.raises(KernelError, match=r"launch\.json does not exist: compile the kernels first"):
+    with pytest.raises(KernelError, match=r"launch\.json does not exist: export the bundle with --kernels"):
         describe(tmp_path)
     (tmp_path / "launch.json").write_text((full / "launch.json").read_text())
     with pytest.raises(KernelError, match=r"text_scales\.sm_80\.cubin is missing"):
