@@ -29,7 +29,7 @@ def agreement_rows(ours: Ours, baselines: Baselines) -> Iterator[dict[str, Any]]
     features = model.encode(pixels)
     _check_sizes(features.tokens, baselines)
     for keep_ratio in KEEP_RATIOS:
-        ranking = ours.rank(ours.pixels, keep_ratio)
+        ranking = ours.rank_pixels(ours.pixels, keep_ratio)
         mine = {page.index: page.score for page in ranking}
         errors = {"transformers_pruned": _error(mine, baselines.scores(features, keep_ratio)[0])}
         if keep_ratio == 1:

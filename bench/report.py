@@ -1,6 +1,6 @@
 """Writes the README's tables from the committed results: everything between its two `measured` markers.
 
-python bench/report.py
+python -m bench.report
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .comparison import tables
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+COMPARISON = "compare_cpu.jsonl"  # of python -m bench
 BEGIN, END = "<!-- measured: written by bench/report.py -->\n", "<!-- /measured -->\n"
 
 
@@ -23,7 +26,10 @@ def with_tables(text: str) -> str:
     """The README's text with its tables made again."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return before + BEGIN + "\n" + "\n\n".join([startup(), prune_op(), page_size()]) + "\n\n" + END + after
+    parts = [startup(), prune_op(), page_size()]
+    if (RESULTS / COMPARISON).is_file():
+        parts.insert(0, tables(read(COMPARISON)))
+    return before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after
 
 
 def startup() -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -50,6 +51,7 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),
         "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 2),  # threads of others share the cores: near 0, or run it again
     }
     rows = []
     with options.out.open("w", encoding="utf-8") as out:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.ratios import ratios
+from bench.comparison import tables
+from bench.ratios import label, ratios
 
 ROOT = Path(__file__).parents[2]
 PAGES, TOKENS_A_PAGE = 2, 81  # the sample's pages are 288 px squares
@@ -114,3 +115,27 @@ def test_limits_and_memory(rows: list[dict[str, Any]]) -> None:
     if Path("/proc/self/status").is_file():
         memory = {row["system"]: row["peak_mb"] for row in rows if row["what"] == "memory"}
         assert 10 < memory["ziprerank"] < memory["transformers"]
+
+
+def test_tables_show_the_rows(rows: list[dict[str, Any]]) -> None:
+    text = tables(rows)
+    for row in rows:
+        if row["what"] == "latency":
+            assert f"| {label(row)} | {row['total_ms']['p50']:,.0f} (" in text
+
+
+def test_pictures_and_page(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subprocess.run([sys.executable, "-m", "bench.plots", source, tmp_path / "out"], cwd=ROOT, check=True)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "latency-288.png",
+        "stages-288.png",
+        "benchmark.html",
+    }
+    page = (tmp_path / "out" / "benchmark.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<tr>") == sum(
+        line.startswith("|") and not line.startswith("|---") for line in tables(rows).splitlines()
+    )
