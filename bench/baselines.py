@@ -71,7 +71,7 @@ class Baselines:
         """Pages from the PDF through the vision tower, and the prompt."""
         clock = Clock()
         with clock.stage("pages"):
-            pixels = self.model.process(self.model.render(self.case.pdf, self.case.pages))
+            pixels = self.model.process(self.model.render(self.case.pdf, self.case.numbers))
         with clock.stage("tokenize"):
             self._prompts.build(self._query, self.case.plan.width)
         with clock.stage("vision"):

@@ -1,4 +1,4 @@
-"""What is measured: the first K pages of a PDF for one query at one page size, and what one timed run says."""
+"""What is measured: K pages of a PDF for one query at one page size, and what one timed run says."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ pages, with everything in memory that the system keeps: ours page features, tran
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The first ``pages`` pages of ``pdf``, all in one pass up to 20, in windows of 20 beyond."""
+    """Pages of ``pdf``, numbered from 1, all in one pass up to 20, in windows of 20 beyond."""
 
     pdf: Path
     query: str
-    pages: int
+    numbers: tuple[int, ...]
     bundle: Bundle
 
     @property
-    def page_range(self) -> str:
-        return f"1-{self.pages}"
+    def pages(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def source(self) -> Pdf:
+        return Pdf(self.pdf, self.numbers)
 
     def visual_tokens(self) -> int:
         """Of all its pages, before pruning."""
-        with open_pages(Pdf(self.pdf, self.page_range), self.bundle.image) as sources:
+        with open_pages(self.source, self.bundle.image) as sources:
             return sum(source.size[0] * source.size[1] for source in sources) // self.bundle.image.factor**2
 
     @property
@@ -46,6 +50,21 @@ class Case:
     @property
     def stride(self) -> int | None:
         return STRIDE if self.pages > MAX_WINDOW else None
+
+
+def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
+    """Numbers of the first ``count`` pages that look like none before them: a pool of page features encodes equal
+    pages once, which would spare ours work that the others do. Raises SystemExit when there are fewer."""
+    numbers, seen = [], set()
+    with open_pages(pdf, bundle.image) as sources:
+        for number, source in enumerate(sources, start=1):
+            pixels = source.prepare().tobytes()
+            if pixels not in seen:
+                seen.add(pixels)
+                numbers.append(number)
+            if len(numbers) == count:
+                return tuple(numbers)
+    raise SystemExit(f"{pdf} has {len(numbers)} pages that differ, {count} are asked for: use fewer --candidates")
 
 
 @dataclass(frozen=True, slots=True)

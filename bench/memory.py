@@ -33,7 +33,7 @@ def rows(case: Case, checkpoint: Path, batch: int, systems: Sequence[str]) -> It
             "bundle": str(case.bundle.path),
             "pdf": str(case.pdf),
             "query": case.query,
-            "pages": case.pages,
+            "numbers": case.numbers,
             "batch": batch,
         }
         command = [sys.executable, "-m", f"{__package__}.memory", json.dumps(task)]
@@ -49,12 +49,12 @@ def rows(case: Case, checkpoint: Path, batch: int, systems: Sequence[str]) -> It
 def run_once(task: dict[str, Any]) -> None:
     """One query from the PDF, by one system."""
     bundle = Bundle.load(task["bundle"], check="size")
-    case = Case(Path(task["pdf"]), task["query"], task["pages"], bundle)
+    case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), bundle)
     if task["system"] == "ziprerank":
-        from ziprerank import Pdf, Reranker
+        from ziprerank import Reranker
 
         reranker = Reranker.from_bundle(bundle.path, check="size")
-        reranker.rank(case.query, Pdf(case.pdf, case.page_range), keep_ratio=KEEP_RATIO, window=case.plan.width)
+        reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
         return
     from transformers.utils import logging
     from ziprerank.export.bundle import read_manifest

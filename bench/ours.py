@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from ziprerank import Pdf, Ranking, Reranker
+from ziprerank import Ranking, Reranker
 from ziprerank.pages import PageInput, open_pages
 from ziprerank.reranker import load_engine
 from ziprerank.windows import MAX_WINDOW
@@ -25,7 +25,7 @@ class Ours:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.file = Pdf(case.pdf, case.page_range)
+        self.file = case.source
         with open_pages(self.file, case.bundle.image) as sources:
             self.pixels: list[NDArray[np.uint8]] = [source.prepare() for source in sources]
         self.blanks = [np.full_like(page, number) for number, page in enumerate(self.pixels)]
@@ -50,8 +50,8 @@ class Ours:
         encoded = self.reranker.engine.pool["misses"] - before
         if encoded != self.case.pages:
             raise SystemExit(
-                f"{encoded} of {self.case.pages} pages went through the vision tower, the others look like pages "
-                "before them: choose a PDF whose pages differ"
+                f"{encoded} of {self.case.pages} pages went through the vision tower: the others were in the pool, so "
+                "this was no first query"
             )
         return sample
 

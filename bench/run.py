@@ -30,7 +30,7 @@ from ziprerank.export.bundle import read_manifest
 from . import limits, machine, memory, ratios
 from .agreement import agreement_rows
 from .baselines import Baselines
-from .cases import KEEP_RATIOS, Case, Sample
+from .cases import KEEP_RATIOS, Case, Sample, distinct_pages
 from .ours import Ours
 from .torch_model import TorchModel
 
@@ -78,7 +78,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=9, help="at most; default 9")
     parser.add_argument(
-        "--case-seconds", type=float, default=45.0, help="time for the rounds of one case, at least 3; default 45"
+        "--case-seconds", type=float, default=30.0, help="time for the rounds of one case, at least 3; default 30"
     )
     parser.add_argument(
         "--max-tokens", type=int, default=6000, help="cases with more visual tokens are left out; default 6000"
@@ -99,7 +99,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All rows: for each page size its cases, and peak memory at the most candidates that fit in one pass."""
+    """All rows: for each page size its cases; for the first one peak memory at the most candidates of one pass."""
     rates = limits.Rates.measure(quick=options.quick)
     yield {"what": "machine rates", **rates.row()}
     for longest_side in options.longest_side:
@@ -108,9 +108,10 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             bundle = Bundle.load(folder)
             image = read_manifest(folder)["image"]
             model = TorchModel(options.checkpoint, bundle, image["mean"], image["std"])
+            numbers = distinct_pages(options.pdf, bundle, max(options.candidates))
             largest: tuple[Case, int] | None = None  # in one pass, with the batch of the pointwise system
             for pages in options.candidates:
-                case = Case(options.pdf, options.query, pages, bundle)
+                case = Case(options.pdf, options.query, numbers[:pages], bundle)
                 tokens = case.visual_tokens()
                 if tokens > options.max_tokens:
                     print(f"left out: {pages} pages of {bundle.image.longest_side} px, {tokens} visual tokens")
@@ -120,7 +121,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     yield {"candidates": pages, "longest_side": bundle.image.longest_side, **row}
                 if len(case.plan.starts) == 1 and (largest is None or largest[0].pages < pages):
                     largest = case, baselines.batch
-            if largest is not None:
+            if largest is not None and longest_side == options.longest_side[0]:
                 systems = memory.SYSTEMS[:2] if options.quick else memory.SYSTEMS
                 for row in memory.rows(largest[0], options.checkpoint, largest[1], systems):
                     yield {"candidates": largest[0].pages, "longest_side": bundle.image.longest_side, **row}

@@ -71,13 +71,13 @@ class TorchModel:
             size={"longest_edge": rules.max_pixels, "shortest_edge": rules.min_pixels},
         )
 
-    def render(self, pdf: Path, pages: int) -> list[Image.Image]:
-        """The first ``pages`` pages at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
+    def render(self, pdf: Path, numbers: Sequence[int]) -> list[Image.Image]:
+        """Pages, numbered from 1, at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
         images = []
         longest_side = self.bundle.image.longest_side
         with pdfium.PdfDocument(pdf) as document:
-            for number in range(pages):
-                page = document[number]
+            for number in numbers:
+                page = document[number - 1]
                 scale = max(DPI / 72, longest_side / max(page.get_size()))
                 image = page.render(scale=scale).to_pil().convert("RGB")
                 shrink = longest_side / max(image.size)
