@@ -1,4 +1,4 @@
-"""Writes the README's tables from the committed results: everything between its two `measured` markers.
+"""Writes the tables of the README and of docs/benchmarks.md from the committed results, between `measured` markers.
 
 python -m bench.report
 """
@@ -6,10 +6,11 @@ python -m bench.report
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .comparison import tables
+from .comparison import latency, page_sizes, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -18,18 +19,27 @@ BEGIN, END = "<!-- measured: written by bench/report.py -->\n", "<!-- /measured 
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in DOCUMENTS:
+        file = ROOT / document
+        file.write_text(with_tables(document, file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def with_tables(text: str) -> str:
-    """The README's text with its tables made again."""
+def with_tables(document: str, text: str) -> str:
+    """The text of a document with its tables made again."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    parts = [startup(), prune_op(), page_size()]
-    if (RESULTS / COMPARISON).is_file():
-        parts.insert(0, tables(read(COMPARISON)))
-    return before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after
+    return before + BEGIN + "\n" + "\n\n".join(part() for part in DOCUMENTS[document]) + "\n\n" + END + after
+
+
+def comparison() -> str:
+    """All that one run of ``python -m bench`` says."""
+    return tables(read(COMPARISON))
+
+
+def first_comparison() -> str:
+    """Latencies at the page size that the checkpoint was trained for."""
+    rows = read(COMPARISON)
+    return latency(rows, page_sizes(rows)[0])
 
 
 def startup() -> str:
@@ -86,6 +96,12 @@ def of(row: dict[str, Any]) -> str:
 def read(name: str) -> list[dict[str, Any]]:
     """The rows of one results file."""
     return [json.loads(line) for line in (RESULTS / name).read_text(encoding="utf-8").splitlines()]
+
+
+DOCUMENTS: dict[str, list[Callable[[], str]]] = {
+    "README.md": [first_comparison, startup],
+    "docs/benchmarks.md": [comparison, startup, prune_op, page_size],
+}
 
 
 if __name__ == "__main__":
