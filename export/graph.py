@@ -17,8 +17,6 @@ PRUNE_DOMAIN = "ziprerank"
 MICROSOFT = "com.microsoft"
 PRECISIONS = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
-Axes = Sequence[int]
-
 
 class Ops:
     """ONNX operators as methods: ``op.Add(x, 1)``.
@@ -107,14 +105,13 @@ class GraphBuilder(Ops):
             )
         return self._initializers[tensor.name]
 
-    def weight(self, name: str, *shape: int, dtype: ir.DataType | None = None) -> ir.Value:
-        """A checkpoint tensor in the graph's precision (or ``dtype``).
+    def weight(self, name: str, *shape: int) -> ir.Value:
+        """A checkpoint tensor in the graph's precision.
 
         Where the stored dtype differs a Cast follows; runtimes fold it once, when the session is made.
         """
         raw = self.raw(name, shape)
-        wanted = dtype or self.dtype
-        return raw if raw.dtype == wanted else self.cast(raw, wanted)
+        return raw if raw.dtype == self.dtype else self.cast(raw, self.dtype)
 
     def linear(self, x: ir.Value, name: str, inputs: int, outputs: int, *, bias: bool = False) -> ir.Value:
         """``x [rows, inputs] -> [rows, outputs]``; Gemm with transB reads the stored ``[outputs, inputs]`` as it is."""

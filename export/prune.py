@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from .graph import OPSET, PRUNE_DOMAIN, Ops
 
-FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
 OP_NAME = "QueryImagePrune"
 NORM_FLOOR = 1e-12
 # below every cosine: what is masked out or padding loses against any real token

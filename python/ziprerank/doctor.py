@@ -86,7 +86,7 @@ def _runtime(runtime: Runtime | None) -> Rows:
 def _providers() -> list[str]:
     """What the installed build offers; the only place that imports onnxruntime."""
     try:
-        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+        import onnxruntime
     except ImportError as error:
         raise MissingDependency(f"onnxruntime cannot be imported: {error}") from error
     return list(onnxruntime.get_available_providers())
