@@ -1,0 +1,1 @@
+"""Where training examples come from: corpora, rendered documents, the paper's own sets."""
