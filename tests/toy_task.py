@@ -1,0 +1,54 @@
+"""A regression that a run of a few hundredths of a second trains; also a program, for tests that kill it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from ziprerank.train.config import Optimisation
+from ziprerank.train.loop import run
+
+
+class Toy:
+    """Dropout makes the result depend on the random state, a normalisation's buffers on what was seen before."""
+
+    def __init__(self, seed: int = 0, *, pause: float = 0.0, dropout: float = 0.2) -> None:
+        torch.manual_seed(seed)
+        self.name = "toy"
+        self.seed, self.pause = seed, pause
+        self.settings: dict[str, Any] = {"shape": [8, 16]}
+        self.module = nn.Sequential(
+            nn.Linear(8, 16), nn.LayerNorm(16), nn.Dropout(dropout), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
+        )
+        self.asked: list[int] = []
+        self.progress: list[float] = []
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        self.asked.append(step)
+        generator = torch.Generator().manual_seed(1000 * self.seed + step)
+        inputs = torch.randn(4, 8, generator=generator)
+        return {"inputs": inputs, "targets": inputs.prod(1, keepdim=True).sign()}
+
+    def loss(self, batch: dict[str, Tensor], progress: float) -> tuple[Tensor, dict[str, float]]:
+        time.sleep(self.pause)
+        self.progress.append(progress)
+        loss = (self.module(batch["inputs"]) - batch["targets"]).square().mean()
+        return loss, {"targets": float(batch["targets"].mean())}
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        return {"evaluated_at": float(step)}
+
+    def save(self, directory: Path) -> None:
+        save_file(self.module.state_dict(), directory / "model.safetensors")
+
+
+SETTINGS: dict[str, Any] = {"steps": 24, "lr": 0.02, "accumulate": 2, "warmup": 3, "save_every": 4, "log_every": 5}
+
+
+if __name__ == "__main__":
+    run(Toy(pause=float(sys.argv[2])), Optimisation(**SETTINGS), Path(sys.argv[1]), seed=3)
