@@ -1,0 +1,5 @@
+"""``python -m bench.quality``."""
+
+from .run import main
+
+main()

@@ -1,0 +1,87 @@
+"""The five documents: which package, which version, and the digest of the PDF that the queries were made from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One PDF of a Debian package. ``path`` is its place in the package, where it may be compressed as ``path``.gz."""
+
+    package: str
+    version: str
+    path: str
+    sha256: str  # of the PDF, uncompressed
+    pages: int
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+# Debian 12. None of them is among the documents that the models here are trained on: keep it so.
+DOCUMENTS = (
+    Document(
+        "debian-faq",
+        "11.1",
+        "usr/share/doc/debian/FAQ/debian-faq.en.pdf",
+        "ea67ca925863324d97a30b5c926aed95efc687c689aa16788c9bed54525c0b47",
+        73,
+    ),
+    Document(
+        "python-reportlab-doc",
+        "3.6.12-1+deb12u1",
+        "usr/share/doc/python-reportlab-doc/reportlab-userguide.pdf",
+        "91ad5429d7b2907b8efefd7b95facfe2fb01ec31b8cefb024e47b0a7ac713420",
+        134,
+    ),
+    Document(
+        "freefem-doc",
+        "3.5.8-7",
+        "usr/share/doc/freefem-doc/freefem.pdf",
+        "9ac5d2e38e36ea00b73d568242a7018f90e4d3e665fcd0fa3e459c2e829aa206",
+        50,
+    ),
+    Document(
+        "gnuplot-doc",
+        "5.4.4+dfsg1-2",
+        "usr/share/doc/gnuplot/gnuplot.pdf",
+        "df68dd0613f043141512fc4436d17aaf96727d5a758d85233915ac5056a97206",
+        311,
+    ),
+    Document(
+        "octave-doc",
+        "7.3.0-2",
+        "usr/share/doc/octave/octave.pdf",
+        "ddd24489f87b46fbf99c15cc34aa865ae66775fb7c21927f7f2d6be9470becb8",
+        1158,
+    ),
+)
+
+
+def located(folder: Path, name: str) -> Path:
+    """The document ``name`` in ``folder``; of the five, only the very file that the queries were made from.
+
+    Raises SystemExit.
+    """
+    file = folder / name
+    if not file.is_file():
+        raise SystemExit(f"{folder} holds no {name}: run python -m bench.quality.fetch {folder}")
+    pinned = next((document for document in DOCUMENTS if document.name == name), None)
+    if pinned is not None and (digest := sha256(file)) != pinned.sha256:
+        raise SystemExit(
+            f"{file} has SHA-256 {digest[:16]}..., the queries were made from {pinned.sha256[:16]}... "
+            f"({pinned.package} {pinned.version}): remove it and run python -m bench.quality.fetch {folder}"
+        )
+    return file
+
+
+def sha256(file: Path) -> str:
+    return sha256_of(file.read_bytes())
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

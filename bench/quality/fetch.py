@@ -1,0 +1,86 @@
+"""Gets the five documents from their Debian packages into a folder; what is there already is kept.
+
+python -m bench.quality.fetch FOLDER
+
+Needs apt-get and dpkg-deb on a machine whose package lists hold the pinned versions, as Debian 12 does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .documents import DOCUMENTS, Document, sha256, sha256_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.quality.fetch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in DOCUMENTS:
+        file = folder / document.name
+        if file.is_file() and sha256(file) == document.sha256:
+            print(f"{file}: here already")
+            continue
+        data = download(document)
+        partial = file.with_name(f"{file.name}.partial")
+        partial.write_bytes(data)
+        partial.replace(file)
+        print(f"{file}: from {document.package} {document.version}")
+
+
+def download(document: Document) -> bytes:
+    """The PDF out of its package, checked. Raises SystemExit."""
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not installed: {way_out(document)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)  # apt-get downloads as a user of its own
+        run("apt-get", "download", f"{document.package}={document.version}", folder=folder, document=document)
+        (package,) = folder.glob("*.deb")
+        run("dpkg-deb", "-x", package.name, "content", folder=folder, document=document)
+        return extracted(folder / "content", document)
+
+
+def extracted(content: Path, document: Document) -> bytes:
+    """The PDF in an unpacked package, uncompressed and checked. Raises SystemExit."""
+    plain = content / document.path
+    packed = plain.with_name(f"{plain.name}.gz")
+    if plain.is_file():
+        data = plain.read_bytes()
+    elif packed.is_file():
+        data = gzip.decompress(packed.read_bytes())
+    else:
+        raise SystemExit(f"{document.package} {document.version} holds no {document.path}: {way_out(document)}")
+    if sha256_of(data) != document.sha256:
+        raise SystemExit(
+            f"{document.path} of {document.package} {document.version} has SHA-256 {sha256_of(data)}, "
+            f"pinned is {document.sha256}: {way_out(document)}"
+        )
+    return data
+
+
+def run(*command: str, folder: Path, document: Document) -> None:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        said = (result.stderr.strip() or result.stdout.strip() or "nothing").splitlines()[-1]
+        raise SystemExit(f"{' '.join(command)} failed, it said: {said}\n{way_out(document)}")
+
+
+def way_out(document: Document) -> str:
+    return (
+        f"Debian 12 has {document.package} {document.version}, after apt-get update; "
+        f"or put its {document.name} (SHA-256 {document.sha256}) into the folder yourself"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Writes the tables of a quality run into a Markdown document, between `quality` markers.
+
+python -m bench.quality.report DOCUMENT.md ROWS.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- quality: written by bench/quality/report.py -->\n", "<!-- /quality -->\n"
+
+Row = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.quality.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("document", type=Path)
+    parser.add_argument("rows", type=Path, help="of python -m bench.quality")
+    options = parser.parse_args(arguments)
+    text = options.document.read_text(encoding="utf-8")
+    options.document.write_text(with_tables(text, read(options.rows), options.document.name), encoding="utf-8")
+
+
+def read(file: Path) -> list[Row]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> str:
+    """The text of a document with its tables made again. Raises SystemExit when it has no place for them."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
+        raise SystemExit(f"{name} must hold these two lines once, in this order:\n{BEGIN}{END}")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + "\n" + tables(rows) + "\n\n" + END + after
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """All tables with a sentence on what was measured where."""
+    return "\n\n".join(
+        (
+            summary(rows),
+            measured(rows),
+            f"**By document**, recall@1.\n\n{by(rows, 'document')}",
+            f"**By kind of query**, recall@1.\n\n{by(rows, 'kind')}",
+        )
+    )
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Every system over all queries."""
+    lines = [
+        "| system | recall@1 | 95 % interval | recall@3 | recall@5 | MRR | recall@1 less BM25's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if (row["document"], row["kind"]) == ("all", "all"):
+            cells = [share(row, "recall@1"), interval(row.get("recall@1_interval"))]
+            cells += [share(row, name) for name in ("recall@3", "recall@5", "mrr")]
+            lines.append(f"| {' | '.join([label(row, rows), *cells, to_bm25(row)])} |")
+    return "\n".join(lines)
+
+
+def by(rows: Sequence[Row], column: str) -> str:
+    """Recall@1 of every system, a column for each document or kind."""
+    other = "kind" if column == "document" else "document"
+    held = [row for row in rows if row[other] == "all" and row[column] != "all"]
+    heads = {row[column]: row["n"] for row in held}
+    lines = [
+        f"| system | {' | '.join(f'{head} ({count})' for head, count in heads.items())} |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for system in dict.fromkeys(label(row, rows) for row in held):
+        cells = {row[column]: share(row, "recall@1") for row in held if label(row, rows) == system}
+        lines.append(f"| {' | '.join([system, *(cells[head] for head in heads)])} |")
+    return "\n".join(lines)
+
+
+def measured(rows: Sequence[Row]) -> str:
+    """What the numbers are of."""
+    whole = [row for row in rows if (row["document"], row["kind"]) == ("all", "all")]
+    documents = len({row["document"] for row in rows} - {"all"})
+    row = whole[0]
+    return (
+        f"{row['n']} queries over {documents} documents, 20 pages of the query's document to each; ziprerank "
+        f"{row['ziprerank']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}. Intervals: Wilson's "
+        "for recall, a paired bootstrap over the queries of each document for the differences."
+    )
+
+
+def label(row: Row, rows: Sequence[Row]) -> str:
+    """A system's name, with the settings of a bundle; its id where another of ``rows`` is a bundle of the same name."""
+    if row["bundle"] is None:
+        return str(row["system"])
+    same = {other["bundle_id"] for other in rows if other["bundle"] == row["bundle"]}
+    name = row["bundle"] if len(same) == 1 else f"{row['bundle']} {row['bundle_id']}"
+    return f"{name}, {row['longest_side']} px, keep {row['keep_ratio']:g}, window {row['window']}"
+
+
+def share(row: Row, name: str) -> str:
+    return f"{row[name]:.3f}"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    return "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def to_bm25(row: Row) -> str:
+    """The difference with its interval; nothing for chance and for BM25 itself."""
+    for entry in row.get("differences", []):
+        if entry["to"]["system"].startswith("bm25"):
+            return f"{entry['recall@1']:+.3f} ({entry['interval'][0]:+.3f} to {entry['interval'][1]:+.3f})"
+    return ""
+
+
+if __name__ == "__main__":
+    main()

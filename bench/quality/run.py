@@ -1,0 +1,172 @@
+"""How often is the right page first, on real documents never seen in training?
+
+    python -m bench.quality.fetch FOLDER
+    python -m bench.quality OUT.jsonl --documents FOLDER [--bundle B...] [--keep-ratio 1 0.5 0.25]
+
+Systems: chance, BM25 on the true text, and every bundle at every keep ratio through ``ziprerank.Reranker``. One row
+for each system over all queries, over each document and over each kind of query: recall at 1, 3 and 5, mean reciprocal
+rank, and Wilson's 95 % interval of recall@1. A bundle's row over all queries also holds its differences in recall@1 to
+BM25 and to the first bundle at the first keep ratio, with 95 % intervals of a paired bootstrap
+(bench/quality/metrics.py). Rows are written as soon as a bundle is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ziprerank import Reranker
+from ziprerank.bundle import default_bundle
+from ziprerank.windows import WindowOption
+
+from .. import machine
+from . import metrics
+from .queries import KINDS, QUERIES, Query, read_queries
+from .report import summary
+from .systems import Run, bm25, by_document, ziprerank
+
+KEEP_RATIOS = (1.0, 0.5, 0.25)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    queries = chosen(read_queries(options.queries), options.limit)
+    for _ in by_document(queries, options.documents):
+        pass  # all documents are there before anything runs
+    common = {
+        "what": "quality",
+        "queries": options.queries.name,
+        "limit": options.limit,
+        **machine.describe(),
+        "provider": options.provider,
+    }
+    rows = list(chance_rows(queries))
+    done: list[Run] = []
+    for runs in run_all(options, queries):
+        for run in runs:
+            rows += rows_of(run, done[:2], queries)
+            done.append(run)
+        options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
+        if options.ranks is not None:
+            write_ranks(options.ranks, done, queries)
+    print(summary(rows))
+
+
+def run_all(options: argparse.Namespace, queries: Sequence[Query]) -> Iterator[list[Run]]:
+    """BM25, then each bundle at all its keep ratios."""
+    yield [bm25(queries, options.documents)]
+    for bundle in options.bundle:
+        reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads)
+        yield ziprerank(reranker, queries, options.documents, options.keep_ratio, options.window)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="rows, one JSON object a line")
+    parser.add_argument("--documents", type=Path, required=True, help="folder of the PDFs")
+    parser.add_argument(
+        "--bundle", type=Path, nargs="*", help="bundles; default: the one in the package; with no path: none"
+    )
+    parser.add_argument("--keep-ratio", type=float, nargs="+", default=list(KEEP_RATIOS), help="default: 1 0.5 0.25")
+    parser.add_argument(
+        "--window", type=window_option, default="auto", help="pages a pass, 'auto' (the bundle's, default) or 'off'"
+    )
+    parser.add_argument("--limit", type=int, help="queries of each document; default: all")
+    parser.add_argument("--queries", type=Path, default=QUERIES, help="default: the committed set")
+    parser.add_argument("--ranks", type=Path, help="file for the rank of every query's page, one JSON object a line")
+    parser.add_argument("--provider", default="cpu", help="execution provider of ONNX Runtime; default cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; default 0, ONNX Runtime chooses")
+    options = parser.parse_args(arguments)
+    if options.bundle is None:
+        options.bundle = [default_bundle()]
+    if options.limit is not None and options.limit < 1:
+        parser.error(f"--limit {options.limit}: must be at least 1")
+    return options
+
+
+def window_option(text: str) -> WindowOption:
+    """Raises ValueError, which argparse reports."""
+    if text == "auto":
+        return "auto"
+    return "off" if text == "off" else int(text)
+
+
+def chosen(queries: Sequence[Query], limit: int | None) -> list[Query]:
+    """The first ``limit`` queries of each document, in which kinds are mixed; documents one after another."""
+    documents = dict.fromkeys(query.document for query in queries)
+    return [query for name in documents for query in [query for query in queries if query.document == name][:limit]]
+
+
+def groups(queries: Sequence[Query]) -> Iterator[tuple[str, str, list[int]]]:
+    """(document, kind, positions of their queries): all, each document, each kind."""
+    yield "all", "all", list(range(len(queries)))
+    for name in dict.fromkeys(query.document for query in queries):
+        yield name, "all", [at for at, query in enumerate(queries) if query.document == name]
+    for kind in KINDS:
+        held = [at for at, query in enumerate(queries) if query.kind == kind]
+        if held:
+            yield "all", kind, held
+
+
+def chance_rows(queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
+    """A random order's expectations; they have no interval."""
+    for document, kind, held in groups(queries):
+        values = metrics.chance([len(queries[at].candidates) for at in held])
+        yield {
+            **Run("chance").settings(),
+            "document": document,
+            "kind": kind,
+            "n": len(held),
+            **{name: round(value, 4) for name, value in values.items()},
+        }
+
+
+def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
+    """One system's rows; over all queries it is compared with ``others``."""
+    for document, kind, held in groups(queries):
+        ranks = [run.ranks[at] for at in held]
+        low, high = metrics.wilson(sum(rank == 1 for rank in ranks), len(ranks))
+        row = {
+            **run.settings(),
+            "document": document,
+            "kind": kind,
+            "n": len(held),
+            **{f"recall@{at}": round(metrics.recall(ranks, at), 4) for at in metrics.AT},
+            "mrr": round(metrics.mean_reciprocal_rank(ranks), 4),
+            "recall@1_interval": [round(low, 4), round(high, 4)],
+        }
+        if (document, kind) == ("all", "all"):
+            row["differences"] = [compared(run, other, queries) for other in others]
+        yield row
+
+
+def compared(run: Run, other: Run, queries: Sequence[Query]) -> dict[str, Any]:
+    """Recall@1 of ``run`` less that of ``other``."""
+    mean, low, high = metrics.difference(run.ranks, other.ranks, [query.document for query in queries])
+    return {"to": other.settings(), "recall@1": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
+
+
+def write_ranks(file: Path, runs: Sequence[Run], queries: Sequence[Query]) -> None:
+    """Every query with the rank of its page by each system."""
+    lines = [
+        json.dumps(
+            {
+                **run.settings(),
+                "document": query.document,
+                "query": query.query,
+                "kind": query.kind,
+                "page": query.page,
+                "rank": rank,
+            },
+            ensure_ascii=False,
+        )
+        + "\n"
+        for run in runs
+        for query, rank in zip(queries, run.ranks, strict=True)
+    ]
+    file.write_text("".join(lines), encoding="utf-8")
