@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -36,9 +37,12 @@ PACKAGES = (
 )
 SPLITS = ("train", "held-out")
 HELD_OUT = 10  # percent of documents
-# translations, copies of the same manual in another form, sources, and what is no prose
-SKIPPED = ("/gnucash-docs/", "changelog", "copyright", "genindex", "bookindex", "/lintian/", "/fortunes/off/")
-FOREIGN = ("/de/", "/it/", "/ja/", "/pt/", "/ru/", "/es/", "/fr/")
+# translations; the same manual in a second form, which would put one text into both splits; lists; crude jokes
+SKIPPED = re.compile(
+    r"-(guide|help)-(de|it|ja|pt|ru)/|/_sources/|/man1/perl|debian-reference\.en\.txt"
+    r"|changelog|copyright|genindex|bookindex|perltoc|perluniprops|/contents\.html|/lintian/"
+    r"|fortunes/(zippy|ethnic|men-women|love|drugs|off)"
+)
 
 
 def split_of(document: str) -> str:
@@ -101,12 +105,12 @@ def download(package: str, folder: Path) -> Path:
 
 
 def extract(source: Path, package: str, target: Path) -> int:
-    """Writes the text of every document under ``source`` to ``target``/PACKAGE__PATH.txt; the characters written."""
+    """Writes each document under ``source`` but the SKIPPED to ``target``/PACKAGE__PATH.txt; the characters written."""
     target.mkdir(parents=True, exist_ok=True)
     written = 0
     for name, texts in documents(source):
-        place = f"/{package}/{name}"
-        if not texts or any(part in place for part in (*SKIPPED[1:], *FOREIGN)):
+        twin = (source / name).with_suffix(".html")  # of a .txt: the source that the page was made from
+        if not texts or SKIPPED.search(name) or (name.endswith(".txt") and twin.exists()):
             continue
         short = name.removeprefix("usr/share/").removeprefix("doc/").replace("/", "_")
         text = "\n\n".join(texts) + "\n"

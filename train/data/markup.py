@@ -23,6 +23,8 @@ BREAKING = _names(
     "h5 h6 header hr li main nav ol p pre section table tr ul"
 )
 SILENT = _names("head nav script style template title footer")
+SILENT_CLASSES = _names("related sphinxsidebar headerlink navheader navfooter toc")  # navigation, in Sphinx and DocBook
+VOID = _names("area base br col embed hr img input link meta source track wbr")  # elements without an end
 SPACED = frozenset(("td", "th"))
 
 
@@ -35,17 +37,20 @@ class _Html(HTMLParser):
         self._parts: list[str] = []
         self._silent: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        if tag in SILENT:
-            self._silent.append(tag)
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        classes = (dict(attrs).get("class") or "").split()
+        if self._silent or tag in SILENT or not SILENT_CLASSES.isdisjoint(classes):
+            if tag not in VOID:
+                self._silent.append(tag)
         elif tag in BREAKING:
             self.end()
         elif tag in SPACED:
             self._parts.append(" ")
 
     def handle_endtag(self, tag: str) -> None:
-        if self._silent and tag in self._silent:
-            del self._silent[self._silent.index(tag) :]
+        if tag in self._silent:
+            # the last one open, and with it whatever was left open inside
+            del self._silent[len(self._silent) - 1 - self._silent[::-1].index(tag) :]
         elif tag in BREAKING:
             self.end()
 
@@ -84,9 +89,9 @@ ROFF_ESCAPE = re.compile(
 )
 ROFF_SILENT = _names(
     "TH Dd Dt Os so de am ds nr if ie el rm ft ta ad na nh hy ll in ti fi nf ne EX EE UE ME TS TE PD RS RE sp br rr tr "
-    "RI_ IX Id hw als ig cs mso ss lg fp do hc hla evc ev bp cp nop tm ab ec eo nx"
+    "Vb Ve IX Id hw als ig cs mso ss lg fp do hc hla evc ev bp cp nop tm ab ec eo nx"
 )
-ROFF_BREAKS = _names("SH SS PP P LP TP IP HP sp Sh Ss Pp It Bl El RS RE TQ UR MT Bd Ed EX EE nf fi br TE TS in")
+ROFF_BREAKS = _names("SH SS PP P LP TP IP HP sp Sh Ss Pp It Bl El RS RE TQ UR MT Bd Ed EX EE nf fi br TE TS in Vb Ve")
 ROFF_JOINED = _names("BI BR IB IR RB RI SB")  # arguments in turn in two faces, without spaces
 
 
