@@ -12,7 +12,7 @@ from ziprerank.windows import WindowOption, plan_windows
 
 from .bm25 import BM25
 from .documents import located
-from .queries import CANDIDATES, Query
+from .queries import Query
 from .text import Pages, words_of
 
 
@@ -55,7 +55,8 @@ def ziprerank(
 ) -> list[Run]:
     """One run for each keep ratio. A query is ranked at all of them in turn and queries go document by document, so
     that page features are looked up in the engine's pool wherever it still holds them."""
-    runs = [described(reranker, keep_ratio, window) for keep_ratio in keep_ratios]
+    candidates = max(len(query.candidates) for query in queries)
+    runs = [described(reranker, keep_ratio, window, candidates) for keep_ratio in keep_ratios]
     for file, asked in by_document(queries, folder):
         print(f"{runs[0].bundle}: {file.name}, {len(asked)} queries", flush=True)
         for query in asked:
@@ -66,9 +67,10 @@ def ziprerank(
     return runs
 
 
-def described(reranker: Reranker, keep_ratio: float, window: WindowOption) -> Run:
+def described(reranker: Reranker, keep_ratio: float, window: WindowOption, candidates: int) -> Run:
+    """The settings with which so many candidates are ranked; no rank yet."""
     bundle = reranker.bundle
-    plan = plan_windows(CANDIDATES, window, None, bundle.defaults)
+    plan = plan_windows(candidates, window, None, bundle.defaults)
     return Run(
         "ziprerank",
         str(bundle.source.get("name", bundle.path.name)),

@@ -1,0 +1,80 @@
+"""Ranks against hand-made orders, intervals against published values, BM25 against its formula."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations, product
+from statistics import mean
+
+import pytest
+
+from bench.quality import metrics
+from bench.quality.bm25 import BM25
+
+RANKS = [1, 3, 2, 20, 1, 5, 6, 1]
+
+
+def test_recall_and_reciprocal_rank() -> None:
+    assert [metrics.recall(RANKS, at) for at in (1, 3, 5)] == [3 / 8, 5 / 8, 6 / 8]
+    assert metrics.mean_reciprocal_rank(RANKS) == pytest.approx((3 + 1 / 3 + 1 / 2 + 1 / 20 + 1 / 5 + 1 / 6) / 8)
+
+
+def test_chance_is_the_mean_over_all_orders() -> None:
+    places = [order.index(0) + 1 for order in permutations(range(6))]
+    values = metrics.chance([6, 6])
+    assert {name: pytest.approx(value) for name, value in values.items()} == {
+        "recall@1": mean(place <= 1 for place in places),
+        "recall@3": mean(place <= 3 for place in places),
+        "recall@5": mean(place <= 5 for place in places),
+        "mrr": mean(1 / place for place in places),
+    }
+
+
+def test_chance_with_fewer_candidates_than_places() -> None:
+    assert metrics.chance([2, 20])["recall@5"] == pytest.approx((1 + 0.25) / 2)
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_as_published(hits: int, of: int, low: float, high: float) -> None:
+    """Newcombe, Two-sided confidence intervals for the single proportion (1998), table I, method 3."""
+    assert metrics.wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_interval_is_symmetric() -> None:
+    low, high = metrics.wilson(7, 40)
+    assert metrics.wilson(33, 40) == pytest.approx((1 - high, 1 - low))
+    assert metrics.wilson(40, 40)[1] == 1.0
+
+
+def test_bootstrap_is_the_distribution_over_all_draws() -> None:
+    gains = [1, 1, 0, -1]
+    draws = sorted(sum(draw) / 4 for draw in product(gains, repeat=4))
+    expected = (mean(gains), draws[int(0.025 * len(draws))], draws[int(0.975 * len(draws))])
+    assert metrics.difference([1, 1, 1, 2], [2, 4, 1, 1], ["a"] * 4) == pytest.approx(expected)
+
+
+def test_bootstrap_keeps_the_shares_of_the_documents() -> None:
+    """All queries of one document gain, none of the other: other queries on these documents would show the same."""
+    assert metrics.difference([1] * 9, [2, 2, 2, *[1] * 6], ["a"] * 3 + ["b"] * 6) == pytest.approx((1 / 3,) * 3)
+
+
+def test_bootstrap_needs_the_same_queries() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        metrics.difference([1, 2], [1], ["a", "a"])
+
+
+def test_bm25_is_its_formula() -> None:
+    pages = [["tide", "moon", "tide", "sea"], ["sea", "boat"], ["moon", "rock", "dust"]]
+    index = BM25(pages)
+    tide = math.log(1 + 2.5 / 1.5) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 4 / 3))  # 1 of 3 pages, twice on 4 words of 3
+    moon = math.log(1 + 1.5 / 2.5) * 1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 4 / 3))
+    assert index.score(["tide", "moon", "unknown"], 0) == pytest.approx(tide + moon)
+    assert index.score(["moon"], 2) == pytest.approx(math.log(1 + 1.5 / 2.5) * 2.2 / (1 + 1.2))  # of mean length
+    assert index.order(["moon"], [1, 0, 2]) == [2, 0, 1]
+
+
+def test_bm25_keeps_the_order_of_equal_pages() -> None:
+    assert BM25([["a"], ["b"], ["c"]]).order(["z"], [2, 0, 1]) == [2, 0, 1]
