@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from bench.quality.make import NEAR, NEAR_PAGES, make
+from bench.quality.make import NEAR, NEAR_PAGES, keywords, make, titles
 from bench.quality.queries import Query, read_queries, write_queries
 from bench.quality.text import Pages, is_listing, sentences
 
@@ -83,6 +83,19 @@ def test_queries_stand_on_their_page_only(book: Book, queries: list[Query]) -> N
             assert on == []
             holding = [page for page, text in book.texts.items() if set(query.query.split()) <= set(plain(text))]
             assert holding == [query.page]
+
+
+def test_titles_are_all_headings_that_only_one_page_has(book: Book) -> None:
+    found = list(titles(book.file, Pages.read(book.file), random.Random(0)))
+    own = {(heading, page) for page, heading in book.headings.items() if heading != SHARED}
+    assert len(found) == len(own)
+    assert set(found) == own
+
+
+def test_keywords_that_another_page_holds_are_not_asked() -> None:
+    own, shared = (" ".join(word(rng) for _ in range(70)) for rng in (random.Random(2), random.Random(3)))
+    pages = Pages([shared, own, " ".join(reversed(shared.split()))])
+    assert [page for _, page in keywords(pages, random.Random(0))] == [1]
 
 
 def plain(text: str) -> list[str]:
