@@ -77,12 +77,18 @@ def listwise_row(example: ListwiseExample) -> dict[str, Any]:
 
 
 def page_row(example: PageExample) -> dict[str, Any]:
-    """The JSON object that `read_pages` reads back as ``example``; a page is a path, or ``[path, page]`` of a PDF."""
+    """The JSON object that `read_pages` reads back as ``example``; a page is a path, or ``[path, page]`` of a PDF.
+
+    Paths are made absolute, because those in a file are relative to its folder and those in memory to the current one.
+    """
+    paths = [str(ref.path.absolute()) for ref in example.pages]
     return {
         "id": example.id,
         "query": example.query,
         "document": example.document,
-        "pages": [str(ref.path) if ref.page is None else [str(ref.path), ref.page] for ref in example.pages],
+        "pages": [
+            path if ref.page is None else [path, ref.page] for path, ref in zip(paths, example.pages, strict=True)
+        ],
         "truths": list(example.truths),
         "order": list(example.order),
     }
