@@ -16,6 +16,7 @@ class Document:
     path: str
     sha256: str  # of the PDF, uncompressed
     pages: int
+    licence: tuple[int, ...]  # 0-based pages of licence texts: those stand in many documents, in trained-on ones too
 
     @property
     def name(self) -> str:
@@ -30,6 +31,7 @@ DOCUMENTS = (
         "usr/share/doc/debian/FAQ/debian-faq.en.pdf",
         "ea67ca925863324d97a30b5c926aed95efc687c689aa16788c9bed54525c0b47",
         73,
+        (1,),
     ),
     Document(
         "python-reportlab-doc",
@@ -37,6 +39,7 @@ DOCUMENTS = (
         "usr/share/doc/python-reportlab-doc/reportlab-userguide.pdf",
         "91ad5429d7b2907b8efefd7b95facfe2fb01ec31b8cefb024e47b0a7ac713420",
         134,
+        (),
     ),
     Document(
         "freefem-doc",
@@ -44,6 +47,7 @@ DOCUMENTS = (
         "usr/share/doc/freefem-doc/freefem.pdf",
         "9ac5d2e38e36ea00b73d568242a7018f90e4d3e665fcd0fa3e459c2e829aa206",
         50,
+        (1, *range(40, 49)),
     ),
     Document(
         "gnuplot-doc",
@@ -51,6 +55,7 @@ DOCUMENTS = (
         "usr/share/doc/gnuplot/gnuplot.pdf",
         "df68dd0613f043141512fc4436d17aaf96727d5a758d85233915ac5056a97206",
         311,
+        (20,),
     ),
     Document(
         "octave-doc",
@@ -58,6 +63,7 @@ DOCUMENTS = (
         "usr/share/doc/octave/octave.pdf",
         "ddd24489f87b46fbf99c15cc34aa865ae66775fb7c21927f7f2d6be9470becb8",
         1158,
+        (1, *range(1116, 1127)),
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Makes bench/quality/queries.jsonl from the five documents and the hand-written paraphrases.jsonl.
+"""Makes bench/quality/queries.jsonl from the five documents and paraphrases.jsonl.
 
 python -m bench.quality.make DOCUMENTS [--out FILE]
 
@@ -8,10 +8,12 @@ For each document 9 queries of each kind, of 2 to 8 words, and all its paraphras
 - `phrase`: consecutive words of a sentence of prose, from a content word to a content word.
 - `keywords`: some of the 12 words that tell the page best from the rest of its document (tf-idf), in random order; no
   two stand next to each other on the page as they do in the query.
-- `paraphrase`: written by a person who read the page, in words that are partly not on it (paraphrases.jsonl).
+- `paraphrase`: what someone who wants this page may ask, in words that are partly not on it: not drawn by a program but
+  written one by one from reading the page (paraphrases.jsonl).
 
 A title or phrase that stands on another page too, and keywords that another page holds all of, are not used; contents,
-index and nearly empty pages are neither asked about nor ranked. Paraphrases have no such check.
+index and nearly empty pages are neither asked about nor ranked. Licence texts, which other manuals print too, are
+ranked but not asked about. Paraphrases have no such check.
 
 The 20 candidates of a query: its page, up to 10 others at most 15 pages away, the rest from anywhere in the document,
 all drawn at random and shuffled. Everything is drawn with a fixed seed per document.
@@ -25,7 +27,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def main() -> None:
     queries = [
         query
         for document in DOCUMENTS
-        for query in make(located(options.documents, document.name), paraphrases[document.name])
+        for query in make(located(options.documents, document.name), paraphrases[document.name], document.licence)
     ]
     write_queries(options.out, queries)
     print(f"{options.out}: {len(queries)} queries, {dict(Counter(query.kind for query in queries))}")
@@ -72,9 +74,12 @@ def read_paraphrases(file: Path = PARAPHRASES) -> dict[str, list[Asked]]:
     return asked
 
 
-def make(file: Path, paraphrases: list[Asked], per_kind: int = PER_KIND) -> list[Query]:
-    """All queries of one document, kinds mixed. Raises SystemExit when the document is too small."""
-    pages = Pages.read(file)
+def make(file: Path, paraphrases: list[Asked], licence: Collection[int] = (), per_kind: int = PER_KIND) -> list[Query]:
+    """All queries of one document, kinds mixed; ``licence`` are the pages that print one.
+
+    Raises SystemExit when the document is too small.
+    """
+    pages = Pages.read(file, licence)
     if len(pages.candidates) < CANDIDATES:
         raise SystemExit(f"{file} has {len(pages.candidates)} pages with text, at least {CANDIDATES} are needed")
     rng = random.Random(f"{SEED} {file.name}")  # the same on every machine and version: not a hash() of the name

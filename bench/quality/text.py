@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -32,18 +33,19 @@ STOP_WORDS = frozenset(
 
 
 class Pages:
-    """A document's pages by their 0-based number."""
+    """A document's pages by their 0-based number; ``licence`` are the numbers of those that print one."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: list[str], licence: Collection[int] = ()) -> None:
         self.texts = texts
+        self._licence = licence
         self.words = [words_of(text) for text in texts]
         self._joined = [f" {' '.join(words)} " for words in self.words]
         self._vocabulary = [frozenset(words) for words in self.words]
 
     @classmethod
-    def read(cls, file: Path) -> Pages:
+    def read(cls, file: Path, licence: Collection[int] = ()) -> Pages:
         with pdfium.PdfDocument(file) as document:
-            return cls([page.get_textpage().get_text_range() for page in document])
+            return cls([page.get_textpage().get_text_range() for page in document], licence)
 
     @cached_property
     def candidates(self) -> list[int]:
@@ -56,8 +58,8 @@ class Pages:
 
     @cached_property
     def targets(self) -> list[int]:
-        """Candidates with enough text to ask about."""
-        return [page for page in self.candidates if len(self.words[page]) >= TARGET_WORDS]
+        """Candidates with enough text to ask about, and of the document's own."""
+        return [page for page in self.candidates if len(self.words[page]) >= TARGET_WORDS and page not in self._licence]
 
     def stands_on(self, query: str, page: int) -> bool:
         """Whether the page holds the query's words one after another, case and punctuation aside."""

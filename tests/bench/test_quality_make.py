@@ -98,6 +98,13 @@ def test_keywords_that_another_page_holds_are_not_asked() -> None:
     assert [page for _, page in keywords(pages, random.Random(0))] == [1]
 
 
+def test_licence_pages_are_ranked_but_not_asked_about(book: Book) -> None:
+    licence = range(2, 30)
+    made = make(book.file, [], licence, per_kind=5)
+    assert {query.page for query in made} <= set(range(30, BODY + 2))
+    assert {page for query in made for page in query.candidates} & set(licence)
+
+
 def plain(text: str) -> list[str]:
     return text.lower().replace(".", "").split()
 
