@@ -17,7 +17,8 @@ from reportlab.pdfbase.ttfonts import TTFError, TTFont  # type: ignore[import-un
 
 from ..errors import TrainError
 
-ASCII = frozenset(map(chr, range(33, 127)))
+# a text font has these; fonts of symbols claim ASCII for other shapes
+LATIN = frozenset(map(chr, [*range(33, 127), *range(0xC0, 0x100)])) | set("–—‘’“”")
 STYLES = {
     "regular": ("", "Regular", "Book", "Roman"),
     "bold": ("Bold",),
@@ -68,13 +69,13 @@ def base14() -> tuple[Family, ...]:
 
 
 def _register(path: Path) -> frozenset[str]:
-    """Registers one face under its file's stem; what it can write, empty where it lacks part of ASCII."""
+    """Registers one face under its file's stem; what it can write, empty where it lacks part of LATIN."""
     try:
         font = TTFont(path.stem, str(path))
     except TTFError:  # PostScript outlines and colour bitmaps, which reportlab cannot embed
         return frozenset()
     characters = frozenset(c for c in map(chr, font.face.charToGlyph) if _plain(c))
-    if not characters >= ASCII:
+    if not characters >= LATIN:
         return frozenset()
     pdfmetrics.registerFont(font)
     return characters
@@ -112,7 +113,7 @@ def _families(folders: tuple[Path, ...]) -> tuple[Family, ...]:
 
 
 def families(folders: Sequence[Path]) -> tuple[Family, ...]:
-    """The TrueType families under ``folders`` that write all of ASCII, sorted by name. Read once a process.
+    """The TrueType families under ``folders`` that write western Latin, sorted by name. Read once a process.
 
     TrainError where a folder is missing or holds none.
     """
@@ -122,7 +123,7 @@ def families(folders: Sequence[Path]) -> tuple[Family, ...]:
     found = _families(tuple(folders))
     if folders and not found:
         raise TrainError(
-            f"no TrueType family with all of ASCII under {', '.join(map(str, folders))}: "
+            f"no TrueType family with all of western Latin under {', '.join(map(str, folders))}: "
             "give other folders, or none for PDF's own base 14"
         )
     return found
