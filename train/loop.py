@@ -86,6 +86,23 @@ def run(task: Task, settings: Optimisation, directory: Path, *, seed: int) -> No
     _Run(task, settings, directory, seed, facts, processes).train()
 
 
+def checkpoint_activations(module: nn.Module) -> None:
+    """Let a module of transformers compute activations again in the backward pass.
+
+    Raises:
+        TrainError: the module has no such mode.
+    """
+    # transformers 5.23 renamed the method and warns of the older name
+    for name, keyword in (
+        ("activation_checkpointing_enable", "activation_checkpointing_kwargs"),
+        ("gradient_checkpointing_enable", "gradient_checkpointing_kwargs"),
+    ):
+        if enable := getattr(module, name, None):
+            enable(**{keyword: {"use_reentrant": False}})
+            return
+    raise TrainError(f"gradient_checkpointing: {type(module).__name__} has no such mode, set it to false")
+
+
 class _Run:
     def __init__(
         self,
@@ -107,12 +124,7 @@ class _Run:
         self.module = task.module.to(processes.device)
         self.module.train()
         if settings.gradient_checkpointing:
-            enable = getattr(self.module, "gradient_checkpointing_enable", None)
-            if enable is None:
-                raise TrainError(
-                    f"gradient_checkpointing: {type(self.module).__name__} has no such mode, set it to false"
-                )
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            checkpoint_activations(self.module)
         self.optimisers = optim.build(
             self.module,
             settings,

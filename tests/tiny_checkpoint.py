@@ -1,0 +1,40 @@
+"""A random Qwen3-VL checkpoint of a few hundred thousand parameters, with the starter's tokenizer: quick to train."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+STARTER = Path(__file__).parents[1] / "train" / "checkpoints" / "starter"
+
+
+def save_tiny_checkpoint(out: Path, *, seed: int = 0, tied: bool = False, layers: int = 3, scale: float = 1.0) -> Path:
+    """Write it to ``out``; shapes are those of the 8B model in small: untied, three DeepStack levels, grouped heads."""
+    torch.manual_seed(seed)
+    config: dict[str, Any] = json.loads((STARTER / "config.json").read_text())
+    text, vision = config["text_config"], config["vision_config"]
+    text |= {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2}
+    text |= {"head_dim": 16, "intermediate_size": 48, "tie_word_embeddings": tied, "dtype": "float32"}
+    text["rope_parameters"] = {
+        "rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True, "mrope_section": [4, 2, 2],
+    }  # fmt: skip
+    text.pop("rope_theta", None)
+    vision |= {"depth": 4, "hidden_size": 24, "num_heads": 2, "intermediate_size": 40, "num_position_embeddings": 64}
+    vision |= {"out_hidden_size": 32, "deepstack_visual_indexes": [0, 1, 2], "dtype": "float32"}
+    config |= {"tie_word_embeddings": tied, "dtype": "float32"}
+    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**config))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # large enough that every part shows in the logits
+            size = 0.3 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5
+            parameter.copy_(torch.randn_like(parameter) * size * scale)
+            if name.endswith("norm.weight") or "layernorm" in name or (".norm" in name and name.endswith("weight")):
+                parameter.add_(1.0)
+    model.save_pretrained(out)
+    for name in ("tokenizer.json", "preprocessor_config.json", "prompt.json"):
+        shutil.copyfile(STARTER / name, out / name)
+    return out
