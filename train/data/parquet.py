@@ -50,7 +50,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[t
 def _open(path: Path) -> Any:
     try:
         import pyarrow
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise TrainError(f"{path} needs pyarrow: pip install pyarrow") from error
     try:
