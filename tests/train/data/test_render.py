@@ -50,6 +50,19 @@ def test_short_passages_are_set_larger() -> None:
     assert heights[0] > heights[1] > heights[2]
 
 
+@pytest.mark.parametrize("words", [30, 60, 90, 150, 220])
+def test_type_is_the_largest_that_fits(words: int) -> None:
+    """Against trying every size from the top."""
+    text = " ".join((SENTENCE * 30).split()[:words])
+    fits = [
+        height
+        for height in range(9, 21)
+        if len(list(wrap(text, ImageFont.load_default(height), 268))) <= int(268 / (height * 1.2))
+    ]
+    expected = render_passage(text, largest=max(fits), smallest=max(fits))
+    np.testing.assert_array_equal(render_passage(text), expected)
+
+
 def test_long_passage_is_cut_after_the_last_full_line() -> None:
     """More text than fits changes nothing, and what fits is the most at the smallest type."""
     long, longer = render_passage(SENTENCE * 30), render_passage(SENTENCE * 60)
