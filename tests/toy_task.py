@@ -51,4 +51,5 @@ SETTINGS: dict[str, Any] = {"steps": 24, "lr": 0.02, "accumulate": 2, "warmup": 
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     run(Toy(pause=float(sys.argv[2])), Optimisation(**SETTINGS), Path(sys.argv[1]), seed=3)

@@ -50,7 +50,7 @@ class Task(Protocol):
         """The micro-batch with number ``step``: a function of the task's seed and ``step`` and nothing else.
 
         Called ahead, in a thread: it must not draw from a global random generator. The tensors in it (also in tuples,
-        lists and dicts) are moved to the module's device.
+        lists, dicts and dataclasses) are moved to the module's device.
         """
         ...
 
@@ -352,6 +352,9 @@ def _move(batch: Any, device: torch.device) -> Any:
         return {key: _move(value, device) for key, value in batch.items()}
     if type(batch) in (tuple, list):
         return type(batch)(_move(value, device) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        fields = (field.name for field in dataclasses.fields(batch) if field.init)
+        return dataclasses.replace(batch, **{name: _move(getattr(batch, name), device) for name in fields})
     return batch
 
 
