@@ -48,7 +48,7 @@ class Embedder:
             raise TrainError(f"the embedder gave {list(vectors.shape)} for {len(asked)} texts: give one vector each")
         broken = ~np.isfinite(vectors).all(axis=1)
         if broken.any():
-            raise TrainError(f"the embedder's vector of text {int(broken.argmax())} is not finite: is its text too long?")
+            raise TrainError(f"the embedder's vector of text {int(broken.argmax())} is not finite: is it too long?")
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         cosines: NDArray[np.float64] = vectors[1:] @ vectors[0]
         return cosines

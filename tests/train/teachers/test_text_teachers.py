@@ -138,9 +138,7 @@ def test_encoder_agrees_with_sentence_transformers(encoder: Path) -> None:
     sentences = ["the river bank", "money in the bank", "fish in the sea", "trade"]
     module = pytest.importorskip("sentence_transformers.models")
     transformer = module.Transformer(str(encoder))
-    pooled = library.SentenceTransformer(
-        modules=[transformer, module.Pooling(32, pooling_mode="mean")], device="cpu"
-    )
+    pooled = library.SentenceTransformer(modules=[transformer, module.Pooling(32, pooling_mode="mean")], device="cpu")
     np.testing.assert_allclose(load_encoder(encoder)(sentences), pooled.encode(sentences), atol=2e-5)
     candidates = [Candidate(text) for text in sentences[1:]]
     ours, theirs = Embedder(load_encoder(encoder)), Embedder(pooled)
