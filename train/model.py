@@ -68,6 +68,7 @@ class Ranker:
         dtype: of the parameters.
 
     Attributes:
+        checkpoint: what was opened.
         module: ``Qwen3VLForConditionalGeneration``; ``requires_grad`` is set by ``vision``.
         prompting: prompts and ranking targets.
     """
@@ -78,7 +79,7 @@ class Ranker:
         if vision not in get_args(Vision):
             raise TrainError(f"vision is {vision!r}: use one of {', '.join(get_args(Vision))}")
         source = Checkpoint.open(str(checkpoint))
-        self.source = source.path
+        self.checkpoint = source
         self.config = source.config
         self.prompting = Prompting(source)
         processor = source.json("preprocessor_config.json")
@@ -220,7 +221,7 @@ class Ranker:
         self.module.save_pretrained(directory, state_dict=state)
         if dtype is not None:
             _name_dtype(directory / "config.json", str(dtype).removeprefix("torch."))
-        for file in sorted(self.source.iterdir()):
+        for file in sorted(self.checkpoint.path.iterdir()):
             if file.suffix in (".json", ".jinja", ".txt") and not (
                 file.name == "config.json" or file.name.endswith(".index.json")
             ):
