@@ -32,8 +32,8 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import TrainError
 from .examples import PageExample, PageRef, integers, string
-from .parquet import parquet_columns, parquet_rows
-from .rows import Faults, json_rows, skipping
+from .parquet import data_rows, parquet_columns, parquet_rows
+from .rows import Faults, skipping
 
 CANDIDATES = 10
 """Most candidates of an example in ZipRerank's second stage."""
@@ -82,7 +82,7 @@ def unpack_pages(
 def wanted_pages(rankings: Path, most: int = CANDIDATES, faults: Faults | None = None) -> set[PageKey]:
     """The pages that `read_mmdocir` will ask for."""
     pages: set[PageKey] = set()
-    for name, row in _ranking_rows(rankings, faults):
+    for name, row in data_rows(rankings, faults):
         for keys in skipping(partial(_candidates, row, most), name, faults):
             pages.update(keys)
     return pages
@@ -103,12 +103,8 @@ def read_mmdocir(
         TrainError: names the file and row at fault: a field is missing or of the wrong type, an order is no order of
             the candidates, fewer than 2 candidates, or a page that has not been unpacked.
     """
-    for name, row in _ranking_rows(rankings, faults):
+    for name, row in data_rows(rankings, faults):
         yield from skipping(partial(_example, row, name, folder, most), name, faults)
-
-
-def _ranking_rows(path: Path, faults: Faults | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    return parquet_rows(path) if path.suffix == ".parquet" else json_rows(path, faults)
 
 
 def _candidates(row: Mapping[str, Any], most: int) -> list[PageKey]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainError
+from .rows import Faults, json_rows
 
 BATCH_ROWS = 16  # page images of 100 kB to 2 MB: some 10 MB at once
 READ_BYTES = 1 << 20  # streams a column chunk instead of loading it; row groups of page sets have gigabytes
@@ -45,6 +46,11 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[t
                 yield f"{path} row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
         raise TrainError(f"{path} is damaged after row {number}: {error}") from error
+
+
+def data_rows(path: Path, faults: Faults | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`parquet_rows` of a file that ends in ``.parquet``, `json_rows` of any other."""
+    return parquet_rows(path) if path.suffix == ".parquet" else json_rows(path, faults)
 
 
 def _open(path: Path) -> Any:

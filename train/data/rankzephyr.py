@@ -23,16 +23,17 @@ from typing import Any
 
 from ..errors import TrainError
 from .examples import MOST_CANDIDATES, ListwiseExample
-from .rows import Faults, json_rows, skipping
+from .parquet import data_rows
+from .rows import Faults, skipping
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 ROLES = ("system", "human", "gpt")
-_ORDER = re.compile(r"\s*\[(\d{1,3}|[A-Z])\](\s*>\s*\[(\d{1,3}|[A-Z])\])*\s*")
+ORDER = re.compile(r"\s*\[(\d{1,3}|[A-Z])\](\s*>\s*\[(\d{1,3}|[A-Z])\])*\s*")
 _STATED = re.compile(r"Rank the (\d+) passages above")
 
 
 def read_rankzephyr(path: Path, faults: Faults | None = None) -> Iterator[ListwiseExample]:
-    """Stream the examples of a file of such conversations: a JSON array, or JSON lines.
+    """Stream the examples of a file of such conversations: a JSON array, JSON lines, or Parquet.
 
     The query is what stands between the last ``Search Query:`` and ``Rank the N passages above``, without the full stop
     that the template adds. An order may leave passages out.
@@ -43,7 +44,7 @@ def read_rankzephyr(path: Path, faults: Faults | None = None) -> Iterator[Listwi
     Raises:
         TrainError: names the file and row at fault and what it lacks.
     """
-    for name, row in json_rows(path, faults):
+    for name, row in data_rows(path, faults):
         yield from skipping(partial(_example, row, name), name, faults)
 
 
@@ -56,7 +57,7 @@ def _example(row: Mapping[str, Any], name: str) -> ListwiseExample:
     if stated is None:
         raise TrainError("the human turn has no 'Rank the N passages above' after 'Search Query:'")
     query = tail[: stated.start()].strip().removesuffix(".").rstrip()
-    if not _ORDER.fullmatch(answer):
+    if not ORDER.fullmatch(answer):
         raise TrainError(f"the gpt turn is {answer!r:.80}: it must be an order such as '[2] > [1]' or '[B] > [A]'")
     identifiers = re.findall(r"\[(\w+)\]", answer)
     lettered = identifiers[0].isalpha()

@@ -7,7 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from ziprerank.train.data import rows
 from ziprerank.train.data.rankzephyr import read_rankzephyr
 from ziprerank.train.errors import TrainError
@@ -41,6 +43,9 @@ def _row(name: str, query: str, passages: list[str], order: list[int], lettered:
 
 
 def _write(path: Path, data: list[dict[str, Any]], array: bool) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(data), path)
+        return path
     text = json.dumps(data) if array else "\n".join(json.dumps(row) for row in data) + "\n"
     path.write_text(text, encoding="utf-8")
     return path
@@ -48,15 +53,16 @@ def _write(path: Path, data: list[dict[str, Any]], array: bool) -> Path:
 
 @pytest.mark.parametrize("lettered", [False, True])
 @pytest.mark.parametrize("roles", ["system", "no system", "unnamed"])
-@pytest.mark.parametrize("array", [True, False])
-def test_public_variants(tmp_path: Path, lettered: bool, roles: str, array: bool) -> None:
+@pytest.mark.parametrize("form", ["array", "lines", "parquet"])
+def test_public_variants(tmp_path: Path, lettered: bool, roles: str, form: str) -> None:
     rng = random.Random(7)
     want = []
     for number in range(12):
         count = rng.randint(2, 20)
         passages = [f"Passage {k} é [{rng.randint(1, 20)}] cites ] > [ {rng.random()}" for k in range(count)]
         want.append((f"q{number}", f"what is {number}?", passages, rng.sample(range(count), count)))
-    file = _write(tmp_path / "train.json", [_row(*item, lettered, roles) for item in want], array)
+    name = "train.parquet" if form == "parquet" else "train.json"
+    file = _write(tmp_path / name, [_row(*item, lettered, roles) for item in want], form == "array")
     got = list(read_rankzephyr(file))
     assert [(e.id, e.query, list(e.passages), list(e.order)) for e in got] == want
 
