@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +18,7 @@ from ziprerank.train.loop import run
 
 
 class Toy:
-    """Dropout makes the result depend on the random state, a normalisation's buffers on what was seen before."""
+    """Dropout makes the result depend on the random state."""
 
     def __init__(self, seed: int = 0, *, pause: float = 0.0, dropout: float = 0.2) -> None:
         torch.manual_seed(seed)
@@ -25,6 +28,7 @@ class Toy:
         self.module = nn.Sequential(
             nn.Linear(8, 16), nn.LayerNorm(16), nn.Dropout(dropout), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
         )
+        self.module.register_parameter("sometimes", nn.Parameter(torch.ones(1)))
         self.asked: list[int] = []
         self.progress: list[float] = []
 
@@ -32,12 +36,15 @@ class Toy:
         self.asked.append(step)
         generator = torch.Generator().manual_seed(1000 * self.seed + step)
         inputs = torch.randn(4, 8, generator=generator)
-        return {"inputs": inputs, "targets": inputs.prod(1, keepdim=True).sign()}
+        return {"inputs": inputs, "targets": inputs.prod(1, keepdim=True).sign(), "odd": torch.tensor(step % 2)}
 
     def loss(self, batch: dict[str, Tensor], progress: float) -> tuple[Tensor, dict[str, float]]:
         time.sleep(self.pause)
         self.progress.append(progress)
-        loss = (self.module(batch["inputs"]) - batch["targets"]).square().mean()
+        outputs = self.module(batch["inputs"])
+        if batch["odd"]:  # a parameter that only every second micro-batch uses
+            outputs = outputs * self.module.sometimes
+        loss = (outputs - batch["targets"]).square().mean()
         return loss, {"targets": float(batch["targets"].mean())}
 
     def evaluate(self, step: int) -> dict[str, float]:
@@ -50,6 +57,20 @@ class Toy:
 SETTINGS: dict[str, Any] = {"steps": 24, "lr": 0.02, "accumulate": 2, "warmup": 3, "save_every": 4, "log_every": 5}
 
 
+def launch_two(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
+    """A Python program in two processes, with the environment that accelerate's launcher gives those on GPUs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen([sys.executable, *arguments], env={**shared, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run(Toy(pause=float(sys.argv[2])), Optimisation(**SETTINGS), Path(sys.argv[1]), seed=3)
+    out, pause, dropout, accumulate = sys.argv[1:]
+    settings = {**SETTINGS, "accumulate": int(accumulate)}
+    run(Toy(pause=float(pause), dropout=float(dropout)), Optimisation(**settings), Path(out), seed=3)

@@ -19,6 +19,7 @@ ADVISORY = (
     "evaluate_every",
     "tensorboard",
     "gradient_checkpointing",
+    "shard",
 )
 """Fields of `Optimisation` that may differ between a run and its resumption: they do not change what is learnt."""
 
@@ -45,6 +46,8 @@ class Optimisation:
         evaluate_every: steps between calls of the task's ``evaluate``; 0: never.
         tensorboard: write the log for TensorBoard too, in ``tensorboard/``.
         gradient_checkpointing: compute activations again in the backward pass, to save memory.
+        shard: divide parameters, gradients and optimiser between the processes (FSDP), for models that one device does
+            not hold; with ``adamw`` only.
     """
 
     steps: int
@@ -64,6 +67,7 @@ class Optimisation:
     evaluate_every: int = 0
     tensorboard: bool = False
     gradient_checkpointing: bool = False
+    shard: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -88,6 +92,8 @@ class Optimisation:
             raise TrainError(f"warmup is {self.warmup}: must be below steps, {self.steps}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise TrainError(f"betas are {self.betas}: two numbers in [0, 1)")
+        if self.shard and self.optimiser != "adamw":
+            raise TrainError(f"shard is true and optimiser {self.optimiser!r}: Muon needs whole matrices, use adamw")
         for name, choices in (
             ("schedule", get_args(Schedule)),
             ("optimiser", get_args(Optimiser)),

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from . import optim, state
+from . import optim, shards, state
 from .config import ADVISORY, Optimisation
 from .errors import TrainError
 from .log import Log
@@ -125,6 +125,14 @@ class _Run:
         self.module.train()
         if settings.gradient_checkpointing:
             checkpoint_activations(self.module)
+        processes.broadcast(self.module)
+        self.loss = _Loss(task)
+        if settings.shard:
+            if processes.world == 1:
+                raise TrainError(
+                    "shard is true with one process: start several with accelerate launch, or set it to false"
+                )
+            shards.divide(self.loss)
         self.optimisers = optim.build(
             self.module,
             settings,
@@ -134,7 +142,6 @@ class _Run:
         self.trained = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
         self.step, self.seconds = 0, 0.0
         state.seed_everything(seed + processes.rank)
-        processes.broadcast(self.module)
         self._resume()
 
     def train(self) -> None:
@@ -179,15 +186,16 @@ class _Run:
         for _ in range(settings.accumulate):
             batch = _move(next(batches), device)
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss, values = self.task.loss(batch, self.step / settings.steps)
+                loss, values = self.loss(batch, self.step / settings.steps)
             number = float(loss.detach())
             if not isfinite(number):
                 raise TrainError(self._not_finite("loss", number))
-            (loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+            (loss / settings.accumulate).backward()
             means.add({"loss": number, **values})
-        self.processes.average_gradients(self.trained.values())
+        if not settings.shard:
+            self.processes.average_gradients(self.trained.values())
         if settings.clip:
-            norm = float(nn.utils.clip_grad_norm_(self.trained.values(), settings.clip))
+            norm = float(shards.whole(nn.utils.clip_grad_norm_(self.trained.values(), settings.clip)))
             if not isfinite(norm):
                 raise TrainError(self._not_finite("norm of the gradient", norm))
         for optimiser in self.optimisers:
@@ -196,14 +204,13 @@ class _Run:
         return means.take_all(keep_loss=True)
 
     def _evaluate(self) -> dict[str, float]:
-        evaluate: Callable[[int], Mapping[str, float]] | None = getattr(self.task, "evaluate", None)
-        if evaluate is None:
+        if not hasattr(self.task, "evaluate"):
             raise TrainError(
                 f"evaluate_every is {self.settings.evaluate_every}: {self.task.name} has no evaluation, use 0"
             )
         self.module.train(False)
         with torch.no_grad():
-            values = dict(evaluate(self.step))
+            values: dict[str, float] = dict(self.loss(None, float(self.step), evaluate=True))
         self.module.train()
         return values
 
@@ -222,12 +229,12 @@ class _Run:
         _compare(self.facts, found["settings"], self.directory / "checkpoints")
         with torch.no_grad():
             for name, parameter in self.trained.items():
-                parameter.copy_(found["parameters"][name])
+                parameter.copy_(shards.part_of(found["parameters"][name], parameter))
             for name, buffer in self.module.named_buffers():
                 if name in found["buffers"]:
                     buffer.copy_(found["buffers"][name])
         for optimiser, saved in zip(self.optimisers, found["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+            optimiser.load_state_dict(shards.parts_of_optimiser(saved, optimiser))
         self.step, self.seconds = found["step"], found["seconds"]
         if len(found["random"]) == self.processes.world:
             state.set_random_state(found["random"][self.processes.rank], self.processes.device)
@@ -235,20 +242,24 @@ class _Run:
 
     def _save(self) -> None:
         generators = self.processes.gather(state.random_state(self.processes.device))
+        parameters = shards.whole({name: value.detach() for name, value in self.trained.items()})
+        optimisers = shards.whole([optimiser.state_dict() for optimiser in self.optimisers])
         if self.processes.main:
             contents = {
                 "step": self.step,
                 "seconds": self.seconds,
                 "settings": self.facts,
-                "parameters": {name: value.detach() for name, value in self.trained.items()},
+                "parameters": parameters,
                 "buffers": dict(self.module.named_buffers()),
-                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "optimisers": optimisers,
                 "random": generators,
             }
             state.write(self.directory / "checkpoints", self.step, contents)
         self.processes.wait()
 
     def _finish(self) -> None:
+        if self.settings.shard:
+            shards.undivide(self.loss)
         if self.processes.main:
             self.module.train(False)
             model, temporary = self.directory / "model", self.directory / ".model"
@@ -279,6 +290,19 @@ class _Run:
                     bar.update(line, completed=step, description=f"{self.task.name}  loss {means.last:.4f}")
 
             yield show
+
+
+class _Loss(nn.Module):
+    """What a step computes, as one module's forward: FSDP gathers the parameters at its boundary."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task, self.module = task, task.module
+
+    def forward(self, batch: Any, progress: float, *, evaluate: bool = False) -> Any:
+        if evaluate:
+            return self.task.evaluate(int(progress))  # type: ignore[attr-defined]
+        return self.task.loss(batch, progress)
 
 
 class _Means:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import TrainError
+
 
 class Processes:
     """The processes of a run. With one, nothing here needs accelerate or touches ``torch.distributed``.
@@ -25,8 +27,10 @@ class Processes:
         if self.world > 1:
             from accelerate import PartialState  # type: ignore[import-untyped]
 
-            shared = PartialState()
-            self.world, self.rank, self.device = shared.num_processes, shared.process_index, shared.device
+            shared = PartialState(cpu=self.device.type == "cpu")
+            if shared.num_processes != self.world:
+                raise TrainError(f"{self.world} processes were started, accelerate sees {shared.num_processes}")
+            self.rank, self.device = shared.process_index, shared.device
 
     @property
     def main(self) -> bool:

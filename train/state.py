@@ -53,7 +53,7 @@ def newest(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
     for folder in sorted(directory.glob("step-*"), reverse=True):
         reason = _fault(folder)
         if reason is None:
-            state: dict[str, Any] = torch.load(folder / _FILE, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(folder / _FILE, map_location="cpu", weights_only=True, mmap=True)
             return state, skipped
         skipped.append(f"{folder}: {reason}")
     return None, skipped

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from ranking_data import write_ranking_data
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +15,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `write_ranking_data`; tests do not change it."""
+    return write_ranking_data(tmp_path_factory.mktemp("data"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import torch
 import toy_task
 from safetensors.torch import load_file
 from torch import Tensor
-from toy_task import SETTINGS, Toy
+from toy_task import SETTINGS, Toy, launch_two
 from ziprerank.train.config import Optimisation
 from ziprerank.train.errors import TrainError
 from ziprerank.train.loop import run
@@ -71,7 +72,7 @@ def test_plain_loop_gives_the_same_parameters(tmp_path: Path) -> None:
 
 
 def test_killed_run_goes_on_to_the_same_end(tmp_path: Path, whole: dict[str, Tensor]) -> None:
-    process = subprocess.Popen([sys.executable, toy_task.__file__, str(tmp_path), "0.02"])
+    process = subprocess.Popen([sys.executable, toy_task.__file__, str(tmp_path), "0.02", "0.2", "2"])
     wait_for(tmp_path / "checkpoints" / "step-00000008", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -124,6 +125,20 @@ class Stopping(Toy):
         if len(self.progress) == self.at:
             os.kill(os.getpid(), signal.SIGTERM)
         return super().loss(batch, progress)
+
+
+def test_two_processes_are_one_with_twice_the_accumulation(tmp_path: Path) -> None:
+    processes = launch_two([toy_task.__file__, str(tmp_path / "two"), "0", "0", "1"])
+    assert [process.wait() for process in processes] == [0, 0]
+    two = load_file(tmp_path / "two" / "model" / "model.safetensors")
+    one = train(tmp_path / "one", Toy(dropout=0.0))
+    assert json.loads((tmp_path / "two" / "finished.json").read_text())["settings"]["accumulate"] == 2
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    logs = [[(row["step"], row["loss"]) for row in rows(tmp_path / name)] for name in ("one", "two")]
+    for (step, loss), (other_step, other_loss) in zip(*logs, strict=True):
+        assert step == other_step
+        assert float(loss) == pytest.approx(float(other_loss), rel=1e-3)
 
 
 def test_finished_stage_is_skipped(tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 import ziprerank.train
-from PIL import Image, ImageDraw
+from ranking_data import WORDS
 from safetensors.torch import load_file
-from tiny_checkpoint import save_tiny_checkpoint
 from typer.testing import CliRunner
 from ziprerank.cli import app
 from ziprerank.export import export_checkpoint
@@ -26,36 +25,6 @@ from ziprerank.train.pages import PagesStage
 from ziprerank.train.recipe import read_recipe
 
 PAPER = Path(ziprerank.train.__file__).parent / "configs" / "paper.yaml"
-WORDS = "river budget orchard signal harbour ledger meadow engine lantern copper"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with ZipRerank's own prompt, 6 conversations of 3 passages, and 6 queries on 4 pages."""
-    root = tmp_path_factory.mktemp("data")
-    save_tiny_checkpoint(root / "model", layers=4)
-    (root / "model" / "prompt.json").unlink()
-    words = WORDS.split()
-    conversations = []
-    for number in range(6):
-        passages = "\n".join(f"[{k + 1}] The {words[k]} of {words[number]} {number}." for k in range(3))
-        prompt = f"I will provide you with 3 passages, search query: {words[number]}.\n\n{passages}\n\n"
-        prompt += f"Search Query: {words[number]}.\nRank the 3 passages above based on their relevance."
-        turns = [{"from": "human", "value": prompt}, {"from": "gpt", "value": "[2] > [3] > [1]"}]
-        conversations.append({"id": str(number), "conversations": turns})
-    (root / "conversations.json").write_text(json.dumps(conversations))
-    pages = []
-    for number in range(4):
-        page = Image.new("RGB", (200, 260), (250 - 50 * number,) * 3)
-        ImageDraw.Draw(page).text((10, 10), words[number], fill="black")
-        page.save(root / f"{number}.png")
-        pages.append(f"{number}.png")
-    rows = [
-        {"id": str(k), "query": words[k], "document": "d", "pages": pages, "truths": [k % 4], "order": [3, 2, 1, 0]}
-        for k in range(6)
-    ]
-    (root / "pages.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return root
 
 
 def overrides(data: Path, output: Path) -> list[str]:
@@ -218,14 +187,14 @@ def test_every_epoch_shows_every_example_and_shuffles_with_its_order(data: Path,
     assert isinstance(stage, PagesStage)
     drawn = list(batches(stage, data, 12))
     queries = [batch.query for batch in drawn]
-    assert sorted(queries[:6]) == sorted(queries[6:]) == sorted(WORDS.split()[:6])
+    assert sorted(queries[:6]) == sorted(queries[6:]) == sorted(WORDS[:6])
     assert queries[:6] != queries[6:]
     assert {batch.keep_ratio for batch in drawn} == {1.0, 0.5, 0.25}
     orders = set()
     for batch in drawn:
         shown = [(250 - int(page[-1, -1, 0])) // 50 for page in batch.pages]  # by the shade of their paper
         assert [shown[place] for place in batch.order] == [3, 2, 1, 0]
-        assert [shown[place] for place in batch.truths] == [WORDS.split().index(batch.query) % 4]
+        assert [shown[place] for place in batch.truths] == [WORDS.index(batch.query) % 4]
         orders.add(tuple(shown))
     assert len(orders) > 3
     again = list(batches(stage, data, 12))
