@@ -74,10 +74,13 @@ class TorchModel:
     def render(self, pdf: Path, numbers: Sequence[int]) -> list[Image.Image]:
         """Pages, numbered from 1, at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
         images = []
-        longest_side = self.bundle.image.longest_side
+        rules = self.bundle.image
         with pdfium.PdfDocument(pdf) as document:
             for number in numbers:
                 page = document[number - 1]
+                longest_side = float(rules.longest_side)
+                if rules.dpi is not None:
+                    longest_side = min(longest_side, max(page.get_size()) * rules.dpi / 72)
                 scale = max(DPI / 72, longest_side / max(page.get_size()))
                 image = page.render(scale=scale).to_pil().convert("RGB")
                 shrink = longest_side / max(image.size)

@@ -47,6 +47,8 @@ class Defaults:
     prune_text: str = "all_before_image"
     longest_side: int = 1024
     """pixels of a page's longer side"""
+    dpi: float | None = None
+    """resolution at which PDF pages are rendered where ``longest_side`` allows it; None: always to ``longest_side``"""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
@@ -59,6 +61,8 @@ class Defaults:
             raise ExportError(f"prune_text {self.prune_text!r} is unknown: use one of {', '.join(PRUNE_TEXTS)}")
         if not 256 <= self.longest_side <= 16384:
             raise ExportError(f"longest_side {self.longest_side} must lie in 256..16384 pixels")
+        if self.dpi is not None and not 20 <= self.dpi <= 1200:
+            raise ExportError(f"dpi {self.dpi} must lie in 20..1200")
 
     @staticmethod
     def of(checkpoint: Checkpoint, **overrides: Any) -> Defaults:
@@ -82,6 +86,7 @@ def export_checkpoint(
     stride: int | None = None,
     prune_text: str | None = None,
     longest_side: int | None = None,
+    dpi: float | None = None,
     kernels: bool = False,
 ) -> Path:
     """Write the bundle of ``checkpoint`` (a directory in Hugging Face format, or a hub id) to the new directory
@@ -92,7 +97,7 @@ def export_checkpoint(
         precision: of the computation: ``fp32``, ``fp16`` or ``bf16``; None is fp32 for ``cpu``, bf16 for ``cuda``.
             Weights stay as they are stored.
         weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links
-        where it can. keep_ratio, window, stride, prune_text, longest_side: the bundle's defaults (`Defaults`).
+        where it can. keep_ratio, window, stride, prune_text, longest_side, dpi: the bundle's defaults (`Defaults`).
 
     Returns:
         ``out``. It appears whole or not at all.
@@ -116,12 +121,18 @@ def export_checkpoint(
         raise ExportError(f"{out} exists: choose a new directory, or remove it first")
     source = Checkpoint.open(checkpoint, revision=revision)
     defaults = Defaults.of(
-        source, keep_ratio=keep_ratio, window=window, stride=stride, prune_text=prune_text, longest_side=longest_side
+        source,
+        keep_ratio=keep_ratio,
+        window=window,
+        stride=stride,
+        prune_text=prune_text,
+        longest_side=longest_side,
+        dpi=dpi,
     )
     prompt = load_prompt(source)
     check_vision_tokens(source)
     letters = letter_ids(source.tokenizer_file)
-    image = _image_rules(source, defaults.longest_side)
+    image = _image_rules(source, defaults)
 
     with _new_directory(out) as folder:
         shutil.copyfile(source.tokenizer_file, folder / "tokenizer.json")
@@ -231,7 +242,7 @@ def _derive(source: Checkpoint, image: Mapping[str, Any], file: Path) -> dict[st
     return read_shard(file)
 
 
-def _image_rules(source: Checkpoint, longest_side: int) -> dict[str, Any]:
+def _image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
     """From ``preprocessor_config.json``: the class's own defaults are another model's, so all of it must be there."""
     processor = source.json("preprocessor_config.json")
     config = source.config.vision
@@ -242,7 +253,8 @@ def _image_rules(source: Checkpoint, longest_side: int) -> dict[str, Any]:
             "merge_size": int(processor["merge_size"]),
             "min_pixels": int(size["shortest_edge"]),
             "max_pixels": int(size["longest_edge"]),
-            "longest_side": longest_side,
+            "longest_side": defaults.longest_side,
+            "dpi": defaults.dpi,
             "mean": [float(value) for value in processor["image_mean"]],
             "std": [float(value) for value in processor["image_std"]],
         }

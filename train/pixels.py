@@ -29,10 +29,12 @@ class Sizes:
     min_pixels: int
     max_pixels: int
     longest_side: int
+    dpi: float | None = None
+    """of PDF pages, as far as ``longest_side`` allows it"""
 
     @staticmethod
     def of(checkpoint: Checkpoint, longest_side: int | None = None) -> Sizes:
-        """A checkpoint's; its ``prompt.json`` may give the longest side, else 1024."""
+        """A checkpoint's; its ``prompt.json`` may give the longest side, else 1024, and a resolution."""
         processor = checkpoint.json("preprocessor_config.json")
         prompt: Mapping[str, Any] = checkpoint.optional_json("prompt.json") or {}
         return Sizes(
@@ -40,6 +42,7 @@ class Sizes:
             min_pixels=processor["size"]["shortest_edge"],
             max_pixels=processor["size"]["longest_edge"],
             longest_side=longest_side or int(prompt.get("longest_side", LONGEST_SIDE)),
+            dpi=prompt.get("dpi"),
         )
 
     def smart(self, height: float, width: float) -> tuple[int, int]:
@@ -97,6 +100,8 @@ def load(page: PageRef, sizes: Sizes) -> Pixels:
         sheet = document[page.page]
         width, height = sheet.get_size()
         scale = sizes.longest_side / max(width, height)
+        if sizes.dpi is not None:
+            scale = min(scale, sizes.dpi / 72)
         rows, cols = sizes.smart(max(1, round(height * scale)), max(1, round(width * scale)))
         # straight at the final size: pypdfium2's own render takes one scale for both sides
         bitmap = pypdfium2.PdfBitmap.new_native(cols, rows, pdfium_c.FPDFBitmap_BGR)

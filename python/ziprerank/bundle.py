@@ -30,6 +30,8 @@ class ImageRules:
     min_pixels: int
     max_pixels: int
     longest_side: int
+    dpi: float | None = None
+    """resolution of PDF pages, as far as ``longest_side`` allows it; None: to ``longest_side`` always"""
 
     @property
     def factor(self) -> int:
@@ -153,6 +155,7 @@ def _parse(folder: Path, manifest: dict[str, Any]) -> Bundle:
             min_pixels=_field(image, "min_pixels", int),
             max_pixels=_field(image, "max_pixels", int),
             longest_side=_field(image, "longest_side", int),
+            dpi=None if image.get("dpi") is None else float(_field(image, "dpi", (int, float))),
         ),
         prompt=PromptRules(
             prefix=_field(prompt, "prefix", str),
@@ -202,7 +205,7 @@ def _check_values(bundle: Bundle) -> None:
     if not (0 < defaults.keep_ratio <= 1 and 1 <= defaults.window <= letters and defaults.stride >= 1):
         raise BundleError(f"{MANIFEST}: defaults that no ranking can use with {letters} letters: {defaults}")
     image = bundle.image
-    if image.patch_size < 1 or image.merge_size < 1 or image.longest_side < image.factor:
+    if image.patch_size < 1 or image.merge_size < 1 or image.longest_side < image.factor or (image.dpi or 1) <= 0:
         raise BundleError(f"{MANIFEST}: image rules that no page can meet: {image}")
 
 

@@ -25,6 +25,7 @@ Stride = Annotated[int | None, typer.Option(help="Default step of the window ove
 PruneText = Annotated[str | None, typer.Option(help="all_before_image or query_only.")]
 Kernels = Annotated[bool, typer.Option("--kernels", help="Compile the pruning kernels too, for target cuda.")]
 LongestSide = Annotated[int | None, typer.Option(help="Longest side of a page image in pixels.")]
+Dpi = Annotated[float | None, typer.Option(help="Resolution of PDF pages, as far as the longest side allows it.")]
 
 
 def export(
@@ -40,6 +41,7 @@ def export(
     stride: Stride = None,
     prune_text: PruneText = None,
     longest_side: LongestSide = None,
+    dpi: Dpi = None,
     kernels: Kernels = False,
 ) -> None:
     """Turn a Qwen3-VL checkpoint into a bundle that the engine runs."""
@@ -58,6 +60,7 @@ def export(
             stride=stride,
             prune_text=prune_text,
             longest_side=longest_side,
+            dpi=dpi,
             kernels=kernels,
         )
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

@@ -101,7 +101,11 @@ def _bundle(bundle: Bundle) -> Rows:
         ("made from", f"{bundle.source.get('name')} ({bundle.source.get('architecture')}) by {bundle.created_by}"),
         ("target", f"{bundle.target}, {bundle.precision}"),
         ("parameters", f"{bundle.model['parameters']:,}" if "parameters" in bundle.model else "not stated"),
-        ("pages", f"longest side {image.longest_side} px, {image.min_pixels:,} to {image.max_pixels:,} px"),
+        (
+            "pages",
+            f"longest side {image.longest_side} px, {image.min_pixels:,} to {image.max_pixels:,} px"
+            + (f", PDF pages at {image.dpi:g} dpi" if image.dpi else ""),
+        ),
         ("defaults", f"keep ratio {defaults.keep_ratio:g}, windows of {defaults.window}, stride {defaults.stride}"),
         ("pruned by", defaults.prune_text.replace("_", " ")),
         ("parity", _parity(bundle.parity)),

@@ -57,11 +57,16 @@ def image_size(height: int, width: int, rules: ImageRules) -> Size:
 
 
 def sheet_size(height: float, width: float, rules: ImageRules) -> Size:
-    """Final size of a PDF page of ``height`` x ``width`` points, which has no pixels of its own and may be enlarged."""
+    """Final size of a PDF page of ``height`` x ``width`` points, which has no pixels of its own and may be enlarged.
+
+    At the rules' dpi where they have one and the longest side allows it, else at the longest side.
+    """
     if not (height > 0 and width > 0 and math.isfinite(height) and math.isfinite(width)):
         raise InvalidInput(f"page of {width:g} x {height:g} pt is empty")
     check_aspect(height, width)
     scale = rules.longest_side / max(height, width)
+    if rules.dpi is not None:
+        scale = min(scale, rules.dpi / 72)
     return smart_resize(max(1, round(height * scale)), max(1, round(width * scale)), rules)
 
 

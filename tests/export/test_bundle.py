@@ -64,13 +64,14 @@ def test_the_checkpoints_own_prompt_and_defaults(own_checkpoint: Path, tmp_path:
         "order_separator": "",
         "page": "{image}",
     }
-    own = {**prompt, "suffix": "[", "window": 8, "stride": 4, "longest_side": 512, "query_case": "lower"}
+    own = {**prompt, "suffix": "[", "window": 8, "stride": 4, "longest_side": 512, "dpi": 90, "query_case": "lower"}
     (own_checkpoint / "prompt.json").write_text(json.dumps(own))
     bundle = export_checkpoint(str(own_checkpoint), tmp_path / "bundle")
     manifest = json.loads((bundle / "ziprerank.json").read_text())
     assert manifest["prompt"] == {**prompt, "suffix": "[", "query_case": "lower"}
     assert manifest["defaults"] == {"keep_ratio": 0.5, "window": 8, "stride": 4, "prune_text": "all_before_image"}
     assert manifest["image"]["longest_side"] == 512
+    assert manifest["image"]["dpi"] == 90
 
 
 def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Path) -> None:

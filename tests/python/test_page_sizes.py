@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -53,6 +54,14 @@ def test_longest_side_truncates_and_never_enlarges() -> None:
 def test_pdf_pages_fill_the_longest_side() -> None:
     assert sheet_size(792, 612, RULES) == (1024, 800)
     assert sheet_size(79.2, 61.2, RULES) == (1024, 800)
+
+
+def test_a_resolution_holds_for_pdf_pages_that_the_longest_side_allows() -> None:
+    rules = dataclasses.replace(RULES, dpi=90)
+    assert sheet_size(288, 288, rules) == (352, 352)  # 360 px
+    assert sheet_size(792, 612, rules) == (992, 768)  # 990 x 765
+    assert sheet_size(1684, 1191, rules) == sheet_size(1684, 1191, RULES) == (1024, 736)  # A2 would be 2105 px
+    assert image_size(2200, 1700, rules) == image_size(2200, 1700, RULES)  # an image has pixels, no size on paper
 
 
 @pytest.mark.parametrize(
