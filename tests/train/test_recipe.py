@@ -33,6 +33,8 @@ def overrides(data: Path, output: Path) -> list[str]:
         f"output={output}",
         f"stages.0.data.path={data / 'conversations.json'}",
         "stages.0.batch=6",
+        "stages.0.optimisation.shard=false",
+        "stages.1.optimisation.shard=false",
         f"stages.1.data={{format: jsonl, path: {data / 'pages.jsonl'}}}",
         "stages.1.batch=2",
     ]
