@@ -66,3 +66,26 @@ def _board(directory: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(directory), purge_step=step + 1)
+
+
+class Means:
+    """Running means of named values."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+        self.last = 0.0
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + float(value), count + 1)
+        self.last = values.get("loss", self.last)
+
+    def take(self, name: str) -> float:
+        total, count = self.sums.pop(name)
+        return total / count
+
+    def take_all(self, *, keep_loss: bool = False) -> dict[str, float]:
+        means = {name: total / count for name, (total, count) in self.sums.items() if keep_loss or name != "loss"}
+        self.sums.clear()
+        return means

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -22,13 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from . import optim, shards, state
+from .batches import ahead, move
 from .config import ADVISORY, Optimisation
 from .errors import TrainError
-from .log import Log
+from .log import Log, Means
 from .processes import Processes
-
-AHEAD = 2
-"""Micro-batches made ahead of the one in use."""
 
 
 class Task(Protocol):
@@ -149,9 +146,9 @@ class _Run:
         log = Log(self.directory, self.step, tensorboard=settings.tensorboard) if processes.main else None
         started = saved = time.monotonic()
         begun = self.seconds
-        means = _Means()
+        means = Means()
         first = self.step * settings.accumulate
-        with _signals() as received, self._progress() as show, _ahead(self._batch, first, self._last()) as batches:
+        with _signals() as received, self._progress() as show, ahead(self._batch, first, self._last()) as batches:
             while self.step < settings.steps:
                 lr = optim.set_rate(self.optimisers, self.step, settings)
                 means.add(self._update(batches))
@@ -182,9 +179,9 @@ class _Run:
     def _update(self, batches: Iterator[Any]) -> dict[str, float]:
         """One optimiser step; what to log, as means over its micro-batches."""
         settings, device = self.settings, self.processes.device
-        means = _Means()
+        means = Means()
         for _ in range(settings.accumulate):
-            batch = _move(next(batches), device)
+            batch = move(next(batches), device)
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 loss, values = self.loss(batch, self.step / settings.steps)
             number = float(loss.detach())
@@ -279,13 +276,13 @@ class _Run:
         )
 
     @contextmanager
-    def _progress(self) -> Iterator[Callable[[int, _Means], None]]:
+    def _progress(self) -> Iterator[Callable[[int, Means], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         shown = self.console.is_terminal and self.processes.main
         with Progress(*columns, console=self.console, disable=not shown) as bar:
             line = bar.add_task(self.task.name, total=self.settings.steps, completed=self.step)
 
-            def show(step: int, means: _Means) -> None:
+            def show(step: int, means: Means) -> None:
                 if shown:
                     bar.update(line, completed=step, description=f"{self.task.name}  loss {means.last:.4f}")
 
@@ -303,49 +300,6 @@ class _Loss(nn.Module):
         if evaluate:
             return self.task.evaluate(int(progress))  # type: ignore[attr-defined]
         return self.task.loss(batch, progress)
-
-
-class _Means:
-    """Running means of named values."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[float, int]] = {}
-        self.last = 0.0
-
-    def add(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            total, count = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (total + float(value), count + 1)
-        self.last = values.get("loss", self.last)
-
-    def take(self, name: str) -> float:
-        total, count = self.sums.pop(name)
-        return total / count
-
-    def take_all(self, *, keep_loss: bool = False) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self.sums.items() if keep_loss or name != "loss"}
-        self.sums.clear()
-        return means
-
-
-@contextmanager
-def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Iterator[Any]]:
-    """``make(first)``, ``make(first + 1)``, ... up to ``end``, made by one thread, `AHEAD` before their use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        waiting: list[Future[Any]] = []
-
-        def batches() -> Iterator[Any]:
-            number = first
-            while waiting or number < end:
-                while number < end and len(waiting) <= AHEAD:
-                    waiting.append(pool.submit(make, number))
-                    number += 1
-                yield waiting.pop(0).result()
-
-        try:
-            yield batches()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
@@ -367,19 +321,6 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _move(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: _move(value, device) for key, value in batch.items()}
-    if type(batch) in (tuple, list):
-        return type(batch)(_move(value, device) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        fields = (field.name for field in dataclasses.fields(batch) if field.init)
-        return dataclasses.replace(batch, **{name: _move(getattr(batch, name), device) for name in fields})
-    return batch
 
 
 def _facts(task: Task, settings: Optimisation, world: int, seed: int) -> dict[str, Any]:
