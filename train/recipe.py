@@ -17,7 +17,12 @@ from .settings import fill, override, read_yaml
 
 Weights = Literal["fp32", "fp16", "bf16"]
 
-STAGES = {"listwise": ("listwise", "ListwiseStage"), "pages": ("pages", "PagesStage")}
+STAGES = {
+    "listwise": ("listwise", "ListwiseStage"),
+    "pages": ("pages", "PagesStage"),
+    "reading": ("reading", "ReadingStage"),
+    "matching": ("matching", "MatchingStage"),
+}
 """Name in a recipe -> module and class. Modules are imported when a recipe names them."""
 
 

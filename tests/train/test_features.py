@@ -1,0 +1,80 @@
+"""Features on disk against the tower's own output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from store_pages import make_store
+from tiny_checkpoint import save_tiny_checkpoint
+from ziprerank.train.data.page_store import PageStore
+from ziprerank.train.errors import TrainError
+from ziprerank.train.features import Features, fold_scale, write_features
+from ziprerank.train.model import Ranker
+from ziprerank.train.tower import Tower
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PageStore:
+    return make_store(tmp_path_factory.mktemp("features"), documents=2, pages=2)
+
+
+@pytest.fixture
+def ranker(tmp_path: Path) -> Ranker:
+    return Ranker(save_tiny_checkpoint(tmp_path / "model"))
+
+
+def coloured(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[..., None], 3, axis=2)
+
+
+@torch.no_grad()
+def test_features_are_the_towers_to_half_precision(store: PageStore, ranker: Ranker, tmp_path: Path) -> None:
+    tower = Tower.of(ranker)
+    write_features(tmp_path / "out", tower, store, [3, 0])
+    features = Features(tmp_path / "out", 32, tower)
+    assert len(features) == 2
+    assert features.pages.tolist() == [3, 0]
+    for number, page in enumerate((3, 0)):
+        expected = ranker.encode(coloured(store[page].pixels)).tokens
+        rows, cols = (side // 32 for side in store.size(page))
+        found = features.tokens(number)
+        assert found.shape == (rows, cols, 32)
+        assert found.dtype == torch.float32
+        # visual tokens are row by row: the tower's order of blocks
+        torch.testing.assert_close(found.view(-1, 32), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_features_of_another_model_are_refused(store: PageStore, ranker: Ranker, tmp_path: Path) -> None:
+    tower = Tower.of(ranker)
+    with pytest.raises(TrainError, match="holds no features"):
+        Features(tmp_path / "out", 32)
+    write_features(tmp_path / "out", tower, store, [0])
+    with pytest.raises(TrainError, match="a model of width 64 needs"):
+        Features(tmp_path / "out", 64)
+    with torch.no_grad():
+        ranker.module.model.visual.blocks[2].mlp.linear_fc1.weight[0, 0] += 1e-3
+    with pytest.raises(TrainError, match="made with another vision tower"):
+        Features(tmp_path / "out", 32, tower)
+    with pytest.raises(TrainError, match="no page to encode"):
+        write_features(tmp_path / "none", tower, store, [])
+
+
+def test_tokens_beyond_half_precision_are_refused(store: PageStore, ranker: Ranker, tmp_path: Path) -> None:
+    tower = Tower.of(ranker)
+    with torch.no_grad():
+        ranker.module.model.visual.merger.linear_fc2.weight.mul_(1e6)
+    with pytest.raises(TrainError, match="page 1: a visual token reaches"):
+        write_features(tmp_path / "out", tower, store, [1])
+    assert not (tmp_path / "out" / "index.npz").exists()
+
+
+@torch.no_grad()
+def test_scale_is_folded_into_the_merger(store: PageStore, ranker: Ranker) -> None:
+    before = ranker.encode(coloured(store[2].pixels)).tokens
+    factor = fold_scale(Tower.of(ranker), store, [0, 1, 2, 3], 0.75)
+    norms = [ranker.encode(coloured(store[page].pixels)).tokens.norm(dim=-1).mean() for page in range(4)]
+    assert float(torch.stack(norms).mean()) == pytest.approx(0.75, rel=1e-3)
+    torch.testing.assert_close(ranker.encode(coloured(store[2].pixels)).tokens, before * factor, rtol=1e-3, atol=1e-4)

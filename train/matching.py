@@ -1,0 +1,249 @@
+"""Ranking for models trained from scratch: pages of a store, encoded once, and queries drawn from their text.
+
+The same pass and the same losses as the paper's two stages (`ranknet` for the first, `soft_ranking` for the second),
+with pruning in the loop, and with the auxiliary losses that a decoder without any training needs. Parts of pages grow
+to whole pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import losses
+from .auxiliary import Auxiliary, AuxiliaryWeights
+from .data.finding import Finding, View, find, view_of
+from .data.page_store import PageStore
+from .errors import TrainError
+from .features import Features, fold_scale, write_features
+from .loop import Task
+from .model import EncodedPage, Ranker
+from .ranking import WEIGHTS, check_most, check_ratios, load_ranker
+from .reading import is_held_out
+from .settings import plain
+from .teachers.bm25 import Bm25
+from .tower import Tower
+
+_WHOLE = 10_000  # cells: longer than any page
+_TRIES = 1000  # sets of pages, before a store is said to hold no queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingStage:
+    """Settings of the stage.
+
+    Attributes:
+        store: pages with their text.
+        features: folder of the frozen tower's visual tokens; computed when it does not exist yet.
+        most_pages: pages of the store that are encoded, whole documents first come first served.
+        loss: ``ranknet`` over the teacher's whole order, or ``soft_ranking`` towards the page the query came from, then
+            the teacher's order.
+        ranking_weight: of that loss, beside the auxiliary ones.
+        candidates: fewest and most pages of an example, of one document.
+        cells: longest sides of a page's part in visual tokens at the start; they grow evenly to 32.
+        grow: micro-batches until then; after it pages are whole. 0: they are from the start.
+        keep_ratio: share of visual tokens that the decoder reads; one is drawn for each example.
+        held_out: share of documents, by name, that are only evaluated on.
+        evaluate_examples: their number.
+        auxiliary: weights of the auxiliary losses.
+    """
+
+    store: Path
+    features: Path
+    most_pages: int = 1_000_000
+    loss: Literal["ranknet", "soft_ranking"] = "soft_ranking"
+    ranking_weight: float = 1.0
+    candidates: tuple[int, int] = (4, 8)
+    cells: int = 6
+    grow: int = 0
+    keep_ratio: tuple[float, ...] = (1.0, 0.5, 0.25)
+    held_out: float = 0.04
+    evaluate_examples: int = 100
+    auxiliary: AuxiliaryWeights = field(default_factory=AuxiliaryWeights)
+
+    def __post_init__(self) -> None:
+        least, most = self.candidates
+        check_most("candidates", most)
+        if not 2 <= least <= most:
+            raise TrainError(f"candidates are {list(self.candidates)}: fewest first, at least 2")
+        check_ratios(self.keep_ratio)
+
+    def task(self, checkpoint: str, *, seed: int, weights: str) -> Task:
+        """The task on a checkpoint; computes the features where they are missing.
+
+        Raises:
+            TrainError: the store has no documents for it, the features come from another tower, or the checkpoint uses
+                DeepStack.
+        """
+        ranker = load_ranker(checkpoint, "frozen")
+        for level, merger in enumerate(ranker.module.model.visual.deepstack_merger_list):
+            if any(bool(parameter.any()) for parameter in merger.linear_fc2.parameters()):
+                raise TrainError(
+                    f"{checkpoint}: DeepStack level {level} is not zero, but features hold visual tokens only; train "
+                    "this checkpoint with the stages listwise and pages"
+                )
+        store = PageStore(self.store)
+        tower = Tower.of(ranker)
+        if not (self.features / "index.npz").is_file():
+            write_features(self.features, tower, store, _chosen(store, self))
+        features = Features(self.features, ranker.table.weight.shape[1], tower)
+        return MatchingTask(self, ranker, store, features, seed=seed, weights=weights)
+
+
+@dataclass(frozen=True)
+class MatchingBatch:
+    """An example.
+
+    Attributes:
+        query: words in lower case.
+        tokens, grids: each page's visual tokens ``[n, H]`` f32, and its (rows, cols) in patches.
+        matching: of each page, bool ``[n]``: which of its cells hold a word of the query.
+        truth: the page that the query was drawn from.
+        order: the teacher's, truth first.
+        keep_ratio: share of visual tokens that the decoder reads.
+    """
+
+    query: str
+    tokens: list[Tensor]
+    grids: list[tuple[int, int]]
+    matching: list[Tensor]
+    truth: int
+    order: tuple[int, ...]
+    keep_ratio: float
+
+
+class MatchingTask:
+    """The stage on a store."""
+
+    name = "matching"
+
+    def __init__(
+        self, stage: MatchingStage, ranker: Ranker, store: PageStore, features: Features, *, seed: int, weights: str
+    ) -> None:
+        self.stage, self.ranker, self.store, self.features = stage, ranker, store, features
+        self.seed, self.weights, self.settings = seed, weights, plain(stage)
+        ranker.module.requires_grad_(False)
+        ranker.module.model.language_model.requires_grad_(True)
+        ranker.table.requires_grad_(False)  # visual tokens were taught to point at these
+        self.auxiliary = Auxiliary(ranker.table.weight.shape[1], stage.auxiliary)
+        self.module: nn.Module = nn.ModuleDict(
+            {"decoder": ranker.module.model.language_model, "auxiliary": self.auxiliary}
+        )
+        self.teacher = Bm25()
+        self._levels = len(ranker.config.vision.deepstack)
+        self._merge = ranker.config.vision.merge_size
+        documents: dict[str, list[int]] = {}
+        for number, page in enumerate(features.pages):
+            documents.setdefault(store.document(int(page)), []).append(number)
+        enough = {name: pages for name, pages in documents.items() if len(pages) >= stage.candidates[0]}
+        self._train = [pages for name, pages in enough.items() if not is_held_out(name, stage.held_out)]
+        self._held_out = [pages for name, pages in enough.items() if is_held_out(name, stage.held_out)]
+        if not self._train:
+            raise TrainError(
+                f"{stage.store}: no document has {stage.candidates[0]} encoded pages: lower candidates or encode more"
+            )
+
+    def batch(self, step: int) -> MatchingBatch:
+        """The example of ``step``."""
+        done = 1.0 if self.stage.grow == 0 else min(1.0, step / self.stage.grow)
+        cells = _WHOLE if done >= 1 else round(self.stage.cells + (32 - self.stage.cells) * done)
+        return self._draw(np.random.default_rng([self.seed, 1, step]), self._train, cells)
+
+    def loss(self, batch: MatchingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        del progress
+        pages = [
+            EncodedPage(tokens, tuple(torch.zeros_like(tokens) for _ in range(self._levels)), grid)
+            for tokens, grid in zip(batch.tokens, batch.grids, strict=True)
+        ]
+        scored = self.ranker.score(batch.query, pages, batch.keep_ratio, hidden=self.stage.auxiliary.layers)
+        count = len(pages)
+        device = scored.logits.device
+        mask = torch.ones(1, count, dtype=torch.bool, device=device)
+        if self.stage.loss == "ranknet":
+            ranks = torch.empty(1, count, dtype=torch.int64)
+            ranks[0, list(batch.order)] = torch.arange(count)
+            ranking = losses.ranknet(scored.logits[None], ranks.to(device), mask)
+        else:
+            target = losses.order_target(batch.order, [batch.truth], count).to(device)
+            ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
+        auxiliary, logged = self.auxiliary(scored, batch.matching, batch.truth)
+        first = float(int(scored.logits.detach().argmax()) == batch.truth)
+        logged = {"ranking": float(ranking.detach()), "first": first, **logged}
+        return self.stage.ranking_weight * ranking + auxiliary, logged
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Means of what `loss` logs over held-out examples, whole pages at the first keep ratio.
+
+        ``eval_first`` is the share whose page scores highest by the letters, ``eval_page_first`` by the relevance head.
+        """
+        del step
+        if not self._held_out:
+            raise TrainError(f"{self.stage.store}: no document is held out, raise held_out above {self.stage.held_out}")
+        sums: dict[str, float] = {}
+        for number in range(self.stage.evaluate_examples):
+            rng = np.random.default_rng([self.seed, 2, number])
+            _, values = self.loss(self._draw(rng, self._held_out, _WHOLE, self.stage.keep_ratio[0]), 0.0)
+            for name, value in values.items():
+                sums[f"eval_{name}"] = sums.get(f"eval_{name}", 0.0) + value / self.stage.evaluate_examples
+        return sums
+
+    def save(self, directory: Path) -> None:
+        self.ranker.save(directory, dtype=WEIGHTS[self.weights])
+
+    def _draw(
+        self, rng: np.random.Generator, documents: list[list[int]], cells: int, keep_ratio: float | None = None
+    ) -> MatchingBatch:
+        ratios = self.stage.keep_ratio
+        for _ in range(_TRIES):
+            pages = documents[int(rng.integers(len(documents)))]
+            count = min(int(rng.integers(self.stage.candidates[0], self.stage.candidates[1] + 1)), len(pages))
+            numbers = [pages[int(index)] for index in rng.permutation(len(pages))[:count]]
+            views = [view_of(self.store[int(self.features.pages[n])], n, rng, cells, cells) for n in numbers]
+            found = find(rng, views, self.teacher)
+            if found is not None:
+                return self._example(found, keep_ratio or ratios[int(rng.integers(len(ratios)))])
+        raise TrainError(
+            f"{self.stage.store}: {_TRIES} sets of pages gave no query that tells one from the others: use documents "
+            "with more text, or larger cells"
+        )
+
+    def _example(self, found: Finding, keep_ratio: float) -> MatchingBatch:
+        asked = set(found.query.split())
+        return MatchingBatch(
+            query=found.query,
+            tokens=[self._tokens(view) for view in found.views],
+            grids=[(view.rows * self._merge, view.cols * self._merge) for view in found.views],
+            matching=[torch.from_numpy(view.matching_cells(asked)) for view in found.views],
+            truth=found.truth,
+            order=found.order,
+            keep_ratio=keep_ratio,
+        )
+
+    def _tokens(self, view: View) -> Tensor:
+        page = self.features.tokens(view.number)
+        part = page[view.top : view.top + view.rows, view.left : view.left + view.cols]
+        return part.reshape(view.rows * view.cols, -1)
+
+
+def _chosen(store: PageStore, stage: MatchingStage) -> list[int]:
+    """Pages to encode: of documents with enough pages, in the store's order."""
+    pages = [page for pages in store.documents.values() if len(pages) >= stage.candidates[0] for page in pages]
+    return pages[: stage.most_pages]
+
+
+def prepare_tower(checkpoint: Path, store: PageStore, output: Path, weights: str) -> float:
+    """Gives a freshly read tower's visual tokens the norm of token embeddings, and saves the checkpoint to ``output``.
+
+    Returns the factor.
+    """
+    ranker = load_ranker(str(checkpoint), "frozen")
+    norm = float(ranker.table.weight.detach().norm(dim=-1).mean())
+    pages = list(range(0, len(store), max(1, len(store) // 16)))
+    factor = fold_scale(Tower.of(ranker), store, pages, norm)
+    ranker.save(output, dtype=WEIGHTS[weights])
+    return factor
