@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .config import Optimisation
 from .errors import TrainError
+from .muon import Muon
 
 Group = dict[str, Any]
 
@@ -51,7 +52,7 @@ def build(
 
     Weight decay is for parameters of two or more dimensions that are no embedding. With ``muon`` the 2-D ones among
     them, but for the output head and names starting with an entry of ``no_muon``, go to Muon; its updates are scaled to
-    AdamW's size (``match_rms_adamw``), so that one learning rate serves both.
+    AdamW's size, so that one learning rate serves both.
 
     Args:
         module: its parameters' names are what the prefixes refer to.
@@ -95,7 +96,7 @@ def build(
 
     optimisers: list[torch.optim.Optimizer] = []
     if hidden := of(True):
-        optimisers.append(torch.optim.Muon(hidden, lr=settings.lr, adjust_lr_fn="match_rms_adamw"))
+        optimisers.append(Muon(hidden, lr=settings.lr))
     if rest := of(False):
         # one fused kernel for all parameters: the update of a small model costs as much as its forward pass otherwise
         optimisers.append(torch.optim.AdamW(rest, lr=settings.lr, betas=settings.betas, fused=True))

@@ -18,7 +18,7 @@ from .errors import TrainError
 from .model import Ranker, Scored, Vision
 
 E = TypeVar("E")
-_WEIGHTS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+WEIGHTS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class RankingTask(ABC, Generic[E]):
         return sums
 
     def save(self, directory: Path) -> None:
-        self.ranker.save(directory, dtype=_WEIGHTS[self.weights])
+        self.ranker.save(directory, dtype=WEIGHTS[self.weights])
 
     def _scored(self, batch: RankingBatch) -> Scored:
         target = self.ranker.prompting.target(self.target(batch))
