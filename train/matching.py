@@ -20,7 +20,7 @@ from .auxiliary import Auxiliary, AuxiliaryWeights
 from .data.finding import Finding, View, find, view_of
 from .data.page_store import PageStore
 from .errors import TrainError
-from .features import Features, fold_scale, write_features
+from .features import Features, write_features
 from .loop import Task
 from .model import EncodedPage, Ranker
 from .ranking import WEIGHTS, check_most, check_ratios, load_ranker
@@ -234,16 +234,3 @@ def _chosen(store: PageStore, stage: MatchingStage) -> list[int]:
     """Pages to encode: of documents with enough pages, in the store's order."""
     pages = [page for pages in store.documents.values() if len(pages) >= stage.candidates[0] for page in pages]
     return pages[: stage.most_pages]
-
-
-def prepare_tower(checkpoint: Path, store: PageStore, output: Path, weights: str) -> float:
-    """Gives a freshly read tower's visual tokens the norm of token embeddings, and saves the checkpoint to ``output``.
-
-    Returns the factor.
-    """
-    ranker = load_ranker(str(checkpoint), "frozen")
-    norm = float(ranker.table.weight.detach().norm(dim=-1).mean())
-    pages = list(range(0, len(store), max(1, len(store) // 16)))
-    factor = fold_scale(Tower.of(ranker), store, pages, norm)
-    ranker.save(output, dtype=WEIGHTS[weights])
-    return factor

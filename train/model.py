@@ -216,6 +216,8 @@ class Ranker:
         ``dtype`` is what the weights are stored in; None leaves them as they are. The model in memory stays as it is.
         """
         state = self.module.state_dict()
+        if self.module.config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)  # the table again; cast, the two would no longer be seen to be one
         if dtype is not None:
             state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
         self.module.save_pretrained(directory, state_dict=state)

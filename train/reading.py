@@ -26,6 +26,7 @@ from .data.cells import CHARACTERS, SLOTS, label_crop
 from .data.crops import cut, draw_corner, merge_order, vary
 from .data.page_store import MULTIPLE, PageStore
 from .errors import TrainError
+from .features import fold_scale
 from .loop import Task
 from .model import Ranker
 from .ranking import WEIGHTS, load_ranker
@@ -35,6 +36,7 @@ HEADS = "reading_heads.safetensors"
 """Beside the model: the spelling head and the scale, so that another reading stage goes on with them."""
 _BLANK_TOKEN = 0  # <|endoftext|>: stands in no prompt, so blank cells point where no query does
 _BLANK_WEIGHT = 0.05
+_SCALE_PAGES = 12  # 5,000 cells with text
 _PRINTED = 33  # characters from here on are ink
 
 
@@ -247,6 +249,10 @@ class Reading:
         return reading + self.stage.spell_weight * spelling, {**logged, "recall": recall, "characters": accuracy}
 
     def save(self, directory: Path) -> None:
+        """The checkpoint, its visual tokens as long as its token embeddings, and the heads."""
+        pages = [page for pages in self._pages for page in pages]
+        chosen = [store[index] for store, index in pages[:: max(1, len(pages) // _SCALE_PAGES)]]
+        fold_scale(self.reader.tower, chosen, float(self.ranker.table.weight.detach().norm(dim=-1).mean()))
         self.ranker.save(directory, dtype=WEIGHTS[self.weights])
         self.reader.save_heads(directory / HEADS)
 

@@ -71,10 +71,27 @@ def test_tokens_beyond_half_precision_are_refused(store: PageStore, ranker: Rank
     assert not (tmp_path / "out" / "index.npz").exists()
 
 
+def shares(box: np.ndarray, row: int, col: int) -> bool:
+    """Whether a token's box counts in a cell, by the rule of `token_cells`."""
+    left, top, right, bottom = (float(side) for side in box)
+    high = min(bottom, 32 * row + 32) - max(top, 32 * row)
+    wide = min(right, 32 * col + 32) - max(left, 32 * col)
+    width, height = max(right - left, 1), max(bottom - top, 1)
+    return high >= min(0.5 * height, 16) and wide >= min(0.3 * width, 8)
+
+
 @torch.no_grad()
 def test_scale_is_folded_into_the_merger(store: PageStore, ranker: Ranker) -> None:
     before = ranker.encode(coloured(store[2].pixels)).tokens
-    factor = fold_scale(Tower.of(ranker), store, [0, 1, 2, 3], 0.75)
-    norms = [ranker.encode(coloured(store[page].pixels)).tokens.norm(dim=-1).mean() for page in range(4)]
+    factor = fold_scale(Tower.of(ranker), [store[page] for page in range(4)], 0.75)
+    norms = []
+    for number in range(4):
+        page = store[number]
+        tokens = ranker.encode(coloured(page.pixels)).tokens.view(*(side // 32 for side in page.pixels.shape), -1)
+        for row in range(tokens.shape[0]):
+            for col in range(tokens.shape[1]):
+                if any(shares(box, row, col) for box in page.token_boxes):
+                    norms.append(tokens[row, col].norm())
+    assert 4 < len(norms) < 4 * tokens.shape[0] * tokens.shape[1]
     assert float(torch.stack(norms).mean()) == pytest.approx(0.75, rel=1e-3)
     torch.testing.assert_close(ranker.encode(coloured(store[2].pixels)).tokens, before * factor, rtol=1e-3, atol=1e-4)

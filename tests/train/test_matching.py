@@ -17,7 +17,7 @@ from ziprerank.train.auxiliary import Auxiliary, AuxiliaryWeights
 from ziprerank.train.data.finding import plain_word
 from ziprerank.train.data.page_store import PageStore
 from ziprerank.train.errors import TrainError
-from ziprerank.train.matching import MatchingBatch, MatchingStage, MatchingTask, prepare_tower
+from ziprerank.train.matching import MatchingBatch, MatchingStage, MatchingTask
 from ziprerank.train.model import EncodedPage, Ranker, Scored
 from ziprerank.train.reading import is_held_out
 from ziprerank.train.teachers import Candidate
@@ -230,14 +230,3 @@ def test_a_store_without_usable_queries_is_an_error_and_no_endless_search(
     monkeypatch.setattr(made, "teacher", Last())
     with pytest.raises(TrainError, match="15 sets of pages gave no query"):
         made.batch(0)
-
-
-def test_tower_is_given_the_norm_of_embeddings(root: Path, tmp_path: Path) -> None:
-    store = PageStore(root / "store")
-    factor = prepare_tower(root / "model", store, tmp_path / "scaled", "fp32")
-    before, after = Ranker(root / "model"), Ranker(tmp_path / "scaled")
-    pixels = np.repeat(store[0].pixels[..., None], 3, axis=2)
-    with torch.no_grad():
-        one, other = before.encode(pixels).tokens, after.encode(pixels).tokens
-    torch.testing.assert_close(other, one * factor, rtol=1e-3, atol=1e-4)
-    assert float(other.norm(dim=-1).mean()) == pytest.approx(float(after.table.weight.norm(dim=-1).mean()), rel=0.3)

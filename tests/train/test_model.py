@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from tiny_checkpoint import save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
@@ -176,6 +177,7 @@ def test_saved_checkpoint_exports_and_scores_the_same(dtype: torch.dtype | None,
     assert next(ranker.module.parameters()).dtype == torch.float32
     stored = json.loads((tmp_path / "saved" / "config.json").read_text())["dtype"]
     assert stored == str(dtype or torch.float32).removeprefix("torch.")
+    assert ("lm_head.weight" in load_file(tmp_path / "saved" / "model.safetensors")) == (not tied)
     if dtype is not None:
         ranker.module.to(dtype).to(torch.float32)
     bundle = export_checkpoint(str(tmp_path / "saved"), tmp_path / "bundle", precision="fp32")
