@@ -51,6 +51,10 @@ class Prompting:
         """The query as it stands in the prompt, by the checkpoint's ``query_case``."""
         return " ".join(query.lower().split()) if self.rules["query_case"] == "lower" else query
 
+    def query_ids(self, query: str) -> list[int]:
+        """Tokens of the query alone, as it reads in the middle of a line."""
+        return self._encode(" " + self.query(query))
+
     def target(self, order: Sequence[int]) -> list[int]:
         """What follows the prompt's ``[`` when the pages rank in ``order``, best first: ``B] > [A]``, then the
         tokenizer's ``<|im_end|>`` where it has one.

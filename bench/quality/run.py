@@ -3,7 +3,8 @@
     python -m bench.quality.fetch FOLDER
     python -m bench.quality OUT.jsonl --documents FOLDER [--bundle B...] [--keep-ratio 1 0.5 0.25]
 
-Systems: chance, BM25 on the true text, and every bundle at every keep ratio through ``ziprerank.Reranker``. One row
+Systems: chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
+``--towers`` checkpoints' vision towers alone, by late interaction (bench/quality/late.py; needs PyTorch). One row
 for each system over all queries, over each document and over each kind of query: recall at 1, 3 and 5, mean reciprocal
 rank, and Wilson's 95 % interval of recall@1. A bundle's row over all queries also holds its differences in recall@1 to
 BM25 and to the first bundle at the first keep ratio, with 95 % intervals of a paired bootstrap
@@ -56,11 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_all(options: argparse.Namespace, queries: Sequence[Query]) -> Iterator[list[Run]]:
-    """BM25, then each bundle at all its keep ratios."""
+    """BM25, then each bundle at all its keep ratios, then each tower."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
         reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads)
         yield ziprerank(reranker, queries, options.documents, options.keep_ratio, options.window)
+    for checkpoint in options.towers:
+        from .late import late_interaction
+
+        yield [late_interaction(checkpoint, queries, options.documents)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -71,6 +76,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--documents", type=Path, required=True, help="folder of the PDFs")
     parser.add_argument(
         "--bundle", type=Path, nargs="*", help="bundles; default: the one in the package; with no path: none"
+    )
+    parser.add_argument(
+        "--towers", type=Path, nargs="*", default=[], help="checkpoints to rank with by late interaction"
     )
     parser.add_argument("--keep-ratio", type=float, nargs="+", default=list(KEEP_RATIOS), help="default: 1 0.5 0.25")
     parser.add_argument(

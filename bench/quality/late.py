@@ -1,0 +1,48 @@
+"""How well a checkpoint's vision tower reads, without its decoder: late interaction. Needs the extra ``train``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from ziprerank.train.data.examples import PageRef
+from ziprerank.train.model import Ranker
+from ziprerank.train.pixels import Sizes, load
+from ziprerank.train.tower import Tower
+
+from .queries import Query
+from .systems import Run, by_document
+
+
+def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path) -> Run:
+    """Pages by the sum, over the query's tokens, of the best cosine between the token's input embedding and a visual
+    token of the page (ColBERT's MaxSim, Khattab and Zaharia 2020, on what ZipRerank prunes by). Equal pages stay in the
+    order given."""
+    ranker = Ranker(checkpoint)
+    tower, sizes = Tower.of(ranker), Sizes.of(ranker.checkpoint)
+    table = F.normalize(ranker.table.weight.detach(), dim=-1)  # [V, H]
+    run = Run(f"late interaction, tower of {checkpoint.name}", longest_side=sizes.longest_side)
+    for file, asked in by_document(queries, folder):
+        print(f"{run.system}: {file.name}, {len(asked)} queries", flush=True)
+        pages: dict[int, Tensor] = {}
+        for query in asked:
+            tokens = table[ranker.prompting.query_ids(query.query)]  # [T, H]
+            scores = []
+            for page in query.candidates:
+                if page not in pages:
+                    pages[page] = _read(tower, PageRef(file, page), sizes)
+                scores.append(float((tokens @ pages[page].T).amax(1).sum()))
+            order = sorted(range(len(scores)), key=lambda at: -scores[at])
+            run.ranks.append(order.index(query.candidates.index(query.page)) + 1)
+    return run
+
+
+@torch.inference_mode()
+def _read(tower: Tower, page: PageRef, sizes: Sizes) -> Tensor:
+    """Unit visual tokens ``[n, H]``."""
+    pixels = torch.from_numpy(load(page, sizes).copy())[None]
+    state, _ = tower.hidden(tower.patches(pixels), tower.grid(pixels))
+    return F.normalize(tower.tokens(state)[0], dim=-1)

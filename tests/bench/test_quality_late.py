@@ -1,0 +1,41 @@
+"""Late interaction against transformers' own tower and a plain double loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_checkpoint import STARTER
+from tokenizers import Tokenizer
+from torch.nn.functional import cosine_similarity
+from ziprerank import Pdf, Reranker
+from ziprerank.pages import open_pages
+from ziprerank.train.model import Ranker
+
+from bench.quality.late import late_interaction
+from bench.quality.queries import Query
+
+SAMPLE = Path(__file__).parents[2] / "python" / "examples"
+CANDIDATES = (4, 9, 16, 1)
+
+
+@pytest.mark.parametrize("page", [9, 1])
+def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
+    query = Query("sample.pdf", "Dividend of the shareholders", "keywords", page, CANDIDATES)
+    run = late_interaction(STARTER, [query], SAMPLE)
+
+    ranker = Ranker(STARTER)
+    tokenizer = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
+    ids = tokenizer.encode(" dividend of the shareholders", add_special_tokens=False).ids
+    table, scores = ranker.table.weight.detach(), []
+    with open_pages(
+        Pdf(SAMPLE / "sample.pdf", [number + 1 for number in CANDIDATES]), Reranker.from_bundle().bundle.image
+    ) as pages:
+        for shown in pages:
+            with torch.no_grad():
+                visual = ranker.encode(shown.prepare().copy()).tokens
+            best = [max(float(cosine_similarity(table[token], one, dim=0)) for one in visual) for token in ids]
+            scores.append(sum(best))
+    right = scores[CANDIDATES.index(page)]
+    assert run.ranks == [1 + sum(score > right for score in scores)]
