@@ -144,10 +144,14 @@ def test_a_window_waits_for_room(default_bundle: Path, runtime_library: str) -> 
 def test_an_interrupt_ends_the_wait(default_bundle: Path, runtime_library: str) -> None:
     engine = _engine.Engine(str(default_bundle), runtime_library, pool_bytes=64 * ROW_BYTES)
     first = engine.window([(256, 256)])
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        engine.window([(32, 32)])
+    # a shell that runs the tests in the background has them ignore SIGINT, and the wait would never end
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            engine.window([(32, 32)])
+    finally:
+        signal.signal(signal.SIGINT, previous)
     first.close()
     engine.window([(256, 256)]).close()
 
