@@ -20,10 +20,9 @@ from .data.rankzephyr import read_rankzephyr
 from .data.render import render_passage
 from .errors import TrainError
 from .loop import Task
-from .model import Ranker, Vision
+from .model import Ranker
 from .pixels import Sizes, fit
-from .ranking import RankingBatch, RankingTask, check_most, check_ratios, collect, load_ranker, places
-from .settings import plain
+from .ranking import RankingBatch, RankingStage, RankingTask, check_most, collect, load_ranker, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,35 +38,25 @@ class ListwiseData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListwiseStage:
-    """Settings of the stage.
+class ListwiseStage(RankingStage):
+    """Settings of the stage, beside the shared ones.
 
     Attributes:
         data: the examples.
         passages: most candidates of an example, 2..20. Of more, some are drawn, the teacher's best always.
-        shuffle: show candidates in a random order, so that a letter says nothing.
         size: pixels of a passage's square canvas, before it is fitted to the vision tower's grid.
-        vision: what of the vision tower is trained.
-        keep_ratio: share of visual tokens that the decoder reads; of several one is drawn for each example.
-        language_weight, ranking_weight: of the two losses.
         weighted: RankNet's pairs count more at the top.
-        held_out: examples, the first, that are only evaluated on.
     """
 
     data: ListwiseData
     passages: int = 20
-    shuffle: bool = True
     size: int = 280
-    vision: Vision = "frozen"
-    keep_ratio: tuple[float, ...] = (1.0,)
-    language_weight: float = 1.0
     ranking_weight: float = 10.0
     weighted: bool = True
-    held_out: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_most("passages", self.passages)
-        check_ratios(self.keep_ratio)
 
     def task(self, checkpoint: str, *, seed: int, weights: str) -> Task:
         """The task on a checkpoint; reads the data.
@@ -86,7 +75,7 @@ class ListwiseStage:
         return ListwiseTask(self, load_ranker(checkpoint, self.vision), examples, seed=seed, weights=weights)
 
 
-class ListwiseTask(RankingTask[ListwiseExample]):
+class ListwiseTask(RankingTask[ListwiseExample, ListwiseStage]):
     """The stage on examples. Ties: passages that the order leaves out share the rank behind the last one named."""
 
     name = "listwise"
@@ -94,18 +83,7 @@ class ListwiseTask(RankingTask[ListwiseExample]):
     def __init__(
         self, stage: ListwiseStage, ranker: Ranker, examples: list[ListwiseExample], *, seed: int, weights: str
     ) -> None:
-        super().__init__(
-            ranker,
-            examples,
-            seed=seed,
-            weights=weights,
-            settings=plain(stage),
-            keep_ratio=stage.keep_ratio,
-            language_weight=stage.language_weight,
-            ranking_weight=stage.ranking_weight,
-            held_out=stage.held_out,
-        )
-        self.stage = stage
+        super().__init__(stage, ranker, examples, seed=seed, weights=weights)
         # nothing is scaled down here: the canvas is the size that was asked for
         self.sizes = replace(Sizes.of(ranker.checkpoint), longest_side=stage.size)
 

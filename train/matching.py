@@ -72,6 +72,11 @@ class MatchingStage:
         if not 2 <= least <= most:
             raise TrainError(f"candidates are {list(self.candidates)}: fewest first, at least 2")
         check_ratios(self.keep_ratio)
+        for name, least_value in (("most_pages", 1), ("cells", 1), ("grow", 0), ("evaluate_examples", 1)):
+            if getattr(self, name) < least_value:
+                raise TrainError(f"{name} is {getattr(self, name)}: must be at least {least_value}")
+        if not 0 <= self.held_out < 1:
+            raise TrainError(f"held_out is {self.held_out}: it is a share of the documents, in [0, 1)")
 
     def task(self, checkpoint: str, *, seed: int, weights: str) -> Task:
         """The task on a checkpoint; computes the features where they are missing.

@@ -214,7 +214,12 @@ class Ranker:
         """Write the checkpoint, with the tokenizer, prompt and processor of the one that was loaded.
 
         ``dtype`` is what the weights are stored in; None leaves them as they are. The model in memory stays as it is.
+
+        Raises:
+            TrainError: ``directory`` is the one that was loaded.
         """
+        if directory.resolve() == self.checkpoint.path.resolve():
+            raise TrainError(f"{directory} is the checkpoint that was loaded: save into another directory")
         state = self.module.state_dict()
         if self.module.config.tie_word_embeddings:
             state.pop("lm_head.weight", None)  # the table again; cast, the two would no longer be seen to be one

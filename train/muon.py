@@ -1,7 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal before they are applied (Jordan et al. 2024).
 
-``torch.optim.Muon`` iterates in bfloat16, which a CPU without bfloat16 instructions has to emulate: a step of the small
-vision tower took it 2.4 s, this one in float32 0.1 s. Matrices of one shape go through the iteration together.
+``torch.optim.Muon`` iterates in bfloat16, which a CPU without bfloat16 instructions has to emulate: a step on the small
+vision tower's 20 matrices takes it 2.5 s on two cores of an AMD EPYC, this one in float32 0.08 s. Matrices of one shape
+go through the iteration together.
 """
 
 from __future__ import annotations

@@ -19,10 +19,9 @@ from .data.examples import PageExample, read_pages
 from .data.mmdocir import read_mmdocir
 from .errors import TrainError
 from .loop import Task
-from .model import Ranker, Vision
+from .model import Ranker
 from .pixels import Sizes, load
-from .ranking import RankingBatch, RankingTask, check_most, check_ratios, collect, load_ranker, places
-from .settings import plain
+from .ranking import RankingBatch, RankingStage, RankingTask, check_most, collect, load_ranker, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,33 +45,23 @@ class PagesData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PagesStage:
-    """Settings of the stage.
+class PagesStage(RankingStage):
+    """Settings of the stage, beside the shared ones.
 
     Attributes:
         data: the examples.
         candidates: most pages of an example, 2..20; of more the first are taken, the first stage's best.
-        shuffle: show pages in a random order, so that a letter says nothing.
         longest_side: of a page in pixels; without it what the checkpoint's ``prompt.json`` says, else 1024.
-        vision: what of the vision tower is trained.
-        keep_ratio: share of visual tokens that the decoder reads; of several one is drawn for each example.
-        language_weight, ranking_weight: of the two losses.
-        held_out: examples, the first, that are only evaluated on.
     """
 
     data: PagesData
     candidates: int = 10
-    shuffle: bool = True
     longest_side: int | None = None
-    vision: Vision = "frozen"
     keep_ratio: tuple[float, ...] = (0.5,)
-    language_weight: float = 1.0
-    ranking_weight: float = 1.0
-    held_out: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_most("candidates", self.candidates)
-        check_ratios(self.keep_ratio)
         if self.longest_side is not None and self.longest_side < 32:
             raise TrainError(f"longest_side is {self.longest_side}: must be at least 32 pixels")
 
@@ -97,7 +86,7 @@ class PagesStage:
         return PagesTask(self, load_ranker(checkpoint, self.vision), examples, seed=seed, weights=weights)
 
 
-class PagesTask(RankingTask[PageExample]):
+class PagesTask(RankingTask[PageExample, PagesStage]):
     """The stage on examples."""
 
     name = "pages"
@@ -105,18 +94,7 @@ class PagesTask(RankingTask[PageExample]):
     def __init__(
         self, stage: PagesStage, ranker: Ranker, examples: list[PageExample], *, seed: int, weights: str
     ) -> None:
-        super().__init__(
-            ranker,
-            examples,
-            seed=seed,
-            weights=weights,
-            settings=plain(stage),
-            keep_ratio=stage.keep_ratio,
-            language_weight=stage.language_weight,
-            ranking_weight=stage.ranking_weight,
-            held_out=stage.held_out,
-        )
-        self.stage = stage
+        super().__init__(stage, ranker, examples, seed=seed, weights=weights)
         self.sizes = Sizes.of(ranker.checkpoint, stage.longest_side)
 
     def prepare(

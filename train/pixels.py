@@ -97,6 +97,8 @@ def load(page: PageRef, sizes: Sizes) -> Pixels:
     try:
         if page.page >= len(document):
             raise TrainError(f"{page.path} has {len(document)} pages: there is no page {page.page} (from 0)")
+        if document.get_formtype() != pdfium_c.FORMTYPE_NONE:
+            document.init_forms()  # before the page is loaded
         sheet = document[page.page]
         width, height = sheet.get_size()
         scale = sizes.longest_side / max(width, height)
@@ -107,6 +109,8 @@ def load(page: PageRef, sizes: Sizes) -> Pixels:
         bitmap = pypdfium2.PdfBitmap.new_native(cols, rows, pdfium_c.FPDFBitmap_BGR)
         bitmap.fill_rect((255, 255, 255, 255), 0, 0, cols, rows)
         pdfium_c.FPDF_RenderPageBitmap(bitmap, sheet, 0, 0, cols, rows, 0, pdfium_c.FPDF_ANNOT)
+        if sheet.formenv is not None:
+            pdfium_c.FPDF_FFLDraw(sheet.formenv.raw, bitmap, sheet, 0, 0, cols, rows, 0, pdfium_c.FPDF_ANNOT)
         return np.ascontiguousarray(bitmap.to_numpy()[:, :, ::-1])
     finally:
         document.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -14,10 +14,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from .data.examples import MOST_CANDIDATES
+from .data.render import degrade
 from .errors import TrainError
 from .model import Ranker, Scored, Vision
+from .settings import plain
 
-E = TypeVar("E")
 WEIGHTS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -33,7 +34,38 @@ class RankingBatch:
     keep_ratio: float
 
 
-class RankingTask(ABC, Generic[E]):
+@dataclass(frozen=True, kw_only=True)
+class RankingStage:
+    """Settings that both stages share.
+
+    Attributes:
+        shuffle: show candidates in a random order, so that a letter says nothing.
+        vision: what of the vision tower is trained.
+        keep_ratio: share of visual tokens that the decoder reads; of several one is drawn for each example.
+        language_weight, ranking_weight: of the two losses.
+        scanned: share of pages that training gives the look of a scan (`data.render.degrade`).
+        held_out: examples, the first, that are only evaluated on.
+    """
+
+    shuffle: bool = True
+    vision: Vision = "frozen"
+    keep_ratio: tuple[float, ...] = (1.0,)
+    language_weight: float = 1.0
+    ranking_weight: float = 1.0
+    scanned: float = 0.0
+    held_out: int = 0
+
+    def __post_init__(self) -> None:
+        check_ratios(self.keep_ratio)
+        if not 0 <= self.scanned <= 1:
+            raise TrainError(f"scanned is {self.scanned}: it is a share of the pages, in [0, 1]")
+
+
+E = TypeVar("E")
+S = TypeVar("S", bound=RankingStage)
+
+
+class RankingTask(ABC, Generic[E, S]):
     """A task whose micro-batch is one example: a query, at most 20 candidates and their order.
 
     Every epoch goes through all examples in an order of its own. What is drawn follows from the seed and the
@@ -42,28 +74,15 @@ class RankingTask(ABC, Generic[E]):
 
     name: str
 
-    def __init__(
-        self,
-        ranker: Ranker,
-        examples: Sequence[E],
-        *,
-        seed: int,
-        weights: str,
-        settings: dict[str, Any],
-        keep_ratio: Sequence[float],
-        language_weight: float,
-        ranking_weight: float,
-        held_out: int,
-    ) -> None:
+    def __init__(self, stage: S, ranker: Ranker, examples: Sequence[E], *, seed: int, weights: str) -> None:
         """Raises TrainError if nothing is left to train on."""
-        if held_out >= len(examples):
-            raise TrainError(f"{len(examples)} examples, held_out is {held_out}: there must be one to train on")
+        if stage.held_out >= len(examples):
+            raise TrainError(f"{len(examples)} examples, held_out is {stage.held_out}: there must be one to train on")
+        self.stage = stage
         self.ranker = ranker
         self.module: nn.Module = ranker.module
-        self.examples, self.evaluated = examples[held_out:], examples[:held_out]
-        self.seed, self.weights, self.settings = seed, weights, settings
-        self.keep_ratio = tuple(keep_ratio)
-        self.language_weight, self.ranking_weight = language_weight, ranking_weight
+        self.examples, self.evaluated = examples[stage.held_out :], examples[: stage.held_out]
+        self.seed, self.weights, self.settings = seed, weights, plain(stage)
         self._epoch: tuple[int, Any] = (-1, None)
 
     @abstractmethod
@@ -87,15 +106,22 @@ class RankingTask(ABC, Generic[E]):
         if self._epoch[0] != epoch:
             self._epoch = (epoch, np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.examples)))
         rng = np.random.default_rng([self.seed, 1, step])
-        keep_ratio = self.keep_ratio[int(rng.integers(len(self.keep_ratio)))]
-        return self.prepare(self.examples[int(self._epoch[1][place])], rng, keep_ratio, training=True)
+        keep_ratio = self.stage.keep_ratio[int(rng.integers(len(self.stage.keep_ratio)))]
+        batch = self.prepare(self.examples[int(self._epoch[1][place])], rng, keep_ratio, training=True)
+        if not self.stage.scanned:
+            return batch
+        pages = [
+            torch.from_numpy(degrade(page.numpy(), rng)) if rng.random() < self.stage.scanned else page
+            for page in batch.pages
+        ]
+        return replace(batch, pages=pages)
 
     def loss(self, batch: RankingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         del progress
         scored = self._scored(batch)
         assert scored.language_loss is not None
         ranking = self.ranking_loss(scored.logits, batch)
-        loss = self.language_weight * scored.language_loss + self.ranking_weight * ranking
+        loss = self.stage.language_weight * scored.language_loss + self.stage.ranking_weight * ranking
         right = float(int(scored.logits.detach().argmax()) == self.target(batch)[0])
         return loss, {
             "language": float(scored.language_loss.detach()),
@@ -112,7 +138,7 @@ class RankingTask(ABC, Generic[E]):
         sums = {"eval_language": 0.0, "eval_ranking": 0.0, "eval_first": 0.0}
         for number, example in enumerate(self.evaluated):
             rng = np.random.default_rng([self.seed, 2, number])
-            _, values = self.loss(self.prepare(example, rng, self.keep_ratio[0], training=False), 0.0)
+            _, values = self.loss(self.prepare(example, rng, self.stage.keep_ratio[0], training=False), 0.0)
             for name, value in values.items():
                 sums[f"eval_{name}"] += value / len(self.evaluated)
         return sums

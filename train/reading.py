@@ -239,14 +239,15 @@ class Reading:
         )
 
     def loss(self, batch: ReadingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """Beside the losses it logs ``recall``, of tokens of content among their cell's ten nearest, and
+        ``characters``, the share of printed ones that are right; each only where a batch has any."""
         del progress
         visual, early = self._forward(batch.pixels, read=self.stage.read)
-        spelling, accuracy = self._spelling_loss(early, batch.slots)
+        spelling, logged = self._spelling_loss(early, batch.slots)
         if visual is None:
-            return spelling, {"spelling": float(spelling.detach()), "characters": accuracy}
+            return spelling, logged
         reading, recall = self._reading_loss(visual.flatten(0, 1), batch)
-        logged = {"reading": float(reading.detach()), "spelling": float(spelling.detach())}
-        return reading + self.stage.spell_weight * spelling, {**logged, "recall": recall, "characters": accuracy}
+        return reading + self.stage.spell_weight * spelling, logged | recall
 
     def save(self, directory: Path) -> None:
         """The checkpoint, its visual tokens as long as its token embeddings, and the heads."""
@@ -256,8 +257,8 @@ class Reading:
         self.ranker.save(directory, dtype=WEIGHTS[self.weights])
         self.reader.save_heads(directory / HEADS)
 
-    def _reading_loss(self, visual: Tensor, batch: ReadingBatch) -> tuple[Tensor, float]:
-        """The loss on unit visual tokens ``[B * n, H]``, and how often a token is among its cell's first ten."""
+    def _reading_loss(self, visual: Tensor, batch: ReadingBatch) -> tuple[Tensor, dict[str, float]]:
+        """The loss on unit visual tokens ``[B * n, H]``, and what to log."""
         # the vocabulary's other tokens are told apart where they are printed: the batch's own are enough, at a fifth
         # of the cost
         blank_token = batch.token.new_tensor([_BLANK_TOKEN])
@@ -278,11 +279,11 @@ class Reading:
         with torch.no_grad():
             content = batch.weight > 0.6
             top = logits[: len(used)].topk(min(10, len(known)), dim=-1).indices[position[content]]
-            recall = float((top == token[content, None]).any(-1).float().mean())
-        return loss, recall
+            right = (top == token[content, None]).any(-1)
+        return loss, {"reading": float(loss.detach()), **_share("recall", right)}
 
-    def _spelling_loss(self, early: Tensor, slots: Tensor) -> tuple[Tensor, float]:
-        """Cross entropy of the slots' characters, and the share of printed ones that are right."""
+    def _spelling_loss(self, early: Tensor, slots: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Cross entropy of the slots' characters, and what to log."""
         if self.stage.read:  # a quarter of the patches keeps spelling alive, and costs a quarter
             chosen = torch.arange(int(slots.shape[1]) // 4, device=slots.device) * 4 + int(slots.sum()) % 4
             early, slots = early[:, chosen], slots[:, chosen]
@@ -291,8 +292,13 @@ class Reading:
         loss = F.cross_entropy(logits, target)
         with torch.no_grad():
             printed = target >= _PRINTED
-            accuracy = float((logits[printed].argmax(-1) == target[printed]).float().mean())
-        return loss, accuracy
+            right = logits[printed].argmax(-1) == target[printed]
+        return loss, {"spelling": float(loss.detach()), **_share("characters", right)}
+
+
+def _share(name: str, right: Tensor) -> dict[str, float]:
+    """A mean for the log; nothing where there is nothing to take it over."""
+    return {name: float(right.float().mean())} if right.numel() else {}
 
 
 def spread_positions(visual: Any) -> None:

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from ziprerank import Pdf, Reranker
+from ziprerank.train.teachers.bm25 import Index
 from ziprerank.windows import WindowOption, plan_windows
 
-from .bm25 import BM25
 from .documents import located
 from .queries import Query
 from .text import Pages, words_of
@@ -40,9 +40,12 @@ def bm25(queries: Sequence[Query], folder: Path) -> Run:
     run = Run("bm25 on the true text")
     for file, asked in by_document(queries, folder):
         pages = Pages.read(file)
-        index = BM25(pages.words)
+        index = Index(pages.words)
         for query in asked:
-            run.ranks.append(index.order(words_of(query.query), query.candidates).index(query.page) + 1)
+            scores = index.scores(words_of(query.query))
+            # equal ones keep their order, which is random in the query set
+            order = sorted(query.candidates, key=scores.__getitem__, reverse=True)
+            run.ranks.append(order.index(query.page) + 1)
     return run
 
 

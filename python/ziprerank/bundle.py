@@ -205,7 +205,7 @@ def _check_values(bundle: Bundle) -> None:
     if not (0 < defaults.keep_ratio <= 1 and 1 <= defaults.window <= letters and defaults.stride >= 1):
         raise BundleError(f"{MANIFEST}: defaults that no ranking can use with {letters} letters: {defaults}")
     image = bundle.image
-    if image.patch_size < 1 or image.merge_size < 1 or image.longest_side < image.factor or (image.dpi or 1) <= 0:
+    if image.patch_size < 1 or image.merge_size < 1 or image.longest_side < image.factor or (image.dpi is not None and image.dpi <= 0):
         raise BundleError(f"{MANIFEST}: image rules that no page can meet: {image}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
             scores.append(sum(best))
     right = scores[CANDIDATES.index(page)]
     assert run.ranks == [1 + sum(score > right for score in scores)]
+
+
+def test_the_committed_reader_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 18 pages of the sample, each asked for by its title, chance puts one first; the reader put nine."""
+    monkeypatch.syspath_prepend(str(SAMPLE))
+    titles = [chapter.title for chapter in importlib.import_module("report_text").CHAPTERS]
+    everywhere = tuple(range(len(titles)))
+    queries = [Query("sample.pdf", title, "title", page, everywhere) for page, title in enumerate(titles)]
+    ranks = late_interaction(STARTER.with_name("reader"), queries, SAMPLE).ranks
+    assert len(ranks) == 18
+    assert sum(rank == 1 for rank in ranks) >= 6, ranks
+    assert sum(rank <= 3 for rank in ranks) >= 10, ranks

@@ -1,15 +1,13 @@
-"""Ranks against hand-made orders, intervals against published values, BM25 against its formula."""
+"""Ranks against hand-made orders and intervals against published values."""
 
 from __future__ import annotations
 
-import math
 from itertools import permutations, product
 from statistics import mean
 
 import pytest
 
 from bench.quality import metrics
-from bench.quality.bm25 import BM25
 
 RANKS = [1, 3, 2, 20, 1, 5, 6, 1]
 
@@ -64,17 +62,3 @@ def test_bootstrap_keeps_the_shares_of_the_documents() -> None:
 def test_bootstrap_needs_the_same_queries() -> None:
     with pytest.raises(ValueError, match="shorter"):
         metrics.difference([1, 2], [1], ["a", "a"])
-
-
-def test_bm25_is_its_formula() -> None:
-    pages = [["tide", "moon", "tide", "sea"], ["sea", "boat"], ["moon", "rock", "dust"]]
-    index = BM25(pages)
-    tide = math.log(1 + 2.5 / 1.5) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 4 / 3))  # 1 of 3 pages, twice on 4 words of 3
-    moon = math.log(1 + 1.5 / 2.5) * 1 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 4 / 3))
-    assert index.score(["tide", "moon", "unknown"], 0) == pytest.approx(tide + moon)
-    assert index.score(["moon"], 2) == pytest.approx(math.log(1 + 1.5 / 2.5) * 2.2 / (1 + 1.2))  # of mean length
-    assert index.order(["moon"], [1, 0, 2]) == [2, 0, 1]
-
-
-def test_bm25_keeps_the_order_of_equal_pages() -> None:
-    assert BM25([["a"], ["b"], ["c"]]).order(["z"], [2, 0, 1]) == [2, 0, 1]

@@ -87,6 +87,8 @@ def test_no_bundle_there(tmp_path: Path) -> None:
     [
         ({"bundle_id": None}, "ziprerank.json misses 'bundle_id'"),
         ({"image__min_pixels": "many"}, "ziprerank.json: 'min_pixels' has the wrong type str"),
+        ({"image__dpi": "many"}, "ziprerank.json: 'dpi' has the wrong type str"),
+        ({"image__dpi": 0}, "ziprerank.json: image rules that no page can meet"),
         ({"prompt__query_case": "upper"}, "ziprerank.json: query_case is 'upper', this ziprerank knows keep, lower"),
         ({"prompt__lines": ["Rank."]}, "ziprerank.json: no line of prompt.lines holds {query}"),
         ({"prompt__page": "{image}{image}"}, "ziprerank.json: prompt.page must hold {image} exactly once"),

@@ -188,6 +188,13 @@ def test_saved_checkpoint_exports_and_scores_the_same(dtype: torch.dtype | None,
     np.testing.assert_allclose(scored.logits.numpy(), expected.logits[:3], rtol=1e-3, atol=1e-3)
 
 
+def test_the_loaded_checkpoint_is_not_written_over(checkpoint: Path) -> None:
+    before = (checkpoint / "model.safetensors").read_bytes()
+    with pytest.raises(TrainError, match="is the checkpoint that was loaded"):
+        Ranker(checkpoint).save(checkpoint)
+    assert (checkpoint / "model.safetensors").read_bytes() == before
+
+
 def test_vision_modes(checkpoint: Path) -> None:
     def trained(vision: Any) -> set[str]:
         names = [

@@ -109,8 +109,9 @@ def test_loss_is_the_cross_entropy_over_the_batchs_tokens(root: Path) -> None:
         importance += float(min(weight.sum(), torch.tensor(1.0)))
     expected = sums / importance + 0.05 * float(F.cross_entropy(logits[50:], torch.zeros(3, dtype=torch.int64)))
     with torch.no_grad():
-        loss, _ = made._reading_loss(visual, batch)
+        loss, logged = made._reading_loss(visual, batch)
     assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert logged == {"reading": float(loss)}  # no token is of content: nothing to take a recall over
 
     few = ReadingBatch(
         batch.pixels, torch.tensor([0, 1]), torch.tensor([7, 9]), torch.tensor([0.8, 0.5]), batch.blank, batch.slots
@@ -119,9 +120,27 @@ def test_loss_is_the_cross_entropy_over_the_batchs_tokens(root: Path) -> None:
     inked = (0.8 * F.cross_entropy(part[0], torch.tensor(1)) + 0.5 * F.cross_entropy(part[1], torch.tensor(2))) / 1.3
     blank = F.cross_entropy(part[50:], torch.zeros(3, dtype=torch.int64))
     with torch.no_grad():
-        loss, recall = made._reading_loss(visual, few)
+        loss, _ = made._reading_loss(visual, few)
     assert float(loss) == pytest.approx(float(inked + 0.05 * blank), rel=1e-4)
-    assert recall == 1.0  # three tokens are always among the first ten
+
+
+def test_recall_counts_tokens_of_content_among_their_cells_ten_nearest(root: Path) -> None:
+    made = task(root)
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.arange(20, 60)
+    cells = torch.arange(40) % 7
+    weight = torch.where(torch.arange(40) % 3 == 0, 0.4, 0.9)
+    blank = torch.tensor([7])
+    slots = torch.zeros(1, 4, 8, dtype=torch.int64)
+    batch = ReadingBatch(torch.zeros(1, 32, 32, dtype=torch.uint8), cells, tokens, weight, blank, slots)
+    visual = F.normalize(torch.randn(8, made.module.embeddings.shape[1], generator=generator), dim=-1)
+    with torch.no_grad():
+        _, logged = made._reading_loss(visual, batch)
+    known = [0, *range(20, 60)]
+    near = [sorted(known, key=lambda t: -float(visual[c] @ made.module.embeddings[t]))[:10] for c in range(7)]
+    right = [int(t) in near[int(c)] for t, c, w in zip(tokens, cells, weight, strict=True) if w > 0.6]
+    assert 0 < sum(right) < len(right)
+    assert logged["recall"] == pytest.approx(sum(right) / len(right))
 
 
 def test_a_few_steps_on_one_batch_lower_both_losses(root: Path) -> None:

@@ -183,6 +183,29 @@ def batches(stage: PagesStage, data: Path, steps: int) -> Iterator[Any]:
         yield task.batch(step)
 
 
+def test_scanned_pages_keep_their_place_and_lose_their_looks(data: Path, tmp_path: Path) -> None:
+    def stage(scanned: float) -> PagesStage:
+        sets = [*overrides(data, tmp_path), f"stages.1.scanned={scanned}"]
+        made = read_recipe(PAPER, sets).stages[1].stage
+        assert isinstance(made, PagesStage)
+        return made
+
+    clean, mixed, all_scanned = (list(batches(stage(share), data, 12)) for share in (0.0, 0.5, 1.0))
+    changed = {0.5: 0, 1.0: 0}
+    for share, drawn in ((0.5, mixed), (1.0, all_scanned)):
+        for before, after in zip(clean, drawn, strict=True):
+            assert (before.query, before.order, before.truths) == (after.query, after.order, after.truths)
+            for one, other in zip(before.pages, after.pages, strict=True):
+                assert one.shape == other.shape
+                assert other.dtype == torch.uint8
+                changed[share] += not torch.equal(one, other)
+    total = sum(len(batch.pages) for batch in clean)
+    assert changed[1.0] == total
+    assert 0.2 * total < changed[0.5] < 0.8 * total
+    with pytest.raises(TrainError, match=r"scanned is 2.0: it is a share of the pages, in \[0, 1\]"):
+        stage(2.0)
+
+
 def test_every_epoch_shows_every_example_and_shuffles_with_its_order(data: Path, tmp_path: Path) -> None:
     recipe = read_recipe(PAPER, [*overrides(data, tmp_path), "stages.1.keep_ratio=[1.0, 0.5, 0.25]"])
     stage = recipe.stages[1].stage
