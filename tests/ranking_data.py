@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 from PIL import Image, ImageDraw
+from pyarrow import parquet
 from tiny_checkpoint import save_tiny_checkpoint
+from ziprerank.train.data.mmdocir import unpack_pages, wanted_pages
 
 WORDS = ("river", "budget", "orchard", "signal", "harbour", "ledger", "meadow", "engine", "lantern", "copper")
 
 
 def write_ranking_data(root: Path) -> Path:
-    """A checkpoint with ZipRerank's own prompt, 6 conversations of 3 passages, and 6 queries on 4 pages."""
+    """A checkpoint with ZipRerank's own prompt, 6 conversations of 3 passages, and 6 queries on 4 pages, as rows of our
+    own and as MMDocIR's public files hold them."""
     save_tiny_checkpoint(root / "model", layers=4)
     (root / "model" / "prompt.json").unlink()
     conversations = []
@@ -34,4 +38,24 @@ def write_ranking_data(root: Path) -> Path:
         for k in range(6)
     ]
     (root / "pages.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    columns = {
+        "file_name": ["d"] * 4,
+        "page": list(range(4)),
+        "image": [(root / page).read_bytes() for page in pages],
+    }
+    parquet.write_table(pa.table(columns), root / "pages.parquet")
+    rankings = [
+        {
+            "query_id": k,
+            "query": WORDS[k],
+            "doc_name": "d",
+            "candidate_page_ids": [0, 1, 2, 3],
+            "gt_page_ids": [k % 4],
+            "openai_ranking": [3, 2, 1, 0],
+            "ranked_page_ids": [3, 2, 1, 0],
+        }
+        for k in range(6)
+    ]
+    (root / "rankings.jsonl").write_text("\n".join(map(json.dumps, rankings)))
+    unpack_pages([root / "pages.parquet"], root / "pages", wanted_pages(root / "rankings.jsonl"))
     return root

@@ -35,7 +35,8 @@ def overrides(data: Path, output: Path) -> list[str]:
         "stages.0.batch=6",
         "stages.0.optimisation.shard=false",
         "stages.1.optimisation.shard=false",
-        f"stages.1.data={{format: jsonl, path: {data / 'pages.jsonl'}}}",
+        f"stages.1.data.path={data / 'rankings.jsonl'}",
+        f"stages.1.data.pages={data / 'pages'}",
         "stages.1.batch=2",
     ]
 
