@@ -130,3 +130,10 @@ def test_a_missing_document_stops_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds no sample\.pdf"):
         run([str(tmp_path / "rows.jsonl"), "--documents", str(tmp_path), "--queries", str(tmp_path / "asked.jsonl")])
     assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_the_document_shows_the_committed_rows() -> None:
+    root = SAMPLE.parents[1]
+    document = root / "docs" / "benchmarks.md"
+    text = document.read_text(encoding="utf-8")
+    assert with_tables(text, read(root / "bench" / "results" / "quality_cpu.jsonl"), document.name) == text
