@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -205,7 +206,8 @@ def _check_values(bundle: Bundle) -> None:
     if not (0 < defaults.keep_ratio <= 1 and 1 <= defaults.window <= letters and defaults.stride >= 1):
         raise BundleError(f"{MANIFEST}: defaults that no ranking can use with {letters} letters: {defaults}")
     image = bundle.image
-    if image.patch_size < 1 or image.merge_size < 1 or image.longest_side < image.factor or (image.dpi is not None and image.dpi <= 0):
+    smallest = min(image.patch_size, image.merge_size, math.inf if image.dpi is None else image.dpi)
+    if smallest <= 0 or image.longest_side < image.factor:
         raise BundleError(f"{MANIFEST}: image rules that no page can meet: {image}")
 
 
