@@ -1,7 +1,7 @@
 """Whatever a caller calls a page -> ``PageSource``: its final size at once, its pixels when asked for.
 
 A page is a PDF (path, bytes, or ``Pdf`` with a page range: one page for each of its pages), a JPEG, PNG or WebP file
-(path or bytes), a Pillow image, or a uint8 array [h, w, 3].
+(path or bytes), a Pillow image, a uint8 array [h, w, 3], or a ``PageSource`` that the caller has opened and closes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,10 @@ class Pdf:
     password: str | None = None
 
 
-PageInput: TypeAlias = "str | Path | bytes | Pdf | Image.Image | NDArray[np.uint8]"
+PageInput: TypeAlias = "str | Path | bytes | Pdf | Image.Image | NDArray[np.uint8] | PageSource"
 
 
+@runtime_checkable
 class PageSource(Protocol):
     """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF, else None."""
 
@@ -183,6 +184,8 @@ def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
             yield ImagePage(item, None, "image", image_size(*upright_size(item), rules), rules)
     elif isinstance(item, np.ndarray):
         yield _array_page(item, rules)
+    elif isinstance(item, PageSource):
+        yield item
     else:
         raise InvalidInput(
             f"a page cannot be a {type(item).__name__}: pass a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 POOL_BYTES = 1 << 30
 
 ProgressCallback = Callable[[int, int], None]
-"""Called with (steps done, steps in all); a step is one page encoded or one window scored."""
+"""Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
+earlier window or query has counted. What it raises ends the ranking there and reaches the caller."""
 
 
 class Reranker:
@@ -36,7 +37,7 @@ class Reranker:
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.bundle = bundle
         self.engine = engine
-        self._prompts = PromptBuilder(bundle)
+        self.prompts = PromptBuilder(bundle)
 
     @classmethod
     def from_bundle(
@@ -103,7 +104,7 @@ class Reranker:
         clock = _Meter()
         if isinstance(queries, str):
             raise InvalidInput("rank_many takes a list of queries: use rank for one")
-        checked = [self._prompts.check_query(query) for query in queries]
+        checked = [self.prompts.check_query(query) for query in queries]
         ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
         top_k = _checked_top_k(top_k)
         rankings = []
@@ -125,13 +126,13 @@ class Reranker:
         self, query: str, plan: Plan, windows: _Windows, *, ratio: float, clock: _Meter, steps: _Steps
     ) -> Outcome[_Scored]:
         started = perf_counter()
-        prompt = self._prompts.build(query, plan.width)
+        prompt = self.prompts.build(query, plan.width)
         clock.tokenize += _ms_since(started)
 
         def score(step: int, indices: Sequence[int]) -> list[_Scored]:
             following = plan.fresh(step + 1) if step + 1 < len(plan.starts) else range(0)
-            window = windows.open(indices, following, clock)
-            steps.advance(len(plan.fresh(step)))
+            fresh = plan.fresh(step)
+            window = windows.open(indices, following, clock, lambda page: steps.advance(int(page in fresh)))
             started = perf_counter()
             scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
             clock.rerank += _ms_since(started)
@@ -187,9 +188,13 @@ class _Windows:
     ) -> None:
         self._close()
 
-    def open(self, indices: Sequence[int], following: Sequence[int], clock: _Meter) -> Window:
-        """A window with all its pages encoded; pages that follow are prepared meanwhile."""
+    def open(
+        self, indices: Sequence[int], following: Sequence[int], clock: _Meter, encoded: Callable[[int], None]
+    ) -> Window:
+        """A window with all its pages encoded, ``encoded`` called after each; the next are prepared meanwhile."""
         if self._window is not None and self._indices == tuple(indices):
+            for page in indices:
+                encoded(page)
             return self._window
         self._close()
         window = self._window = self._engine.window([self._sources[page].size for page in indices])
@@ -201,6 +206,7 @@ class _Windows:
             started = perf_counter()
             window.encode(slot, pixels)
             clock.vision += _ms_since(started)
+            encoded(page)
         self._feed.release([*indices, *following])
         self._indices = tuple(indices)
         return window

@@ -93,6 +93,28 @@ def test_windows_over_a_pdf(reranker: Reranker, sample: Path) -> None:
     assert sum(page.probability for page in ranking.results[:5]) == pytest.approx(1)
 
 
+def test_progress_may_end_a_ranking_after_any_page(reranker: Reranker, sample: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, _: int) -> None:
+        if done == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        reranker.rank("lifeboat drills", sample, progress=stop)
+    assert reranker.engine.pool["pinned_rows"] == 0
+
+
+def test_opened_pages_are_candidates_and_stay_open(reranker: Reranker, sample: Path) -> None:
+    pages = Pdf(sample, pages="1-4")
+    with open_pages(pages, reranker.bundle.image) as sources:
+        first = reranker.rank("fish soup", sources)
+        again = reranker.rank("fish soup", [*sources[2:], *sources[:2]])
+    assert scores(first) == pytest.approx(scores(reranker.rank("fish soup", pages)), abs=1e-5)
+    assert {page.index: page.page for page in again} == {0: 3, 1: 4, 2: 1, 3: 2}
+
+
 def test_windows_agree_with_the_engine_run_by_hand(reranker: Reranker, sample: Path) -> None:
     with open_pages(Pdf(sample, pages="1-6"), reranker.bundle.image) as sources:
         pixels = [source.prepare() for source in sources]
