@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from ziprerank.cli_export import export, verify
 from ziprerank.cli_kernels import kernels
+from ziprerank.cli_serve import serve
 from ziprerank.cli_train import train
 from ziprerank.errors import InvalidInput, ZipRerankError
 from ziprerank.types import Ranking
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.command()(export)
 app.command()(verify)
 app.command()(kernels)
+app.command()(serve)
 app.command()(train)
 
 

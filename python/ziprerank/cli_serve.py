@@ -1,0 +1,91 @@
+"""``ziprerank serve``: the HTTP service (extra ``serve``). Every option is also a variable, ``ZIPRERANK_...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ziprerank.errors import MissingDependency
+from ziprerank.serve.settings import MIB, Settings
+
+_DEFAULT = Settings()
+
+
+def _option(variable: str, text: str, **more: Any) -> Any:
+    return typer.Option(envvar=f"ZIPRERANK_{variable}", help=text, **more)
+
+
+def serve(
+    *,
+    host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, _option("PORT", "Port; 0 takes a free one, which the log names.")] = 8000,
+    bundle: Annotated[Path | None, _option("BUNDLE", "A bundle; without it the one in the package.")] = None,
+    model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
+    provider: Annotated[str, _option("PROVIDER", "Execution provider of ONNX Runtime.")] = "cpu",
+    threads: Annotated[int, _option("THREADS", "Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
+    cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features, kept over requests.")] = 1024,
+    api_key: Annotated[list[str] | None, _option("API_KEY", "Key that clients send; may be repeated.")] = None,
+    cors_origin: Annotated[list[str] | None, _option("CORS_ORIGIN", "Origin of web pages that may call.")] = None,
+    web_page: Annotated[bool, _option("WEB_PAGE", "The page at /.")] = _DEFAULT.web_page,
+    queue: Annotated[int, _option("QUEUE", "Rankings under way at once; more are answered 429.")] = _DEFAULT.queue,
+    timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
+    drain: Annotated[float, _option("DRAIN", "Seconds for accepted requests after SIGTERM.")] = _DEFAULT.drain,
+    workers: Annotated[
+        int, _option("WORKERS", "Threads that decode and render pages.", show_default="CPUs, at most 4")
+    ] = _DEFAULT.workers,
+    max_body_mib: Annotated[int, _option("MAX_BODY_MIB", "Largest request.")] = _DEFAULT.max_body_bytes // MIB,
+    max_held_mib: Annotated[
+        int, _option("MAX_HELD_MIB", "Bodies and fetched files of all requests under way.")
+    ] = _DEFAULT.max_held_bytes // MIB,
+    max_pages: Annotated[int, _option("MAX_PAGES", "Pages of one request.")] = _DEFAULT.max_pages,
+    max_image_pixels: Annotated[int, _option("MAX_IMAGE_PIXELS", "Pixels of one image.")] = _DEFAULT.max_image_pixels,
+    max_total_pixels: Annotated[
+        int, _option("MAX_TOTAL_PIXELS", "Pixels of a request's images.")
+    ] = _DEFAULT.max_total_pixels,
+    fetch: Annotated[
+        Literal["off", "public", "listed"],
+        _option("FETCH", "Fetch documents by URL: never, from public addresses, or from listed hosts."),
+    ] = _DEFAULT.fetch,
+    fetch_host: Annotated[list[str] | None, _option("FETCH_HOST", "Listed host: example.com, *.example.com.")] = None,
+    fetch_mib: Annotated[int, _option("FETCH_MIB", "Largest file fetched.")] = _DEFAULT.fetch_bytes // MIB,
+    fetch_timeout: Annotated[float, _option("FETCH_TIMEOUT", "Seconds for one file.")] = _DEFAULT.fetch_timeout,
+    text_font: Annotated[Path | None, _option("TEXT_FONT", "Font file that texts are drawn with.")] = None,
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "JSON log.")] = "info",
+) -> None:
+    """Serve reranking over HTTP, as Cohere, Jina and vLLM do, with a page to try it at /."""
+    try:
+        from ziprerank.serve.app import create_app
+        from ziprerank.serve.logs import start_logging
+        from ziprerank.serve.server import listen
+        from ziprerank.serve.server import serve as run
+    except ImportError as error:
+        raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
+    from ziprerank.reranker import Reranker
+
+    settings = Settings(
+        model_name=model_name,
+        api_keys=tuple(api_key or ()),
+        cors_origins=tuple(cors_origin or ()),
+        web_page=web_page,
+        queue=queue,
+        timeout=timeout,
+        drain=drain,
+        workers=workers,
+        max_body_bytes=max_body_mib * MIB,
+        max_held_bytes=max_held_mib * MIB,
+        max_pages=max_pages,
+        max_image_pixels=max_image_pixels,
+        max_total_pixels=max_total_pixels,
+        fetch=fetch,
+        fetch_hosts=tuple(fetch_host or ()),
+        fetch_bytes=fetch_mib * MIB,
+        fetch_timeout=fetch_timeout,
+        text_font=text_font,
+    )
+    bound = listen(host, port)
+    reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads, pool_bytes=cache_mib * MIB)
+    app = create_app(reranker, settings)
+    start_logging(log_level)
+    run(app, bound)

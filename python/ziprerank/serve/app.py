@@ -1,0 +1,83 @@
+"""The ASGI application: routes, errors, middleware, and the service that they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+import ziprerank
+from ziprerank.errors import ZipRerankError
+from ziprerank.reranker import Reranker
+from ziprerank.serve.failures import from_exception
+from ziprerank.serve.logs import logger
+from ziprerank.serve.routes import operations, ranking
+from ziprerank.serve.service import Service
+from ziprerank.serve.settings import Settings
+from ziprerank.serve.telemetry import Telemetry
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
+    """The service around ``reranker``; ``app.state.service`` is its inside. Raises InvalidInput."""
+    service = Service(reranker, settings or Settings())
+    app = FastAPIOffline(
+        title="ziprerank",
+        version=ziprerank.__version__,
+        summary="Ranks the pages of documents by their images.",
+        lifespan=_lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(ranking)
+    app.include_router(operations)
+    for error in (HTTPException, RequestValidationError, ZipRerankError):
+        app.add_exception_handler(error, _answer_error)
+    paths = set(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}
+    if service.settings.web_page:
+        app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+    app.add_middleware(Telemetry, metrics=service.metrics, paths=paths)
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    warm_up = asyncio.ensure_future(service.warm_up())
+    warm_up.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        warm_up.cancel()
+        await asyncio.wait([warm_up])
+        await service.close()
+
+
+def _report(warm_up: asyncio.Future[None]) -> None:
+    if not warm_up.cancelled() and (error := warm_up.exception()):
+        logger.error("the warm-up failed, the service will not get ready", exc_info=error)
+
+
+async def _answer_error(_request: Request, error: Exception) -> Response:
+    answer = from_exception(error)
+    if answer.status_code == 500:
+        logger.error("failed", exc_info=error)
+    return answer

@@ -1,0 +1,242 @@
+"""A request's documents -> candidate pages, each knowing which document it came from."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ziprerank.bundle import ImageRules
+from ziprerank.errors import InvalidInput
+from ziprerank.images import image_kind, open_image
+from ziprerank.pages import PageInput, PageSource, Pdf, open_pages
+from ziprerank.pdf import PdfFile, parse_page_range
+from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.fetching import Fetcher, FetchError
+from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
+from ziprerank.serve.settings import Settings
+from ziprerank.serve.text_page import draw_text
+from ziprerank.sizes import Size
+
+AHEAD = 20  # pages that wait as pixels for the engine, a window's; 50 MB at 1024 px
+_HEAD = 1024
+
+
+@dataclass(slots=True)
+class Piece:
+    """A document as it was sent: ``data`` is a file's bytes, or text that names, holds or is the page."""
+
+    index: int
+    field: str | None
+    data: str | bytes
+    text: bool = False
+    pages: str | None = None
+    password: str | None = None
+
+    @property
+    def param(self) -> str:
+        return f"documents[{self.index}]" + (f".{self.field}" if self.field else "")
+
+    def refuse(self, message: str, status: int = 422) -> Refused:
+        return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind="invalid_document")
+
+
+def read_document(index: int, document: Document) -> Piece:
+    """A piece out of any of the shapes."""
+    if isinstance(document, str):
+        return Piece(index, None, document, text=not _is_media(document))
+    if isinstance(document, ImageDocument):
+        return Piece(index, "image", document.image)
+    if isinstance(document, PdfDocument):
+        return Piece(index, "pdf", document.pdf, pages=document.pages, password=document.password)
+    if isinstance(document, ContentDocument):
+        part = document.content[0]
+        if isinstance(part, ImagePart):
+            return Piece(index, "content[0].image_url.url", part.image_url.url)
+        return Piece(index, "content[0].text", part.text, text=True)
+    return Piece(index, "text", document.text, text=True)
+
+
+async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None]) -> None:
+    """Puts the file in place of every URL. Raises Refused, naming the document."""
+
+    async def fetch(piece: Piece, url: str) -> None:
+        try:
+            piece.data = await fetcher.fetch(url, hold)
+        except FetchError as error:
+            raise piece.refuse(str(error)) from None
+
+    tasks = [
+        asyncio.ensure_future(fetch(piece, piece.data))
+        for piece in pieces
+        if isinstance(piece.data, str) and not piece.text and _is_url(piece.data)
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class Candidates:
+    """The pages of one request. Open it in a thread; ``close`` it when no thread uses it any more."""
+
+    def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
+        self.pages: list[PreparedPage] = []
+        self.documents: list[int] = []  # [pages], the document of each
+        self._rules = rules
+        self._settings = settings
+        self._workers = workers
+        self._stack = ExitStack()
+        self._pixels = 0
+
+    def open(self, pieces: Sequence[Piece], *, render_text: bool) -> None:
+        """Opens every document; no pixel is decoded yet. Raises Refused, naming the document."""
+        for piece in pieces:
+            try:
+                opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
+            except InvalidInput as error:
+                raise refuse_page(error, piece.index, piece.field) from error
+            self._check_count(piece, len(opened))
+            self.pages += [PreparedPage(source, self._workers) for source in opened]
+            self.documents += [piece.index] * len(opened)
+
+    def ahead(self) -> None:
+        """Starts to prepare the pages of the first window, which is at the list's end."""
+        for page in self.pages[-AHEAD:]:
+            page.start()
+
+    def close(self) -> None:
+        """Waits for pages that are being prepared, drops the rest, and closes PDFs."""
+        for page in self.pages:
+            page.close()
+        self._stack.close()
+
+    def _input(self, piece: Piece, render_text: bool) -> PageInput:
+        if piece.text:
+            if not render_text:
+                raise InvalidInput(
+                    "this is text, and pages are ranked by their images: send base64 or a data URL of an image or a "
+                    "PDF, or set render_text to have the text drawn as a page"
+                )
+            assert isinstance(piece.data, str)
+            return draw_text(piece.data, self._rules.longest_side, self._settings.text_font)
+        data = piece.data if isinstance(piece.data, bytes) else decode_media(piece.data)
+        kind = image_kind(data[:_HEAD])
+        if piece.field == "pdf" or (kind is None and b"%PDF-" in data[:_HEAD]):
+            return self._pdf(piece, data)
+        if kind is not None:
+            self._check_pixels(data, kind)
+        return data
+
+    def _pdf(self, piece: Piece, data: bytes) -> PageInput:
+        """The PDF, once it is known to have not too many pages: their sizes are read only then."""
+        if b"%PDF-" not in data[:_HEAD]:
+            raise InvalidInput("this is not a PDF" if data else "the file is empty")
+        file = PdfFile(data, name="PDF", password=piece.password)
+        try:
+            pages = file.pages if piece.pages is None else len(parse_page_range(piece.pages, file.pages))
+        finally:
+            file.close()
+        self._check_count(piece, pages)
+        return Pdf(data, piece.pages, piece.password)
+
+    def _check_count(self, piece: Piece, pages: int) -> None:
+        most = self._settings.max_pages
+        if len(self.pages) + pages > most:
+            count = f"{len(self.pages) + pages:,} pages up to here, at most {most:,} in one request"
+            raise piece.refuse(f"{count}: send fewer, or a page range", 413)
+
+    def _check_pixels(self, data: bytes, kind: str) -> None:
+        """An image's size as its header announces it, before anything is decoded."""
+        with open_image(data, kind) as image:
+            pixels = image.width * image.height
+        self._pixels += pixels
+        for what, count, most in (
+            ("image", pixels, self._settings.max_image_pixels),
+            ("images up to here", self._pixels, self._settings.max_total_pixels),
+        ):
+            if count > most:
+                raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
+
+
+class PreparedPage:
+    """A page source whose pixels the service's workers prepare, once: ahead of the engine, or when it asks."""
+
+    def __init__(self, source: PageSource, workers: ThreadPoolExecutor) -> None:
+        self._source = source
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._pixels: Future[NDArray[np.uint8]] | None = None
+
+    @property
+    def source(self) -> str:
+        return self._source.source
+
+    @property
+    def page(self) -> int | None:
+        return self._source.page
+
+    @property
+    def size(self) -> Size:
+        return self._source.size
+
+    def start(self) -> Future[NDArray[np.uint8]]:
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._workers.submit(self._source.prepare)
+            return self._pixels
+
+    def prepare(self) -> NDArray[np.uint8]:
+        pixels = self.start().result()
+        with self._lock:
+            self._pixels = None  # the caller holds them now
+        return pixels
+
+    def picture(self, longest_side: int) -> Image.Image:
+        return self._source.picture(longest_side)
+
+    def close(self) -> None:
+        with self._lock:
+            pixels, self._pixels = self._pixels, None
+        if pixels is not None and not pixels.cancel():
+            pixels.exception()
+
+
+def decode_media(text: str) -> bytes:
+    """Base64 or a ``data:`` URL -> bytes. Raises InvalidInput; strings are never opened as files."""
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidInput("a data URL must be data:TYPE;base64,DATA")
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)  # some encoders break lines
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"this is not valid base64 ({error}): encode the file again") from None
+    if not data:
+        raise InvalidInput("the file is empty")
+    return data
+
+
+def _is_url(text: str) -> bool:
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def _is_media(text: str) -> bool:
+    """Whether a bare string is a file: a URL of a single word, or base64 that begins like a page."""
+    if text[:5].lower() == "data:" or _is_url(text):
+        return not any(character.isspace() for character in text[:2048].strip())
+    try:
+        head = base64.b64decode(text[:24], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return image_kind(head) is not None or head.startswith(b"%PDF-")

@@ -1,0 +1,153 @@
+"""Documents by URL, without letting a client reach what only the server can reach.
+
+The guard stands where connections are made: a host is resolved once, its addresses are checked, and the connection
+goes to the very address that was checked. A redirect is a new connection and passes the same guard. TLS certificates
+are checked against the host's name as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+from httpcore import AsyncNetworkBackend, AsyncNetworkStream
+
+from ziprerank.serve.settings import Settings
+
+MAX_REDIRECTS = 3
+_AT_ONCE = 8  # connections of the whole server
+_REDIRECTS = (301, 302, 303, 307, 308)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class FetchError(Exception):
+    """A URL that is not fetched, or could not be; the text is for the client."""
+
+
+class Fetcher:
+    """Fetches by a service's rules. ``resolve`` gives a host's addresses, ``backend`` makes the connections."""
+
+    def __init__(
+        self, settings: Settings, resolve: Resolve | None = None, backend: AsyncNetworkBackend | None = None
+    ) -> None:
+        self._settings = settings
+        self._guard = _Guard(settings, resolve or _resolve, backend or httpcore.AnyIOBackend())
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def fetch(self, url: str, hold: Callable[[int], None]) -> bytes:
+        """The file at ``url``; ``hold`` is told of every byte before it is kept. Raises FetchError."""
+        settings = self._settings
+        if settings.fetch == "off":
+            raise FetchError("this server fetches no URLs: send base64 or a data URL, or ask its operator for --fetch")
+        async with self._places:
+            try:
+                return await asyncio.wait_for(self._follow(url, hold), settings.fetch_timeout)
+            except (asyncio.TimeoutError, httpcore.TimeoutException):
+                raise FetchError(f"the URL took over {settings.fetch_timeout:g} s: send the file itself") from None
+            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+                raise FetchError(f"the URL cannot be fetched ({type(error).__name__}): send the file itself") from None
+
+    async def _follow(self, url: str, hold: Callable[[int], None]) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            check_url(url)
+            async with (
+                httpcore.AsyncConnectionPool(network_backend=self._guard, max_keepalive_connections=0) as pool,
+                pool.stream("GET", url, headers=_headers(url)) as response,
+            ):
+                if response.status not in _REDIRECTS:
+                    return await self._read(response, hold)
+                target = next((value for name, value in response.headers if name.lower() == b"location"), b"")
+                url = urljoin(url, target.decode("latin-1"))
+        raise FetchError(f"the URL redirects more than {MAX_REDIRECTS} times: give the last one")
+
+    async def _read(self, response: httpcore.Response, hold: Callable[[int], None]) -> bytes:
+        if response.status != 200:
+            raise FetchError(f"the URL answers with status {response.status}, needed is 200")
+        data, limit = bytearray(), self._settings.fetch_bytes
+        async for chunk in response.aiter_stream():
+            if len(data) + len(chunk) > limit:
+                raise FetchError(f"the file has over {limit:,} bytes: send a smaller one")
+            hold(len(chunk))
+            data += chunk
+        return bytes(data)
+
+
+def check_url(url: str) -> None:
+    """Raises FetchError unless the URL is http or https, with a host, without a user name."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise FetchError("the URL is not valid") from None
+    if parts.scheme not in ("http", "https"):
+        raise FetchError(f"URLs of scheme {parts.scheme[:20]!r} are not fetched: use https")
+    if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
+        raise FetchError("the URL is not valid: it needs a host, and anything but printable ASCII escaped")
+    if parts.username is not None or parts.password is not None or port == 0:
+        raise FetchError("the URL is not valid: leave out user name, password and port 0")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is reachable from everywhere; an IPv4 address inside an IPv6 one must be so too."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    inner: Iterable[ipaddress.IPv4Address | None] = ()
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        teredo = ip.teredo[1] if ip.teredo else None
+        nat64 = ipaddress.IPv4Address(ip.packed[-4:]) if ip in _NAT64 else None
+        inner = (ip.sixtofour, teredo, nat64)
+    return ip.is_global and not ip.is_multicast and all(is_public(str(part)) for part in inner if part is not None)
+
+
+class _Guard(AsyncNetworkBackend):
+    """Connects to checked addresses only."""
+
+    def __init__(self, settings: Settings, resolve: Resolve, backend: AsyncNetworkBackend) -> None:
+        self._settings = settings
+        self._resolve = resolve
+        self._backend = backend
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        name = host.strip("[]").rstrip(".").lower()
+        listed = any(_matches(name, pattern.lower()) for pattern in self._settings.fetch_hosts)
+        if self._settings.fetch == "listed" and not listed:
+            raise FetchError(f"host {name!r} is not on this server's list: send the file itself")
+        addresses = await self._resolve(name, port)
+        if not addresses:
+            raise FetchError(f"host {name!r} has no address")
+        if not listed and not all(is_public(address) for address in addresses):
+            raise FetchError(f"host {name!r} has an address that is not public: send the file itself")
+        return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    return host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+
+
+def _headers(url: str) -> list[tuple[str, str]]:
+    return [("Host", urlsplit(url).netloc), ("User-Agent", "ziprerank"), ("Accept", "image/*, application/pdf")]
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [str(entry[4][0]) for entry in found]

@@ -1,0 +1,38 @@
+"""JSON lines on stderr, each with the id of the request it belongs to. Queries and pages are never logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from typing import Any
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+logger = logging.getLogger("ziprerank.serve")
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, message, request_id, and what ``extra={"fields": ...}`` adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id.get() is not None:
+            line["request_id"] = request_id.get()
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def start_logging(level: str) -> None:
+    """Sends every logger of the process through JsonFormatter. ``level``: debug, info, warning or error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,0 +1,84 @@
+"""What Prometheus reads at ``/metrics``; one registry a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ziprerank.types import Ranking
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counters and histograms of one service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter("ziprerank_requests", "Answered requests", ["path", "status"], registry=self.registry)
+        self._seconds = Histogram(
+            "ziprerank_request_seconds",
+            "From a request's first byte to its answer",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "ziprerank_stage_seconds",
+            "Seconds of a ranking by stage; pages is what the engine waited for pixels",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._tokens = Counter("ziprerank_tokens", "Tokens ranked, by kind", ["kind"], registry=self.registry)
+        self._pages = Counter("ziprerank_pages", "Pages ranked", registry=self.registry)
+        self._rejected = Counter(
+            "ziprerank_rejected", "Requests turned away or given up, by reason", ["reason"], registry=self.registry
+        )
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for."""
+        Gauge(name, text, registry=self.registry).set_function(value)
+
+    def watch_pool(self, pool: Callable[[], dict[str, int]]) -> None:
+        self.registry.register(_Pool(pool))
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        self._rejected.labels(reason).inc()
+
+    def ranked(self, ranking: Ranking, prepare: float, queue: float) -> None:
+        """``prepare`` and ``queue`` in seconds."""
+        timings, tokens = ranking.timings, ranking.tokens
+        for stage, seconds in (("prepare", prepare), ("queue", queue)):
+            self._stages.labels(stage).observe(seconds)
+        for stage in ("pages", "tokenize", "vision", "rerank"):
+            self._stages.labels(stage).observe(getattr(timings, stage) / 1e3)
+        for kind in ("text", "visual", "kept"):
+            self._tokens.labels(kind).inc(getattr(tokens, kind))
+        self._pages.inc(ranking.pages)
+
+
+class _Pool(Collector):
+    """The engine's own counts of its page-feature pool."""
+
+    def __init__(self, pool: Callable[[], dict[str, int]]) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        pool = self._pool()
+        for name in ("hits", "misses", "evictions"):
+            yield CounterMetricFamily(f"ziprerank_page_cache_{name}", f"Page features: {name}", value=pool[name])
+        for name, text in (
+            ("pages", "Pages whose features are held"),
+            ("rows", "Capacity in visual tokens"),
+            ("used_rows", "Visual tokens held"),
+        ):
+            yield GaugeMetricFamily(f"ziprerank_page_cache_{name}", text, value=pool[name])

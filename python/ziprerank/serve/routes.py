@@ -1,0 +1,145 @@
+"""The paths of the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Request, Response, Security, UploadFile
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field
+
+import ziprerank
+from ziprerank.serve.admission import AdmittedRoute, Permit
+from ziprerank.serve.documents import Piece, read_document
+from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
+from ziprerank.serve.service import Service
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "Not JSON, or not a form",
+        401: "No API key",
+        408: "The body came too slowly",
+        413: "Too large",
+        422: "A field or a page that cannot be ranked",
+        429: "Queue full; see Retry-After",
+        503: "Shutting down",
+        504: "Deadline exceeded",
+    }.items()
+}
+_bearer = HTTPBearer(auto_error=False, description="Where the server was started with an API key.")
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _permit(request: Request) -> Permit:
+    permit: Permit = request.scope["permit"]
+    return permit
+
+
+AnyService = Annotated[Service, Depends(_service)]
+AnyPermit = Annotated[Permit, Depends(_permit)]
+
+ranking = APIRouter(route_class=AdmittedRoute, dependencies=[Security(_bearer)], responses=_ERRORS, tags=["rerank"])
+operations = APIRouter(tags=["operations"])
+
+
+@ranking.post("/v1/rerank", summary="Rerank (Jina, Cohere v1, vLLM)", response_model_exclude_none=True)
+@ranking.post("/v2/rerank", summary="Rerank (Cohere v2, vLLM)", response_model_exclude_none=True)
+@ranking.post("/rerank", summary="Rerank (vLLM)", response_model_exclude_none=True)
+async def rerank(body: RerankRequest, service: AnyService, permit: AnyPermit) -> RerankResponse:
+    """Ranks page images, whole PDFs, or texts drawn as pages, by a query."""
+    pieces = [read_document(index, document) for index, document in enumerate(body.documents)]
+    echo = None
+    if body.return_documents:
+        echo = [document if isinstance(document, str) else document.model_dump() for document in body.documents]
+    return await service.rank(body.query, pieces, body, permit=permit, render_text=body.render_text, echo=echo)
+
+
+@ranking.post("/v1/rerank/files", summary="Rerank uploaded files", response_model_exclude_none=True)
+async def rerank_files(
+    service: AnyService,
+    permit: AnyPermit,
+    files: Annotated[list[UploadFile], File(description="PDF, JPEG, PNG or WebP files.")],
+    query: Annotated[str, Form()],
+    pages: Annotated[str | None, Form(description="Pages of each PDF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")] = None,
+    password: Annotated[str | None, Form(description="Of encrypted PDFs.")] = None,
+    top_n: Annotated[int | None, Form(ge=0)] = None,
+    keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
+    window: Annotated[str, Form(pattern="^(auto|off|[1-9]|1[0-9]|20)$")] = "auto",
+    stride: Annotated[int | None, Form(ge=1)] = None,
+    include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
+    thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
+) -> RerankResponse:
+    """As `/v1/rerank`, with the files as parts of a form; `index` is the position of a page's file."""
+    options = Options(
+        top_n=top_n,
+        keep_ratio=keep_ratio,
+        window=window if window in ("auto", "off") else int(window),  # type: ignore[arg-type]
+        stride=stride,
+        include=include,
+        thumbnail_side=thumbnail_side,
+    )
+    pieces = [Piece(index, None, await file.read(), pages=pages, password=password) for index, file in enumerate(files)]
+    return await service.rank(query, pieces, options, permit=permit)
+
+
+@operations.get("/health")
+async def health() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@operations.get("/ready", responses={503: {"description": "Warming up or shutting down"}})
+async def ready(service: AnyService) -> Response:
+    """The model has run once and the server takes requests."""
+    if service.admission.draining:
+        return JSONResponse({"status": "shutting down"}, 503)
+    return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
+
+
+@operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})
+async def info(request: Request, service: AnyService) -> dict[str, Any]:
+    """What model runs, on what, within which limits."""
+    service.check_key(request.headers.get("authorization"))
+    bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
+    return {
+        "name": "ziprerank",
+        "version": ziprerank.__version__,
+        "model": service.model_name,
+        "bundle_id": bundle.bundle_id,
+        "precision": bundle.precision,
+        "provider": engine["provider"],
+        "runtime_version": engine["runtime_version"],
+        "image": {
+            "longest_side": bundle.image.longest_side,
+            "dpi": bundle.image.dpi,
+            "token": bundle.image.factor,
+        },
+        "defaults": {
+            "keep_ratio": bundle.defaults.keep_ratio,
+            "window": bundle.defaults.window,
+            "stride": bundle.defaults.stride,
+        },
+        "limits": {
+            "queue": settings.queue,
+            "timeout_s": settings.timeout,
+            "max_body_bytes": settings.max_body_bytes,
+            "max_pages": settings.max_pages,
+            "max_image_pixels": settings.max_image_pixels,
+            "max_total_pixels": settings.max_total_pixels,
+        },
+        "fetch": settings.fetch,
+        "page_cache": service.reranker.engine.pool,
+    }
+
+
+@operations.get("/metrics", response_class=Response)
+async def metrics(service: AnyService) -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

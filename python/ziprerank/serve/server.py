@@ -1,0 +1,74 @@
+"""The process: a socket, signals, and an exit that waits for accepted requests."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from ziprerank.errors import InvalidInput
+from ziprerank.serve.admission import Admission
+from ziprerank.serve.logs import logger
+
+_CONNECTIONS = 512  # open at once, most of them idle; over it uvicorn answers 503
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises InvalidInput."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise InvalidInput(f"{host}:{port} cannot be listened on: {error}") from error
+    return bound
+
+
+def serve(app: FastAPI, bound: socket.socket) -> None:
+    """Serves until SIGTERM or SIGINT; returns when every accepted request is answered, or the time to drain is over."""
+    admission: Admission = app.state.service.admission
+    config = uvicorn.Config(
+        app,
+        http="h11",  # bounds the size of headers; a request here costs far more than its parsing
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=round(admission.settings.drain) + 5,  # after the service has given up by itself
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it is done
+    _Server(config, admission).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Tells the service of the signal at once: it takes no more requests and begins to count the time to drain."""
+
+    def __init__(self, config: uvicorn.Config, admission: Admission) -> None:
+        super().__init__(config)
+        self._admission = admission
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for bound in sockets or []:
+            host, port = bound.getsockname()[:2]
+            name = f"[{host}]" if ":" in host else host
+            logger.info("listening", extra={"fields": {"url": f"http://{name}:{port}"}})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._admission.draining = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        admission = self._admission
+        logger.info("draining", extra={"fields": {"requests": admission.requests, "seconds": admission.settings.drain}})
+        asyncio.get_running_loop().call_later(admission.settings.drain, admission.given_up.set)
+        await super().shutdown(sockets)

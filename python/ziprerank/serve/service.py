@@ -1,0 +1,223 @@
+"""One reranker behind one queue: a request's documents in, its answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
+
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.reranker import Reranker
+from ziprerank.serve.admission import Admission, Permit
+from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
+from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.fetching import Fetcher
+from ziprerank.serve.logs import logger, request_id
+from ziprerank.serve.metrics import Metrics
+from ziprerank.serve.queue import Done, EngineQueue, settled
+from ziprerank.serve.schemas import (
+    ApiVersion,
+    BilledTokens,
+    Kept,
+    Meta,
+    Options,
+    RerankResponse,
+    Result,
+    Timings,
+    Usage,
+)
+from ziprerank.serve.settings import Settings
+from ziprerank.serve.text_page import check_font
+from ziprerank.types import RankedPage, Ranking
+from ziprerank.windows import plan_windows
+
+MOST_THUMBNAILS = 100
+_SEVERAL = "ranked by {} windows: the order is final, a score is that of the page's last window"
+
+
+class Service:
+    """Everything that the routes share. Use from one event loop."""
+
+    def __init__(self, reranker: Reranker, settings: Settings) -> None:
+        check_font(settings.text_font)
+        self.reranker = reranker
+        self.settings = settings
+        self.model_name = settings.model_name or str(reranker.bundle.source.get("name") or "ziprerank")
+        self.admission = Admission(settings)
+        self.metrics = Metrics()
+        self.ready = False
+        self._queue = EngineQueue()
+        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="ziprerank-worker")
+        self._fetcher = Fetcher(settings)
+        self.admission.rejected = self.metrics.rejected
+        self.metrics.watch_pool(lambda: self.reranker.engine.pool)
+        self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
+        self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
+        self.metrics.gauge("ziprerank_held_bytes", "Bodies and fetched files held", lambda: self.admission.held)
+
+    async def warm_up(self) -> None:
+        """Ranks a blank page, so that the first client does not wait for lazy parts; then the service is ready."""
+        side = self.reranker.bundle.image.longest_side
+        page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
+        done = await self._queue.run(lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None)
+        self.ready = True
+        logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
+
+    async def close(self) -> None:
+        await self._queue.close()
+        await asyncio.to_thread(self._workers.shutdown)
+
+    def check_key(self, authorization: str | None) -> None:
+        """Raises Refused (401) unless no key is needed or the header carries one."""
+        if not self.settings.api_keys:
+            return
+        scheme, _, key = (authorization or "").partition(" ")
+        given = key.strip().encode()
+        known = [hmac.compare_digest(given, right.encode()) for right in self.settings.api_keys]
+        if scheme.lower() != "bearer" or not any(known):
+            message = "an API key is needed: send it as Authorization: Bearer KEY"
+            raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
+
+    async def rank(
+        self,
+        query: str,
+        pieces: Sequence[Piece],
+        options: Options,
+        *,
+        permit: Permit,
+        render_text: bool = False,
+        echo: Sequence[object] | None = None,
+    ) -> RerankResponse:
+        """Ranks the pages of ``pieces``; ``echo`` are the documents that results carry. Raises Refused."""
+        started = perf_counter()
+        self._check(query, pieces)
+        candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
+        try:
+            await fetch_pieces(pieces, self._fetcher, permit.hold)
+            await settled(self._workers.submit(candidates.open, pieces, render_text=render_text))
+            self._check_plan(len(candidates.pages), options)
+            prepared = perf_counter() - started
+            done = await self._run(query, candidates, options)
+            self.admission.took(done.ran)
+            self.metrics.ranked(done.value, prepared, done.waited)
+            drawn: list[str] = []
+            if "thumbnail" in options.include:
+                drawn = await settled(self._workers.submit(_thumbnails, candidates, done.value, options.thumbnail_side))
+            return self._answer(candidates, done, options, drawn, prepared, started, echo)
+        finally:
+            self._workers.submit(candidates.close)
+
+    async def _run(self, query: str, candidates: Candidates, options: Options) -> Done[Ranking]:
+        try:
+            return await self._queue.run(
+                lambda check: self.reranker.rank(
+                    query,
+                    candidates.pages,
+                    options.top_n or None,
+                    keep_ratio=options.keep_ratio,
+                    window=options.window,
+                    stride=options.stride,
+                    progress=check,
+                ),
+                candidates.ahead,
+            )
+        except PageError as error:
+            if error.index is None:
+                raise
+            raise refuse_page(error, candidates.documents[error.index]) from error
+
+    def _check(self, query: str, pieces: Sequence[Piece]) -> None:
+        """What can be refused before a document is opened."""
+        try:
+            self.reranker.prompts.check_query(query)
+        except InvalidInput as error:
+            raise Refused(422, str(error), param="query") from error
+        most = self.settings.max_pages
+        if len(pieces) > most:
+            raise Refused(
+                413, f"{len(pieces):,} documents, at most {most:,} in one request: split", param="documents", index=most
+            )
+
+    def _check_plan(self, pages: int, options: Options) -> None:
+        defaults = self.reranker.bundle.defaults
+        try:
+            plan_windows(pages, options.window, None, defaults)
+        except InvalidInput as error:
+            raise Refused(422, str(error), param="window") from error
+        try:
+            plan_windows(pages, options.window, options.stride, defaults)
+        except InvalidInput as error:
+            raise Refused(422, str(error), param="stride") from error
+        shown = min(pages, options.top_n or pages)
+        if "thumbnail" in options.include and shown > MOST_THUMBNAILS:
+            raise Refused(422, f"{shown} thumbnails, at most {MOST_THUMBNAILS}: set top_n", param="include")
+
+    def _answer(
+        self,
+        candidates: Candidates,
+        done: Done[Ranking],
+        options: Options,
+        drawn: Sequence[str],
+        prepared: float,
+        started: float,
+        echo: Sequence[object] | None,
+    ) -> RerankResponse:
+        ranking, tokens = done.value, done.value.tokens
+        results = []
+        for place, page in enumerate(ranking):
+            document = candidates.documents[page.index]
+            results.append(
+                Result.model_construct(
+                    index=document,
+                    page=page.page,
+                    relevance_score=page.probability,
+                    document=None if echo is None else echo[document],
+                    logit=page.score if "logit" in options.include else None,
+                    kept=self._kept(page) if "kept" in options.include else None,
+                    thumbnail=drawn[place] if drawn else None,
+                )
+            )
+        read = tokens.text + tokens.kept
+        timings = None
+        if "timings" in options.include:
+            stages = {stage: getattr(ranking.timings, stage) for stage in ("pages", "tokenize", "vision", "rerank")}
+            spent = (perf_counter() - started) * 1e3
+            timings = Timings(prepare=prepared * 1e3, queue=done.waited * 1e3, total=spent, **stages)
+        ratio = self.reranker.bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio
+        meta = Meta(
+            api_version=ApiVersion(version="2"),
+            tokens=BilledTokens(input_tokens=read),
+            pages=ranking.pages,
+            windows=ranking.windows,
+            keep_ratio=ratio,
+            timings_ms=timings,
+            warnings=[_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else None,
+        )
+        usage = Usage(
+            prompt_tokens=read,
+            total_tokens=read,
+            text_tokens=tokens.text,
+            visual_tokens=tokens.visual,
+            kept_tokens=tokens.kept,
+        )
+        return RerankResponse(id=request_id.get() or "", model=self.model_name, results=results, usage=usage, meta=meta)
+
+    def _kept(self, page: RankedPage) -> Kept:
+        rows, columns = (side // self.reranker.bundle.image.factor for side in page.size)
+        return Kept(ratio=len(page.kept) / page.tokens, rows=rows, columns=columns, tokens=list(page.kept))
+
+
+def _thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list[str]:
+    """A JPEG of each ranked page as a data URL."""
+    drawn = []
+    for page in ranking:
+        stream = io.BytesIO()
+        candidates.pages[page.index].picture(side).save(stream, "JPEG", quality=80)
+        drawn.append("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
+    return drawn

@@ -1,0 +1,58 @@
+"""Around every request: its id, its line in the log, its counts, and an answer when all else failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ziprerank.serve.failures import from_exception
+from ziprerank.serve.logs import logger, request_id
+from ziprerank.serve.metrics import Metrics
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_QUIET = ("/health", "/ready", "/metrics")  # asked every few seconds; logged at debug level
+
+
+class Telemetry:
+    """ASGI middleware. A client's own ``X-Request-ID`` is taken over where it is short and plain."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._paths = paths  # others share one label, so that nobody can fill the metrics with names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status, begun = perf_counter(), 500, False
+        given = Headers(scope=scope).get("x-request-id", "")
+        own_id = given if _ID.fullmatch(given) else uuid4().hex
+        token = request_id.set(own_id)
+
+        async def tell(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                MutableHeaders(scope=message)["X-Request-ID"] = own_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, tell)
+        except Exception as error:
+            logger.exception("failed")
+            if begun:
+                raise
+            await from_exception(error)(scope, receive, tell)
+        finally:
+            seconds = perf_counter() - started
+            path = scope["path"] if scope["path"] in self._paths else "other"
+            self._metrics.answered(path, status, seconds)
+            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1e3, 1)}
+            (logger.debug if path in _QUIET else logger.info)("answered", extra={"fields": fields})
+            request_id.reset(token)
