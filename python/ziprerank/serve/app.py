@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -43,9 +43,10 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     app.include_router(operations)
     for error in (HTTPException, RequestValidationError, ZipRerankError):
         app.add_exception_handler(error, _answer_error)
-    paths = set(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}
     if service.settings.web_page:
-        app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+        app.add_api_route("/", _page, include_in_schema=False)
+    paths = set(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}
     app.add_middleware(Telemetry, metrics=service.metrics, paths=paths)
     if service.settings.cors_origins:
         app.add_middleware(
@@ -56,6 +57,10 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     return app
+
+
+async def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html")
 
 
 @asynccontextmanager

@@ -41,10 +41,12 @@ class Piece:
     text: bool = False
     pages: str | None = None
     password: str | None = None
+    list: str = "documents"
 
     @property
     def param(self) -> str:
-        return f"documents[{self.index}]" + (f".{self.field}" if self.field else "")
+        """What an error calls it: ``documents[3].image`` or ``files[0]``."""
+        return f"{self.list}[{self.index}]" + (f".{self.field}" if self.field else "")
 
     def refuse(self, message: str, status: int = 422) -> Refused:
         return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind="invalid_document")
@@ -92,7 +94,7 @@ class Candidates:
 
     def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
         self.pages: list[PreparedPage] = []
-        self.documents: list[int] = []  # [pages], the document of each
+        self.origins: list[Piece] = []  # [pages]
         self._rules = rules
         self._settings = settings
         self._workers = workers
@@ -105,10 +107,11 @@ class Candidates:
             try:
                 opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
             except InvalidInput as error:
-                raise refuse_page(error, piece.index, piece.field) from error
+                raise refuse_page(error, piece.param, piece.index) from error
             self._check_count(piece, len(opened))
             self.pages += [PreparedPage(source, self._workers) for source in opened]
-            self.documents += [piece.index] * len(opened)
+            self.origins += [piece] * len(opened)
+            piece.data = b""  # the pages hold what they need
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the list's end."""

@@ -51,10 +51,9 @@ class Refused(HTTPException):
         self.kind = kind
 
 
-def refuse_page(error: InvalidInput, index: int, field: str | None = None) -> Refused:
-    """A page of document ``index`` that the library refused."""
+def refuse_page(error: InvalidInput, param: str, index: int) -> Refused:
+    """A page of document ``index``, which was sent as ``param``, that the library refused."""
     reason = error.reason if isinstance(error, PageError) else str(error)
-    param = f"documents[{index}]" + ("" if field is None else f".{field}")
     page = f", page {error.page}" if isinstance(error, PageError) and error.page is not None else ""
     reason = reason.replace("with Pdf(..., password=...)", "in the field password")
     return Refused(422, f"{param}{page}: {reason}", param=param, index=index, kind="invalid_document")
@@ -109,8 +108,8 @@ def _param(place: Sequence[str | int]) -> tuple[str, int | None]:
     param, index = "", None
     for part in place:
         if isinstance(part, int):
+            index = part if param in ("documents", "files") else index
             param += f"[{part}]"
-            index = part if param == f"documents[{part}]" else index
         elif part not in _TAGS:
             param += f".{part}" if param else part
     return param[:200], index

@@ -85,7 +85,10 @@ async def rerank_files(
         include=include,
         thumbnail_side=thumbnail_side,
     )
-    pieces = [Piece(index, None, await file.read(), pages=pages, password=password) for index, file in enumerate(files)]
+    pieces = [
+        Piece(index, None, await file.read(), pages=pages, password=password, list="files")
+        for index, file in enumerate(files)
+    ]
     return await service.rank(query, pieces, options, permit=permit)
 
 

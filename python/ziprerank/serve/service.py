@@ -130,7 +130,8 @@ class Service:
         except PageError as error:
             if error.index is None:
                 raise
-            raise refuse_page(error, candidates.documents[error.index]) from error
+            origin = candidates.origins[error.index]
+            raise refuse_page(error, origin.param, origin.index) from error
 
     def _check(self, query: str, pieces: Sequence[Piece]) -> None:
         """What can be refused before a document is opened."""
@@ -171,7 +172,7 @@ class Service:
         ranking, tokens = done.value, done.value.tokens
         results = []
         for place, page in enumerate(ranking):
-            document = candidates.documents[page.index]
+            document = candidates.origins[page.index].index
             results.append(
                 Result.model_construct(
                     index=document,

@@ -1,0 +1,99 @@
+"""A real server in a process of its own, the library on the same bundle, and an HTTP client."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+from server_process import Server
+from ziprerank.bundle import default_bundle
+from ziprerank.reranker import Reranker
+
+SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
+
+
+@pytest.fixture(scope="session")
+def sample() -> bytes:
+    return SAMPLE.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bundle with pages of 192 px, so that the tests stay quick whatever size the default has."""
+    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
+    manifest = json.loads((folder / "ziprerank.json").read_text())
+    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
+    (folder / "ziprerank.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reranker(bundle_path: Path) -> Reranker:
+    return Reranker.from_bundle(bundle_path, check="size")
+
+
+@pytest.fixture(scope="session")
+def server(bundle_path: Path) -> Iterator[Server]:
+    """With the defaults, but for limits that a test can reach."""
+    with Server("--bundle", bundle_path, "--max-pages", 200, "--max-image-pixels", 4_000_000) as server:
+        yield server
+        assert server.stop() == 0
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    """Checks after each test that the server still lives and holds nothing back."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+        assert client.get("/ready").status_code == 200
+        metrics = client.get("/metrics").text.splitlines()
+        assert "ziprerank_held_bytes 0.0" in metrics
+        assert "ziprerank_requests_in_flight 0.0" in metrics
+
+
+@pytest.fixture(scope="session")
+def images() -> list[bytes]:
+    """Five pages of noise as PNG, JPEG and WebP files."""
+    files = []
+    for seed, kind in enumerate(("PNG", "JPEG", "WebP", "PNG", "JPEG")):
+        cells = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(cells).resize((160, 200), Image.Resampling.BILINEAR).save(stream, kind)
+        files.append(stream.getvalue())
+    return files
+
+
+@pytest.fixture(scope="session")
+def text() -> Callable[[bytes], str]:
+    """A file in base64."""
+    return lambda data: base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="session")
+def make_pdf() -> Callable[..., bytes]:
+    def make(pages: int = 1, password: str | None = None) -> bytes:
+        stream = io.BytesIO()
+        encrypt = None if password is None else StandardEncryption(password, ownerPassword="owner", strength=128)
+        canvas = Canvas(stream, pagesize=(300, 400), invariant=1, encrypt=encrypt, pageCompression=0)
+        for page in range(1, pages + 1):
+            canvas.drawString(40, 200, f"page {page}")
+            canvas.showPage()
+        canvas.save()
+        return stream.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encrypted(make_pdf: Callable[..., bytes]) -> bytes:
+    return make_pdf(password="secret")

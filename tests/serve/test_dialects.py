@@ -1,0 +1,173 @@
+"""Every documented shape of a request, against the library's own answer on the same pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import cohere
+import httpx
+import pytest
+from PIL import Image
+from server_process import Server
+from ziprerank.explain import kept_mask
+from ziprerank.pages import Pdf
+from ziprerank.reranker import Reranker
+
+Text = Callable[[bytes], str]
+QUERY = "dividend shareholders board directors"
+
+
+def scores(answer: dict[str, Any]) -> dict[int, float]:
+    return {result["index"]: result["relevance_score"] for result in answer["results"]}
+
+
+def expected(reranker: Reranker, images: list[bytes], top_k: int | None = None, **options: Any) -> dict[int, float]:
+    return {page.index: page.probability for page in reranker.rank(QUERY, images, top_k, **options)}
+
+
+def data_url(image: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(image).decode()
+
+
+def test_cohere_v2_client(server: Server, client: httpx.Client, reranker: Reranker, images: list[bytes]) -> None:
+    del client  # checks the server afterwards
+    official = cohere.ClientV2(api_key="none", base_url=server.url)
+    documents = [data_url(image) for image in images]
+    answer = official.rerank(model="rerank-v3.5", query=QUERY, documents=documents, top_n=3, max_tokens_per_doc=4096)
+    found = {result.index: result.relevance_score for result in answer.results}
+    wanted = expected(reranker, images, 3)
+    assert list(found) == list(wanted)
+    assert found == pytest.approx(wanted, abs=1e-6)
+    assert answer.id
+    assert answer.meta is not None
+    assert answer.meta.api_version is not None
+    assert answer.meta.api_version.version == "2"
+    assert answer.meta.tokens is not None
+    assert answer.meta.tokens.output_tokens == 0
+
+
+def test_cohere_v1_client(server: Server, client: httpx.Client, reranker: Reranker, images: list[bytes]) -> None:
+    del client
+    official = cohere.Client(api_key="none", base_url=server.url)
+    documents = [data_url(image) for image in images]
+    answer = official.rerank(query=QUERY, documents=documents, model="rerank-english-v3.0", max_chunks_per_doc=10)
+    found = {result.index: result.relevance_score for result in answer.results}
+    assert found == pytest.approx(expected(reranker, images), abs=1e-6)
+
+
+def test_cohere_errors(server: Server, client: httpx.Client) -> None:
+    del client
+    official = cohere.ClientV2(api_key="none", base_url=server.url)
+    with pytest.raises(cohere.UnprocessableEntityError) as caught:
+        official.rerank(model="rerank-v3.5", query=QUERY, documents=["a text of words"])
+    assert "set render_text" in caught.value.body["message"]
+
+
+def test_jina(client: httpx.Client, reranker: Reranker, images: list[bytes], text: Text) -> None:
+    body = {
+        "model": "jina-reranker-m0",
+        "query": QUERY,
+        "documents": [{"image": text(image)} for image in images],
+        "top_n": 2,
+        "return_documents": True,
+    }
+    answer = client.post("/v1/rerank", json=body).raise_for_status().json()
+    assert scores(answer) == pytest.approx(expected(reranker, images, 2), abs=1e-6)
+    assert answer["usage"]["total_tokens"] == answer["usage"]["text_tokens"] + answer["usage"]["kept_tokens"]
+    for result in answer["results"]:
+        assert result["document"] == body["documents"][result["index"]]
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_vllm(client: httpx.Client, reranker: Reranker, images: list[bytes], path: str) -> None:
+    body = {
+        "model": "any",
+        "query": QUERY,
+        "documents": [
+            {"content": [{"type": "image_url", "image_url": {"url": data_url(image)}}]} for image in images[:3]
+        ],
+        "top_n": 0,
+        "truncate_prompt_tokens": -1,
+    }
+    answer = client.post(path, json=body).raise_for_status().json()
+    assert scores(answer) == pytest.approx(expected(reranker, images[:3]), abs=1e-6)
+    assert set(answer) == {"id", "model", "usage", "results", "meta"}
+    assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"]
+
+
+def test_shapes_may_be_mixed(client: httpx.Client, reranker: Reranker, images: list[bytes], text: Text) -> None:
+    """A bare string is an image where its base64 begins as one; lines may be broken, as MIME does."""
+    documents = [
+        text(images[0]),
+        base64.encodebytes(images[1]).decode(),
+        {"image": data_url(images[2])},
+        {"content": [{"type": "image_url", "image_url": {"url": data_url(images[3])}}]},
+    ]
+    answer = client.post("/rerank", json={"query": QUERY, "documents": documents, "keep_ratio": 0.25})
+    assert scores(answer.raise_for_status().json()) == pytest.approx(
+        expected(reranker, images[:4], keep_ratio=0.25), abs=1e-6
+    )
+
+
+def test_pdf_in_json(client: httpx.Client, reranker: Reranker, sample: bytes, images: list[bytes], text: Text) -> None:
+    """``index`` is the document's, ``page`` the PDF's; windows and options are the library's."""
+    body = {
+        "query": QUERY,
+        "documents": [{"image": text(images[0])}, {"pdf": text(sample), "pages": "3-9"}],
+        "window": 4,
+        "stride": 2,
+        "include": ["logit", "kept", "timings", "thumbnail"],
+        "thumbnail_side": 100,
+    }
+    answer = client.post("/v1/rerank", json=body).raise_for_status().json()
+    ranking = reranker.rank(QUERY, [images[0], Pdf(sample, pages="3-9")], window=4, stride=2)
+    assert [(result["index"], result.get("page")) for result in answer["results"]] == [
+        (0, None) if page.page is None else (1, page.page) for page in ranking
+    ]
+    for result, page in zip(answer["results"], ranking, strict=True):
+        assert result["relevance_score"] == pytest.approx(page.probability, abs=1e-6)
+        assert result["logit"] == pytest.approx(page.score, abs=1e-5)
+        mask = kept_mask(page, reranker.bundle.image.factor)
+        assert (result["kept"]["rows"], result["kept"]["columns"]) == mask.shape
+        assert result["kept"]["ratio"] == pytest.approx(mask.mean())
+        assert result["kept"]["tokens"] == list(page.kept)
+        head, _, picture = result["thumbnail"].partition(",")
+        assert head == "data:image/jpeg;base64"
+        assert max(Image.open(io.BytesIO(base64.b64decode(picture))).size) == 100
+    assert answer["meta"]["windows"] == ranking.windows
+    assert "windows" in answer["meta"]["warnings"][0]
+    timings = answer["meta"]["timings_ms"]
+    assert set(timings) == {"prepare", "queue", "pages", "tokenize", "vision", "rerank", "total"}
+    assert answer["usage"]["kept_tokens"] == ranking.tokens.kept
+
+
+def test_uploaded_files(client: httpx.Client, reranker: Reranker, sample: bytes, images: list[bytes]) -> None:
+    files = [("files", ("report.pdf", sample)), ("files", ("scan.jpg", images[1]))]
+    form = {"query": QUERY, "pages": "2,5-6", "top_n": "3", "keep_ratio": "0.5", "window": "off", "include": ["logit"]}
+    answer = client.post("/v1/rerank/files", data=form, files=files).raise_for_status().json()
+    ranking = reranker.rank(QUERY, [Pdf(sample, pages="2,5-6"), images[1]], 3, keep_ratio=0.5, window="off")
+    assert [(result["index"], result.get("page")) for result in answer["results"]] == [
+        (1 if page.page is None else 0, page.page) for page in ranking
+    ]
+    assert [result["logit"] for result in answer["results"]] == pytest.approx(
+        [page.score for page in ranking], abs=1e-5
+    )
+
+
+def test_encrypted_pdf_with_its_password(client: httpx.Client, encrypted: bytes, text: Text) -> None:
+    document = {"pdf": text(encrypted), "password": "secret"}
+    assert client.post("/rerank", json={"query": QUERY, "documents": [document]}).status_code == 200
+
+
+def test_texts_are_drawn_when_asked_for(client: httpx.Client, reranker: Reranker) -> None:
+    from ziprerank.serve.text_page import draw_text
+
+    texts = ["Dividends are paid in May.", "Soup is served at noon.\n\nFish on Fridays."]
+    body = {"query": QUERY, "documents": [texts[0], {"text": texts[1]}], "render_text": True}
+    answer = client.post("/v2/rerank", json=body).raise_for_status().json()
+    pages = [draw_text(text, reranker.bundle.image.longest_side) for text in texts]
+    found = {page.index: page.probability for page in reranker.rank(QUERY, pages)}
+    assert scores(answer) == pytest.approx(found, abs=1e-6)

@@ -1,0 +1,74 @@
+"""``ziprerank serve`` as a process: started on a free port, its log read, stopped by a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-c", "from ziprerank.cli import app; app()", "serve", "--port", "0"]
+
+
+class Server:
+    """Running from ``with`` on. ``log`` grows while it runs; ``url`` is where it listens."""
+
+    def __init__(self, *options: object, variables: Mapping[str, str] | None = None) -> None:
+        self.log: list[dict[str, Any]] = []
+        self._ready = threading.Event()
+        self._process = subprocess.Popen(
+            [*COMMAND, *map(str, options)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Server:
+        self._ready.wait(60)
+        if not any(line["message"] == "ready" for line in self.log):
+            self.__exit__()
+            raise RuntimeError(f"the server did not start: {self.log}")
+        self.url = next(line["url"] for line in self.log if line["message"] == "listening")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def terminate(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = 60) -> int:
+        """The exit status."""
+        status = self._process.wait(seconds)
+        self._reader.join()
+        return status
+
+    def stop(self) -> int:
+        self.terminate()
+        return self.wait()
+
+    def memory(self) -> int:
+        """Resident bytes now."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:
+                self.log.append({"message": line.rstrip()})
+            if self.log[-1]["message"] == "ready" or self.log[-1].get("level") == "error":
+                self._ready.set()
+        self._ready.set()
