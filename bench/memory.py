@@ -57,7 +57,7 @@ def run_once(task: dict[str, Any]) -> None:
         reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
         return
     from transformers.utils import logging
-    from ziprerank.export.bundle import read_manifest
+    from ziprerank.export.manifest import read_manifest
 
     from .baselines import Baselines
     from .torch_model import TorchModel

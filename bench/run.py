@@ -25,7 +25,7 @@ import torch
 from transformers.utils import logging
 from ziprerank.bundle import Bundle
 from ziprerank.export import export_checkpoint
-from ziprerank.export.bundle import read_manifest
+from ziprerank.export.manifest import read_manifest
 
 from . import limits, machine, memory, ratios
 from .agreement import agreement_rows

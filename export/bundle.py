@@ -6,35 +6,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 from safetensors.numpy import save_file
 
 from ..kernels import compile_kernels
-from .attention import attention_for
-from .checkpoint import Checkpoint, Tensor, read_shard
+from .calibrate import Calibration, Window, activation_ranges
+from .checkpoint import Checkpoint, Tensor, Tensors, read_shard
 from .errors import CheckpointError, ExportError
-from .graph import PRECISIONS
+from .files import Weights, bring_shard, checksums, new_directory
+from .linear import Stored
+from .manifest import FORMAT_VERSION, describe_model, graph_metadata, own_version, write_manifest
+from .pack import as_stored, pack_weights
+from .precision import precision_for
 from .prompt import check_vision_tokens, letter_ids, load_prompt
 from .rerank import build_rerank
 from .vision import build_vision, fold_patch_embedding
 
-FORMAT_VERSION = 1
-MANIFEST = "ziprerank.json"
 PRUNE_TEXTS = ("all_before_image", "query_only")
-Weights = Literal["auto", "link", "copy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +83,19 @@ def export_checkpoint(
     longest_side: int | None = None,
     dpi: float | None = None,
     kernels: bool = False,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write the bundle of ``checkpoint`` (a directory in Hugging Face format, or a hub id) to the new directory
     ``out``.
 
     Args:
-        target: ``cpu`` (ONNX Runtime's CPU operators, fp32) or ``cuda`` (standard operators: CUDA, TensorRT).
-        precision: of the computation: ``fp32``, ``fp16`` or ``bf16``; None is fp32 for ``cpu``, bf16 for ``cuda``.
-            Weights stay as they are stored.
+        target: ``cpu`` (ONNX Runtime's CPU operators) or ``cuda`` (standard operators: CUDA, TensorRT).
+        precision: ``fp32``, ``fp16`` or ``bf16``: the graphs refer to the weights as they are stored; ``int8``,
+            ``int8-dynamic``, ``int4`` or ``fp8``: the decoder's linear layers are quantised (docs/precision.md). None
+            is fp32 for ``cpu``, bf16 for ``cuda``.
         weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links
         where it can. keep_ratio, window, stride, prune_text, longest_side, dpi: the bundle's defaults (`Defaults`).
+        calibration: pages and queries on which ``fp8`` finds the ranges of activations.
 
     Returns:
         ``out``. It appears whole or not at all.
@@ -107,12 +105,14 @@ def export_checkpoint(
         ExportError: a setting is out of range, or ``out`` exists.
         KernelError: a pruning kernel does not compile for the model's shapes.
     """
-    attention = attention_for(target)
-    precision = precision or ("fp32" if target == "cpu" else "bf16")
-    if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} is unknown: use one of {', '.join(PRECISIONS)}")
-    if target == "cpu" and precision != "fp32":
-        raise ExportError(f"precision {precision} on target cpu: ONNX Runtime's CPU kernels need fp32")
+    plan = precision_for(target, precision)
+    if plan.name == "fp8" and calibration is None:
+        raise ExportError(
+            "precision fp8 needs ranges of the activations: calibrate on pages and queries like those it will see "
+            "(--calibrate report.pdf --query '...')"
+        )
+    if plan.name != "fp8" and calibration is not None:
+        raise ExportError(f"calibration for precision {plan.name}: only fp8 is calibrated, leave it out")
     if kernels and target != "cuda":
         raise ExportError(f"kernels for target {target}: they run on CUDA, use target cuda or leave them out")
     if weights not in ("auto", "link", "copy"):
@@ -134,40 +134,48 @@ def export_checkpoint(
     letters = letter_ids(source.tokenizer_file)
     image = _image_rules(source, defaults)
 
-    with _new_directory(out) as folder:
+    with new_directory(out) as folder:
         shutil.copyfile(source.tokenizer_file, folder / "tokenizer.json")
-        for shard in source.shards:
-            _bring(shard, folder / shard.name, weights)
         derived = _derive(source, image, folder / "derived.safetensors")
-        weights_and_tokenizer = _checksums(folder)
+        if calibration is not None:
+            sample = Window(image, prompt, letters, defaults)
+            plan = precision_for(target, plan.name, activation_ranges(source, derived, sample, calibration))
+        tensors: Tensors = source
+        if plan.packed:
+            tensors = pack_weights(source, plan, letters, folder)
+        else:
+            for shard in source.shards:
+                bring_shard(shard, folder / shard.name, weights)
+        stored = checksums(folder)
         identity = {
             "format_version": FORMAT_VERSION,
             "target": target,
-            "precision": precision,
+            "precision": plan.compute,
             "config": source.config_json,
             "prompt": prompt,
             "image": image,
-            "files": weights_and_tokenizer,
+            "files": stored,
+            **({"quantisation": plan.describe()} if plan.packed else {}),
         }
         bundle_id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        metadata = _metadata(source, bundle_id, precision, letters, defaults)
-        dtype = PRECISIONS[precision]
-        _save(build_vision(source, derived, dtype, attention, metadata), folder / "vision.onnx")
-        _save(build_rerank(source, letters, dtype, attention, metadata), folder / "rerank.onnx")
+        metadata = graph_metadata(source, bundle_id, plan, letters, defaults)
+        _save(build_vision(tensors, derived, plan.lowering(Stored()), metadata), folder / "vision.onnx")
+        _save(build_rerank(tensors, letters, plan.lowering(plan.decoder), metadata), folder / "rerank.onnx")
         if kernels:
-            compile_kernels(folder / "kernels", source.config.decoder.hidden_size, precision, source.config.levels)
+            compile_kernels(folder / "kernels", source.config.decoder.hidden_size, plan.compute, source.config.levels)
         manifest = {
             "format_version": FORMAT_VERSION,
             "bundle_id": bundle_id,
-            "created_by": f"ziprerank {_own_version()}",
+            "created_by": f"ziprerank {own_version()}",
             "source": {
                 "name": source.name,
                 "revision": source.revision,
                 "architecture": source.config_json["architectures"][0],
             },
             "target": target,
-            "precision": precision,
-            "model": _model(source),
+            "precision": plan.compute,
+            **({"quantisation": {**plan.describe(), "as_stored": as_stored(source)}} if plan.packed else {}),
+            "model": describe_model(source),
             "tokens": {
                 "letters": letters,
                 "image_pad": source.config.image_pad_id,
@@ -180,60 +188,12 @@ def export_checkpoint(
             "defaults": {key: getattr(defaults, key) for key in ("keep_ratio", "window", "stride", "prune_text")},
             "files": {
                 name: {"size": (folder / name).stat().st_size, "sha256": checksum}
-                for name, checksum in _checksums(folder, known=weights_and_tokenizer).items()
+                for name, checksum in checksums(folder, known=stored).items()
             },
             "parity": None,
         }
         write_manifest(folder, manifest)
     return out
-
-
-def read_manifest(bundle: Path) -> dict[str, Any]:
-    """The manifest of a bundle.
-
-    Raises:
-        ExportError: there is none.
-    """
-    file = bundle / MANIFEST
-    if not file.is_file():
-        raise ExportError(f"{bundle} is not a bundle: it has no {MANIFEST}")
-    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return manifest
-
-
-def write_manifest(bundle: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest in one step: a reader sees the old one or the new one."""
-    partial = bundle / (MANIFEST + ".partial")
-    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(bundle / MANIFEST)
-
-
-@contextmanager
-def _new_directory(out: Path) -> Iterator[Path]:
-    """A directory that is renamed to ``out`` on success and removed on failure."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _bring(shard: Path, to: Path, weights: Weights) -> None:
-    # ONNX Runtime refuses symbolic links that leave the bundle, so it is a hard link to the file behind one
-    if weights != "copy":
-        try:
-            os.link(shard.resolve(), to)
-            return
-        except OSError as error:
-            if weights == "link":
-                raise ExportError(
-                    f"{shard} cannot be hard-linked into {to.parent.parent}: {error}; use weights=copy"
-                ) from error
-    shutil.copyfile(shard, to)
 
 
 def _derive(source: Checkpoint, image: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
@@ -270,55 +230,6 @@ def _image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
     return rules
 
 
-def _metadata(
-    source: Checkpoint, bundle_id: str, precision: str, letters: list[int], defaults: Defaults
-) -> dict[str, str]:
-    config = source.config
-    values: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "bundle_id": bundle_id,
-        "precision": precision,
-        "hidden_size": config.decoder.hidden_size,
-        "levels": config.levels,
-        "patch_size": config.vision.patch_size,
-        "merge_size": config.vision.merge_size,
-        "vocab_size": config.decoder.vocab_size,
-        "letter_ids": ",".join(map(str, letters)),
-        "image_pad_id": config.image_pad_id,
-        "vision_start_id": config.vision_start_id,
-        "vision_end_id": config.vision_end_id,
-        "video_pad_id": config.video_pad_id,
-        "keep_ratio": defaults.keep_ratio,
-        "window": defaults.window,
-        "stride": defaults.stride,
-    }
-    return {f"ziprerank.{key}": str(value) for key, value in values.items()}
-
-
-def _model(source: Checkpoint) -> dict[str, Any]:
-    vision, decoder = source.config.vision, source.config.decoder
-    return {
-        "hidden_size": decoder.hidden_size,
-        "levels": source.config.levels,
-        "vocab_size": decoder.vocab_size,
-        "decoder": {
-            "layers": decoder.layers,
-            "heads": decoder.heads,
-            "kv_heads": decoder.kv_heads,
-            "head_dim": decoder.head_dim,
-            "intermediate_size": decoder.intermediate_size,
-        },
-        "vision": {
-            "depth": vision.depth,
-            "hidden_size": vision.hidden_size,
-            "heads": vision.heads,
-            "intermediate_size": vision.intermediate_size,
-            "deepstack": list(vision.deepstack),
-        },
-        "parameters": source.parameters,
-    }
-
-
 def _save(model: ir.Model, file: Path) -> None:
     ir.save(model, file)
     # the checker refuses weights in a hard-linked file; `Checkpoint` has checked where they lie, so here they
@@ -330,26 +241,3 @@ def _save(model: ir.Model, file: Path) -> None:
     )
     del proto.graph.initializer[:]
     onnx.checker.check_model(proto, full_check=True)
-
-
-def _checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """SHA-256 of every file by its path in ``folder``; ``known`` ones are not read again."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
-        checksums = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
-        return dict(zip(names, checksums, strict=True))
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _own_version() -> str:
-    try:
-        return version("ziprerank")
-    except PackageNotFoundError:
-        return "from source"

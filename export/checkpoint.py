@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from .config import ModelConfig
 from .errors import CheckpointError
 
-_DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "BF16": ir.DataType.BFLOAT16}
-_NUMPY = {
-    ir.DataType.FLOAT: np.dtype(np.float32),
-    ir.DataType.FLOAT16: np.dtype(np.float16),
-    ir.DataType.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+_DTYPES = {
+    "F32": ir.DataType.FLOAT,
+    "F16": ir.DataType.FLOAT16,
+    "BF16": ir.DataType.BFLOAT16,
+    "U8": ir.DataType.UINT8,
+    "I8": ir.DataType.INT8,
+    "F8_E4M3": ir.DataType.FLOAT8E4M3FN,
 }
+CHECKPOINT_DTYPES = ("F32", "F16", "BF16")
+PACKED_DTYPES = tuple(_DTYPES)
 _HEADER_LIMIT = 100 << 20  # the safetensors format's own limit for its JSON header
 HUB_FILES = ["*.json", "*.safetensors"]
 
@@ -38,11 +42,32 @@ class Tensor:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values, memory-mapped: no byte is read before it is used."""
-        dtype = _NUMPY[self.dtype]
-        return np.memmap(self.file, dtype=dtype, mode="r", offset=self.offset, shape=self.shape)
+        return np.memmap(self.file, dtype=self.dtype.numpy(), mode="r", offset=self.offset, shape=self.shape)
 
 
-class Checkpoint:
+class Tensors:
+    """Tensors by name, and the numbers of their model: what graphs are built on. ``where`` names them in errors."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> None:
+        self.config = config
+        self.tensors = tensors
+        self._where = where
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor called ``name``.
+
+        Raises:
+            CheckpointError: it is missing, or has another shape.
+        """
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise CheckpointError(f"{self._where} has no tensor {name!r} (it needs one of shape {list(shape)})")
+        if tensor.shape != shape:
+            raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, config.json asks for {list(shape)}")
+        return tensor
+
+
+class Checkpoint(Tensors):
     """An opened checkpoint. ``path`` is its directory, ``name`` what the user called it.
 
     Raises:
@@ -56,13 +81,12 @@ class Checkpoint:
         self.name = name or path.resolve().name
         self.revision = revision
         self.config_json = self.json("config.json")
-        self.config = ModelConfig.parse(self.config_json)
         self.tokenizer_file = path / "tokenizer.json"
         if not self.tokenizer_file.is_file():
             raise CheckpointError(
                 f"{path} has no tokenizer.json: save the tokenizer in its fast format beside the model"
             )
-        self._tensors = _read_tensors(path)
+        super().__init__(ModelConfig.parse(self.config_json), _read_tensors(path), str(path))
 
     @staticmethod
     def open(checkpoint: str, *, revision: str | None = None) -> Checkpoint:
@@ -109,28 +133,15 @@ class Checkpoint:
             raise CheckpointError(f"{file} holds a {type(content).__name__}, not an object")
         return content
 
-    def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor called ``name``.
-
-        Raises:
-            CheckpointError: it is missing, or has another shape.
-        """
-        tensor = self._tensors.get(name)
-        if tensor is None:
-            raise CheckpointError(f"{self.path} has no tensor {name!r} (it needs one of shape {list(shape)})")
-        if tensor.shape != shape:
-            raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, config.json asks for {list(shape)}")
-        return tensor
-
     @property
     def shards(self) -> list[Path]:
         """The safetensors files that hold the tensors, by name."""
-        return sorted({tensor.file for tensor in self._tensors.values()})
+        return sorted({tensor.file for tensor in self.tensors.values()})
 
     @property
     def parameters(self) -> int:
         """Number of values over all tensors."""
-        return sum(int(np.prod(tensor.shape)) for tensor in self._tensors.values())
+        return sum(int(np.prod(tensor.shape)) for tensor in self.tensors.values())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -151,12 +162,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_shard(file: Path) -> dict[str, Tensor]:
+def read_shard(file: Path, dtypes: Sequence[str] = CHECKPOINT_DTYPES) -> dict[str, Tensor]:
     """Where the tensors of one safetensors file lie.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than F32,
-        F16, BF16.
+        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than ``dtypes``.
     """
     if not file.is_file():
         raise CheckpointError(f"the shard {file} is missing: download the checkpoint again")
@@ -181,10 +191,10 @@ def read_shard(file: Path) -> dict[str, Tensor]:
                 f"the shard {file} is truncated: tensor {name!r} ends at byte {start + end}, the file at {size}; "
                 "download it again"
             )
-        if entry["dtype"] not in _DTYPES:
-            raise CheckpointError(f"tensor {name!r} is {entry['dtype']}: the export reads {', '.join(_DTYPES)}")
+        if entry["dtype"] not in dtypes:
+            raise CheckpointError(f"tensor {name!r} is {entry['dtype']}: the export reads {', '.join(dtypes)}")
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if end - begin != int(np.prod(shape)) * _NUMPY[dtype].itemsize:
+        if end - begin != int(np.prod(shape)) * dtype.itemsize:
             raise CheckpointError(f"tensor {name!r} of {file} has {end - begin} bytes for shape {list(shape)}")
         tensors[name] = Tensor(name, file, dtype, shape, start + begin, end - begin)
     return tensors

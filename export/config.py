@@ -10,6 +10,7 @@ from typing import Any
 from .errors import CheckpointError
 
 ARCHITECTURE = "Qwen3VLForConditionalGeneration"
+EMBEDDINGS = "model.language_model.embed_tokens.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class ModelConfig:
     def levels(self) -> int:
         """Feature vectors of a visual token: its embedding and one per DeepStack layer."""
         return 1 + len(self.vision.deepstack)
+
+    @property
+    def head_name(self) -> str:
+        """The tensor whose rows are the output head's."""
+        return EMBEDDINGS if self.decoder.tied else "lm_head.weight"
 
     @staticmethod
     def parse(config: Mapping[str, Any]) -> ModelConfig:

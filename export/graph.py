@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from .checkpoint import Checkpoint, Tensor
+from .checkpoint import Tensor, Tensors
+
+if TYPE_CHECKING:
+    from .precision import Lowering
 
 OPSET = 23  # the first with Attention, RMSNormalization and RotaryEmbedding
 IR_VERSION = 11
 PRUNE_DOMAIN = "ziprerank"
 MICROSOFT = "com.microsoft"
-PRECISIONS = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+_T = TypeVar("_T")
 
 
 class Ops:
@@ -66,10 +69,12 @@ class Ops:
 class GraphBuilder(Ops):
     """Builds one graph of a bundle: inputs, weights that stay in the checkpoint's files, outputs."""
 
-    def __init__(self, checkpoint: Checkpoint, dtype: ir.DataType) -> None:
+    def __init__(self, tensors: Tensors, lowering: Lowering) -> None:
         super().__init__()
-        self.checkpoint = checkpoint
-        self.dtype = dtype
+        self.tensors = tensors
+        self.lowering = lowering
+        self.dtype = lowering.dtype
+        self._made: dict[Hashable, Any] = {}
         self._inputs: list[ir.Value] = []
         self._outputs: list[ir.Value] = []
         self._initializers: dict[str, ir.Value] = {}
@@ -86,8 +91,8 @@ class GraphBuilder(Ops):
         self._outputs.append(value)
 
     def raw(self, name: str, shape: tuple[int, ...]) -> ir.Value:
-        """A checkpoint tensor in the dtype it is stored in: a reference into its file, never read here."""
-        return self.external(self.checkpoint.tensor(name, shape))
+        """A tensor in the dtype it is stored in: a reference into its file, never read here."""
+        return self.external(self.tensors.tensor(name, shape))
 
     def external(self, tensor: Tensor) -> ir.Value:
         """A tensor of any safetensors file of the bundle."""
@@ -106,7 +111,7 @@ class GraphBuilder(Ops):
         return self._initializers[tensor.name]
 
     def weight(self, name: str, *shape: int) -> ir.Value:
-        """A checkpoint tensor in the graph's precision.
+        """A tensor in the graph's precision.
 
         Where the stored dtype differs a Cast follows; runtimes fold it once, when the session is made.
         """
@@ -114,11 +119,15 @@ class GraphBuilder(Ops):
         return raw if raw.dtype == self.dtype else self.cast(raw, self.dtype)
 
     def linear(self, x: ir.Value, name: str, inputs: int, outputs: int, *, bias: bool = False) -> ir.Value:
-        """``x [rows, inputs] -> [rows, outputs]``; Gemm with transB reads the stored ``[outputs, inputs]`` as it is."""
-        parameters = [self.weight(f"{name}.weight", outputs, inputs)]
-        if bias:
-            parameters.append(self.weight(f"{name}.bias", outputs))
-        return self.Gemm(x, *parameters, transB=1)
+        """``x [rows, inputs] -> [rows, outputs]``, as the precision has it."""
+        return self.lowering.linear.apply(self, x, name, inputs, outputs, bias)
+
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What ``make`` made the first time it was asked for under ``key``."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: _T = self._made[key]
+        return made
 
     def layer_norm(self, x: ir.Value, name: str, size: int) -> ir.Value:
         """LayerNorm over the last dimension, epsilon 1e-6 as everywhere in Qwen3-VL's vision tower."""

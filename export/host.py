@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .bundle import read_manifest
+from .manifest import read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,20 @@ class Host:
         query_mask: Sequence[bool] | None = None,
     ) -> HostScores:
         """One pass; ``text_ids`` holds one image pad per page."""
+        inputs = self.inputs(text_ids, pages, keep_ratio, query_mask)
+        logits, kept = self.rerank.run(["scores", "kept"], inputs)
+        offsets, keep = inputs["page_offsets"], inputs["keep"]
+        split = np.split(kept, np.cumsum(keep)[:-1])
+        return HostScores(logits, tuple(page - start for page, start in zip(split, offsets[:-1], strict=True)))
+
+    def inputs(
+        self,
+        text_ids: Sequence[int],
+        pages: Sequence[HostPage],
+        keep_ratio: float,
+        query_mask: Sequence[bool] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """What ``rerank.onnx`` takes for one pass."""
         tokens = self.manifest["tokens"]
         ids = np.array(text_ids, np.int64)
         is_text = ids != tokens["image_pad"]
@@ -85,7 +99,7 @@ class Host:
         counts = [len(page.features) for page in pages]
         offsets = np.cumsum([0, *counts])
         keep = np.array([max(1, round(keep_ratio * count)) for count in counts], np.int64)
-        inputs = {
+        return {
             "pool": features,
             "rows": np.arange(len(features), dtype=np.int64),
             "page_offsets": offsets,
@@ -95,9 +109,6 @@ class Host:
             **_positions(is_text, pages),
             "layout": _layout(is_text, keep),
         }
-        logits, kept = self.rerank.run(["scores", "kept"], inputs)
-        split = np.split(kept, np.cumsum(keep)[:-1])
-        return HostScores(logits, tuple(page - start for page, start in zip(split, offsets[:-1], strict=True)))
 
 
 def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[str, NDArray[np.int64]]:

@@ -10,26 +10,23 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .attention import Attention, attend_last
-from .checkpoint import Checkpoint
-from .config import DecoderConfig
+from .attention import attend_last
+from .checkpoint import Tensors
+from .config import EMBEDDINGS, DecoderConfig
 from .graph import PRUNE_DOMAIN, GraphBuilder
+from .precision import Lowering
 from .prune import OP_NAME, prune_function
 
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 PREFIX = "model.language_model"
+LETTERS = "letters.weight"
+"""the head's rows of the 20 letters, where a bundle stores them apart"""
 
 
-def build_rerank(
-    checkpoint: Checkpoint,
-    letter_ids: Sequence[int],
-    dtype: ir.DataType,
-    attention: Attention,
-    metadata: dict[str, str],
-) -> ir.Model:
+def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering, metadata: dict[str, str]) -> ir.Model:
     """The pruning decoder as an ONNX model."""
-    config, levels = checkpoint.config.decoder, checkpoint.config.levels
-    op = GraphBuilder(checkpoint, dtype)
+    config, levels, dtype = tensors.config.decoder, tensors.config.levels, lowering.dtype
+    op = GraphBuilder(tensors, lowering)
     pool = op.input("pool", dtype, ["R", levels, config.hidden_size])
     rows = op.input("rows", INT64, ["N"])
     page_offsets = op.input("page_offsets", INT64, ["K+1"])
@@ -40,7 +37,7 @@ def build_rerank(
     visual_positions = op.input("visual_positions", INT64, [3, "N"])
     layout = op.input("layout", INT64, ["S"])
 
-    table = op.raw(f"{PREFIX}.embed_tokens.weight", (config.vocab_size, config.hidden_size))
+    table = op.raw(EMBEDDINGS, (config.vocab_size, config.hidden_size))
     text = op.cast(op.Gather(table, text_ids), dtype)  # [T, H]; gathered first: the table keeps its stored dtype
     kept = getattr(op, OP_NAME)(pool, rows, page_offsets, keep, text, query_mask, _domain=PRUNE_DOMAIN)  # [M]
 
@@ -59,13 +56,16 @@ def build_rerank(
     no_text = op.Expand(op.cast(op.constant(0.0), dtype), op.Shape(text))  # DeepStack adds nothing to text tokens
     for layer in range(config.layers):
         last = layer == config.layers - 1
-        x = _layer(op, config, f"{PREFIX}.layers.{layer}", x, cos, sin, attention, last_only=last)
+        x = _layer(op, config, f"{PREFIX}.layers.{layer}", x, cos, sin, last_only=last)
         if layer + 1 < levels and not last:  # the last position is text
             x = op.Add(x, pack(layer + 1, no_text))
 
     x = op.rms_norm(x, f"{PREFIX}.norm", config.hidden_size, config.norm_eps)  # [1, H]
-    head = table if config.tied else op.raw("lm_head.weight", (config.vocab_size, config.hidden_size))
-    letters = op.cast(op.Gather(head, list(letter_ids)), FLOAT)  # [20, H]
+    if LETTERS in tensors.tensors:
+        rows = op.raw(LETTERS, (len(letter_ids), config.hidden_size))
+    else:
+        rows = op.Gather(op.raw(tensors.config.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
+    letters = op.cast(rows, FLOAT)  # [20, H]
     logits = op.Gemm(op.cast(x, FLOAT), letters, transB=1)  # in float32: half precisions tie close pages
     op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [len(letter_ids)])
     op.output(op.Identity(kept), "kept", INT64, ["M"])
@@ -101,7 +101,6 @@ def _layer(
     x: ir.Value,
     cos: ir.Value,
     sin: ir.Value,
-    attention: Attention,
     *,
     last_only: bool,
 ) -> ir.Value:
@@ -129,7 +128,7 @@ def _layer(
         attended = attend_last(op, q, k, v, config.kv_heads, config.head_dim)
     else:
         q = turned(normed, "q", config.heads, cos, sin)
-        attended = attention.causal(op, q, k, v, config.heads, config.kv_heads)
+        attended = op.lowering.attention.causal(op, q, k, v, config.heads, config.kv_heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, wide]), f"{name}.self_attn.o_proj", wide, width))
 
     normed = op.rms_norm(x, f"{name}.post_attention_layernorm", width, config.norm_eps)

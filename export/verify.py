@@ -12,14 +12,12 @@ import numpy as np
 import onnxruntime
 import transformers
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from tokenizers import Tokenizer
 
-from .bundle import read_manifest, write_manifest
 from .errors import ExportError
 from .host import Host, HostScores
-from .prompt import LETTERS
+from .manifest import precision_name, read_manifest, write_manifest
 from .reference import Reference, ReferenceScores
+from .samples import SIZES, page_image, prompt_ids
 
 TOLERANCE = 1e-3
 """largest error of a letter logit that passes, relative to the spread of the window's logits"""
@@ -27,7 +25,6 @@ TIE = 1e-5
 """tokens whose relevance (a cosine, float32) lies this close to the threshold may swap"""
 PAGE_COUNTS = (1, 4, 20)
 KEEP_RATIOS = (1.0, 0.5, 0.25)
-SIZES = ((256, 256), (320, 256), (256, 384), (288, 288))
 QUERY = 'What was the "net revenue" in 2024?'
 
 
@@ -41,10 +38,12 @@ def verify_bundle(bundle: Path, checkpoint: Path) -> dict[str, Any]:
         ExportError: the bundle is not in fp32, or scores or kept sets disagree; then the manifest stays as it was.
     """
     manifest = read_manifest(bundle)
-    if manifest["precision"] != "fp32":
+    name = precision_name(manifest)
+    if name != "fp32":
         raise ExportError(
-            f"{bundle} computes in {manifest['precision']}: parity within {TOLERANCE} is a matter of fp32; "
-            "export the checkpoint with --precision fp32 to verify its graphs"
+            f"{bundle} computes in {name}: parity within {TOLERANCE} is a matter of fp32; export the checkpoint with "
+            "--precision fp32 to verify its graphs, and compare this bundle's rankings with that one's "
+            "(ziprerank verify BUNDLE FP32_BUNDLE)"
         )
     host = Host(bundle)
     image = manifest["image"]
@@ -91,34 +90,3 @@ def compare_kept(actual: Sequence[NDArray[np.int64]], expected: ReferenceScores)
         swapped = np.setxor1d(mine, theirs)
         if len(mine) != len(theirs) or np.abs(relevance[swapped] - threshold).max(initial=0) > TIE:
             raise ExportError(f"page {page}: other visual tokens are kept than by the reference: {swapped.tolist()}")
-
-
-def prompt_ids(bundle: Path, prompt: dict[str, Any], query: str, pages: int) -> list[int]:
-    """The tokenised prompt for ``pages`` pages, with one image pad for each."""
-    items = [
-        prompt["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
-        for number, letter in enumerate(LETTERS[:pages], 1)
-    ]
-    if prompt["query_case"] == "lower":
-        query = " ".join(query.lower().split())
-    lines = "\n".join(prompt["lines"]).replace("{k}", str(pages))
-    lines = lines.replace("{order}", prompt["order_separator"].join(items)).replace("{query}", query)
-    text = prompt["prefix"] + lines + prompt["page"].replace("{image}", "<|image_pad|>") * pages + prompt["suffix"]
-    ids: list[int] = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode(text, add_special_tokens=False).ids
-    return ids
-
-
-def page_image(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A page with lines of text, a box and some noise, always the same for ``number``; ``size`` is (height, width)."""
-    rng = np.random.default_rng(number)
-    height, width = size
-    image = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(12)
-    for y in range(8, height - 16, 16):
-        words = " ".join("".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(width // 40))
-        draw.text((6, y), words, fill=tuple(rng.integers(0, 120, 3).tolist()), font=font)
-    left, top = int(rng.integers(0, width // 2)), int(rng.integers(0, height // 2))
-    draw.rectangle((left, top, left + 60, top + 40), fill=tuple(rng.integers(0, 256, 3).tolist()))
-    noisy = np.asarray(image, np.int64) + rng.integers(-8, 9, (height, width, 3))
-    return noisy.clip(0, 255).astype(np.uint8)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from .attention import Attention
-from .checkpoint import Checkpoint, Tensor
+from .checkpoint import Checkpoint, Tensor, Tensors
 from .config import VisionConfig
 from .graph import GraphBuilder
+from .precision import Lowering
 
 FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
 PREFIX = "model.visual"
@@ -43,15 +43,11 @@ def fold_patch_embedding(
 
 
 def build_vision(
-    checkpoint: Checkpoint,
-    derived: Mapping[str, Tensor],
-    dtype: ir.DataType,
-    attention: Attention,
-    metadata: dict[str, str],
+    tensors: Tensors, derived: Mapping[str, Tensor], lowering: Lowering, metadata: dict[str, str]
 ) -> ir.Model:
     """The vision tower as an ONNX model."""
-    config, hidden = checkpoint.config.vision, checkpoint.config.decoder.hidden_size
-    op = GraphBuilder(checkpoint, dtype)
+    config, hidden = tensors.config.vision, tensors.config.decoder.hidden_size
+    op = GraphBuilder(tensors, lowering)
     patches = op.input("patches", UINT8, ["B", "P", config.patch_values])
     rows = op.input("patch_rows", INT64, ["P"])
     cols = op.input("patch_cols", INT64, ["P"])
@@ -64,7 +60,7 @@ def build_vision(
     x = op.Reshape(op.Add(op.Reshape(x, shape_3d), _positions(op, config, rows, cols)), [-1, config.hidden_size])
     levels: list[ir.Value] = []
     for layer in range(config.depth):
-        x = _block(op, config, f"{PREFIX}.blocks.{layer}", x, shape_3d, cos, sin, attention)
+        x = _block(op, config, f"{PREFIX}.blocks.{layer}", x, shape_3d, cos, sin)
         if layer in config.deepstack:
             name = f"{PREFIX}.deepstack_merger_list.{config.deepstack.index(layer)}"
             levels.append(_merge(op, config, name, x, hidden, norm_after_shuffle=True))
@@ -72,7 +68,7 @@ def build_vision(
 
     stacked = op.Concat(*(op.Unsqueeze(level, [1]) for level in levels), axis=1)  # [B * n, L, H]
     features = op.Reshape(stacked, op.Concat(batch, [-1, len(levels), hidden], axis=0))
-    op.output(features, "features", dtype, ["B", "n", len(levels), hidden])
+    op.output(features, "features", lowering.dtype, ["B", "n", len(levels), hidden])
     return op.model("vision", metadata)
 
 
@@ -130,7 +126,6 @@ def _block(
     shape_3d: ir.Value,
     cos: ir.Value,
     sin: ir.Value,
-    attention: Attention,
 ) -> ir.Value:
     """One transformer block on ``x [B * P, C]``; attention runs within a page."""
     width = config.hidden_size
@@ -143,7 +138,7 @@ def _block(
         turned = op.RotaryEmbedding(op.cast(op.Reshape(value, shape_3d), FLOAT), cos, sin, num_heads=config.heads)
         return op.cast(turned, op.dtype)
 
-    attended = attention.full(op, rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
+    attended = op.lowering.attention.full(op, rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
     inner = op.linear(
         op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True

@@ -1,0 +1,139 @@
+"""How well two bundles of one checkpoint agree on rankings: what a quantised bundle is judged by.
+
+Logits may move together and still rank the same, so the report leads with the order: Kendall's tau, and how often
+the first page is the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ExportError
+from .manifest import precision_name, read_manifest, write_manifest
+
+SHARED = ("source", "image", "prompt", "tokens")  # what must be equal for two bundles to see the same pages and text
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One pass: a logit for each page, and the visual tokens of each page that were kept."""
+
+    scores: NDArray[np.floating[Any]]  # [K]
+    kept: tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Over all passes on one set of pages at one keep ratio."""
+
+    pages: str
+    keep_ratio: float
+    passes: int
+    candidates: int
+    """pages of the largest pass"""
+    kendall_tau: float
+    """mean over passes"""
+    lowest_tau: float
+    top1: float
+    """share of passes whose first page is the same"""
+    max_logit_error: float
+    """largest difference of a page's logit"""
+    relative_logit_error: float
+    """the same as a share of the spread of its pass' reference logits, the largest over passes"""
+    kept_overlap: float
+    """share of kept tokens that both keep, mean over pages"""
+
+
+def kendall_tau(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
+    """Kendall's tau-b of two lists of scores (Kendall 1945): 1 for the same order, -1 for the reverse.
+
+    Pairs tied in a list count neither for nor against and shorten that list's norm; 0 where a list is one tie.
+    """
+    signs = np.array(
+        [(np.sign(first[j] - first[i]), np.sign(second[j] - second[i])) for i, j in combinations(range(len(first)), 2)]
+    )
+    ordered = np.abs(signs).sum(axis=0)
+    if not ordered.all():
+        return 0.0
+    return float((signs[:, 0] * signs[:, 1]).sum() / np.sqrt(ordered[0] * ordered[1]))
+
+
+def compare(pages: str, keep_ratio: float, reference: Sequence[Judged], candidate: Sequence[Judged]) -> Agreement:
+    """The agreement of ``candidate`` with ``reference``, pass by pass; each has at least two pages.
+
+    Raises:
+        ExportError: a pass of one page, or one whose reference logits are all equal, which has no order to keep.
+    """
+    for judged in reference:
+        if len(judged.scores) < 2 or np.ptp(judged.scores) == 0:
+            raise ExportError(
+                f"{pages}: {len(judged.scores)} pages without an order: give two pages or more that differ"
+            )
+    pairs = list(zip(reference, candidate, strict=True))
+    taus = [kendall_tau(ours.scores, theirs.scores) for ours, theirs in pairs]
+    errors = [float(np.abs(ours.scores - theirs.scores).max()) for ours, theirs in pairs]
+    overlaps = [
+        len(mine & other) / len(mine)
+        for ours, theirs in pairs
+        for mine, other in zip(ours.kept, theirs.kept, strict=True)
+    ]
+    return Agreement(
+        pages=pages,
+        keep_ratio=keep_ratio,
+        passes=len(pairs),
+        candidates=max(len(judged.scores) for judged in reference),
+        kendall_tau=float(np.mean(taus)),
+        lowest_tau=min(taus),
+        top1=float(np.mean([ours.scores.argmax() == theirs.scores.argmax() for ours, theirs in pairs])),
+        max_logit_error=max(errors),
+        relative_logit_error=max(
+            error / float(np.ptp(ours.scores)) for error, (ours, _) in zip(errors, pairs, strict=True)
+        ),
+        kept_overlap=float(np.mean(overlaps)),
+    )
+
+
+def check_comparable(bundle: Path, reference: Path) -> None:
+    """Refuse two bundles that would not see the same pages and the same prompt, or a reference that is not in fp32.
+
+    Raises:
+        ExportError: naming what differs.
+    """
+    ours, theirs = read_manifest(bundle), read_manifest(reference)
+    if precision_name(theirs) != "fp32":
+        raise ExportError(
+            f"{reference} computes in {precision_name(theirs)}: rankings are compared with those of a bundle in fp32, "
+            "export one with --precision fp32"
+        )
+    different = [key for key in SHARED if ours[key] != theirs[key]]
+    if different:
+        raise ExportError(
+            f"{bundle} and {reference} differ in {', '.join(different)}: export both from one checkpoint, with the "
+            "same options but --target and --precision"
+        )
+
+
+def record(bundle: Path, reference: Path, runtime: str, rows: Sequence[Agreement]) -> dict[str, Any]:
+    """Write the report into ``bundle``'s manifest, and return it."""
+    manifest = read_manifest(bundle)
+    report: Mapping[str, Any] = {
+        "precision": precision_name(manifest),
+        "reference": read_manifest(reference)["bundle_id"],
+        "runtime": runtime,
+        "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
+        "date": datetime.date.today().isoformat(),
+    }
+    write_manifest(bundle, {**manifest, "agreement": report})
+    return dict(report)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,69 @@
+"""Quantised weights on disk: a bundle's own shards, with what the graphs read and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from .checkpoint import PACKED_DTYPES, Checkpoint, Tensor, Tensors, read_shard
+from .precision import Precision
+from .quantise import Array
+from .rerank import LETTERS, PREFIX
+
+SHARD_BYTES = 1 << 30  # at most this much, or one tensor, is in memory at a time
+FOLDED = "model.visual.patch_embed.proj."  # derived.safetensors holds it
+
+
+def pack_weights(checkpoint: Checkpoint, precision: Precision, letters: Sequence[int], folder: Path) -> Tensors:
+    """Write the checkpoint's tensors to ``folder``, the decoder's linear layers quantised.
+
+    Returns:
+        Where everything lies, in shards ``packed-00001.safetensors`` and so on.
+    """
+    waiting: dict[str, Array] = {}
+    tensors: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        file = folder / f"packed-{len({tensor.file for tensor in tensors.values()}) + 1:05}.safetensors"
+        save_file(waiting, file)
+        file.chmod(0o644)
+        tensors.update(read_shard(file, PACKED_DTYPES))
+        waiting.clear()
+
+    for name, tensor in checkpoint.tensors.items():
+        waiting.update(_pack(checkpoint, precision, letters, name, tensor))
+        if sum(array.nbytes for array in waiting.values()) >= SHARD_BYTES:
+            flush()
+    if waiting:
+        flush()
+    return Tensors(checkpoint.config, tensors, str(folder))
+
+
+def is_quantised(name: str, tensor: Tensor) -> bool:
+    """Whether the tensor is the weight of a linear layer of the decoder: a matrix of a layer."""
+    return name.startswith(f"{PREFIX}.layers.") and name.endswith(".weight") and len(tensor.shape) == 2
+
+
+def as_stored(checkpoint: Checkpoint) -> list[str]:
+    """The tensors that keep the checkpoint's dtype, as patterns: ``*`` for the numbers of layers, one for the tower."""
+    kept = [name for name, tensor in checkpoint.tensors.items() if not is_quantised(name, tensor)]
+    decoder = {re.sub(r"\.\d+\.", ".*.", name) for name in kept if name.startswith(PREFIX)}
+    return sorted({LETTERS, "model.visual.*", *decoder})
+
+
+def _pack(
+    checkpoint: Checkpoint, precision: Precision, letters: Sequence[int], name: str, tensor: Tensor
+) -> dict[str, Array]:
+    if name.startswith(FOLDED):
+        return {}
+    values = tensor.numpy()
+    if is_quantised(name, tensor):
+        return precision.decoder.pack(name.removesuffix(".weight"), values)
+    packed = {} if name == "lm_head.weight" else {name: np.asarray(values)}
+    if name == checkpoint.config.head_name:
+        packed[LETTERS] = values[list(letters)]
+    return packed

@@ -1,0 +1,49 @@
+"""What graphs are tried on: pages that anyone can draw again, and a bundle's prompt in the fewest lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from tokenizers import Tokenizer
+
+from .prompt import LETTERS
+
+SIZES = ((256, 256), (320, 256), (256, 384), (288, 288))
+"""(height, width) of pages in px, mixed"""
+QUERIES = ("net revenue of the second quarter", "how to replace the filter", "table of contents", "warranty terms")
+
+
+def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) -> list[int]:
+    """The tokenised prompt for ``pages`` pages, with one image pad for each."""
+    items = [
+        prompt["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
+        for number, letter in enumerate(LETTERS[:pages], 1)
+    ]
+    if prompt["query_case"] == "lower":
+        query = " ".join(query.lower().split())
+    lines = "\n".join(prompt["lines"]).replace("{k}", str(pages))
+    lines = lines.replace("{order}", prompt["order_separator"].join(items)).replace("{query}", query)
+    text = prompt["prefix"] + lines + prompt["page"].replace("{image}", "<|image_pad|>") * pages + prompt["suffix"]
+    ids: list[int] = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def page_image(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A page with lines of text, a box and some noise, always the same for ``number``; ``size`` is (height, width)."""
+    rng = np.random.default_rng(number)
+    height, width = size
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(12)
+    for y in range(8, height - 16, 16):
+        words = " ".join("".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(width // 40))
+        draw.text((6, y), words, fill=tuple(rng.integers(0, 120, 3).tolist()), font=font)
+    left, top = int(rng.integers(0, width // 2)), int(rng.integers(0, height // 2))
+    draw.rectangle((left, top, left + 60, top + 40), fill=tuple(rng.integers(0, 256, 3).tolist()))
+    noisy = np.asarray(image, np.int64) + rng.integers(-8, 9, (height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
