@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
 COMMAND = [sys.executable, "-c", "from ziprerank.cli import app; app()", "serve", "--port", "0"]
 
 
@@ -56,6 +59,12 @@ class Server:
     def stop(self) -> int:
         self.terminate()
         return self.wait()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of ``/metrics``; 0 before it was first counted."""
+        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics", timeout=30).text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return next((sample.value for sample in samples if sample.labels == labels), 0.0)
 
     def memory(self) -> int:
         """Resident bytes now."""

@@ -180,10 +180,8 @@ def test_through_the_service(
 ) -> None:
     options = ("--fetch", "listed", "--fetch-host", "localhost", "--fetch-timeout", 2)
     with Server("--bundle", bundle_path, *options) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        body: dict[str, Any] = {
-            "query": "soup",
-            "documents": [text(images[2]), f"{files}/0", {"image": f"{files}/moved"}],
-        }
+        documents = [text(images[2]), f"{files}/0", {"image": f"{files}/moved"}]
+        body = {"query": "soup", "documents": documents}
         answer = client.post("/v1/rerank", json=body).raise_for_status().json()
         wanted = {page.index: page.probability for page in reranker.rank("soup", [images[2], images[0], images[1]])}
         found = {result["index"]: result["relevance_score"] for result in answer["results"]}

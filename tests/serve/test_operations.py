@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from server_process import Server
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
@@ -18,14 +17,6 @@ from ziprerank.errors import InvalidInput
 from ziprerank.serve.settings import Settings
 
 Text = Callable[[bytes], str]
-
-
-def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    return next(
-        (sample.value for family in families for sample in family.samples
-         if sample.name == name and sample.labels == labels), 0.0
-    )  # fmt: skip
 
 
 def test_probes_and_info(client: httpx.Client, bundle_path: Path) -> None:
@@ -47,7 +38,7 @@ def test_docs_work_offline(client: httpx.Client) -> None:
         assert {"200", "401", "413", "422", "429", "503", "504"} <= set(schema["paths"][path]["post"]["responses"])
 
 
-def test_metrics_count_what_happens(client: httpx.Client, sample: bytes) -> None:
+def test_metrics_count_what_happens(server: Server, client: httpx.Client, sample: bytes) -> None:
     names = [
         ("ziprerank_requests_total", {"path": "/v1/rerank/files", "status": "200"}),
         ("ziprerank_requests_total", {"path": "other", "status": "404"}),
@@ -56,12 +47,12 @@ def test_metrics_count_what_happens(client: httpx.Client, sample: bytes) -> None
         ("ziprerank_page_cache_misses_total", {}),
         ("ziprerank_page_cache_hits_total", {}),
     ]
-    before = [metric(client, name, **labels) for name, labels in names]
+    before = [server.metric(name, **labels) for name, labels in names]
     client.get("/any/other/path")
     for _ in range(2):
         files = [("files", ("report.pdf", sample))]
         client.post("/v1/rerank/files", data={"query": "x", "pages": "16-17"}, files=files).raise_for_status()
-    after = [metric(client, name, **labels) for name, labels in names]
+    after = [server.metric(name, **labels) for name, labels in names]
     misses, hits = (after[place] - before[place] for place in (4, 5))
     assert [new - old for new, old in zip(after[:4], before[:4], strict=True)] == [2, 1, 2, 4]
     assert misses + hits == 4

@@ -26,6 +26,10 @@ from ziprerank.serve.settings import Settings
 from ziprerank.serve.telemetry import Telemetry
 
 STATIC = Path(__file__).parent / "static"
+_PAGE_POLICY = (  # nothing but this server; pictures of pages are data URLs
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
@@ -60,7 +64,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
 
 
 async def _page() -> FileResponse:
-    return FileResponse(STATIC / "index.html")
+    return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
 @asynccontextmanager

@@ -1,0 +1,130 @@
+"""The web page in headless Chromium, used by keyboard, against the library's answers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from server_process import Server
+from ziprerank.reranker import Reranker
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: apt-get install chromium")
+SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
+QUERY = "dividend shareholders board directors"
+WAIT = 60_000  # ms; a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, with every request and complaint recorded: it needs nothing but this server."""
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    hosts, complaints = set(), []
+    page.on("request", lambda request: hosts.add(re.sub(r"^(\w+://[^/]*|data:).*", r"\1", request.url)))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto(server.url)
+    yield page
+    assert hosts <= {server.url, "data:"}
+    assert complaints == []
+    page.close()
+
+
+def rank(page: Page) -> None:
+    page.get_by_label("Drop a PDF").set_input_files(SAMPLE)
+    page.get_by_label("What to look for").fill(QUERY)
+    page.get_by_label("Show the best").select_option("6")
+    page.get_by_label("What to look for").press("Enter")
+    expect(page.get_by_role("listitem")).to_have_count(6, timeout=WAIT)
+
+
+def kept(page: Page) -> list[int]:
+    return [int(text.split()[0]) for text in page.get_by_text(re.compile(r"\d+ of \d+ kept")).all_inner_texts()]
+
+
+def test_ranks_a_pdf(page: Page, reranker: Reranker) -> None:
+    rank(page)
+    ranking = reranker.rank(QUERY, SAMPLE, 6)
+    shown = page.get_by_role("heading", level=2).all_inner_texts()
+    assert [" ".join(text.split()) for text in shown] == [
+        f"{best.rank} page {best.page} of sample.pdf" for best in ranking
+    ]
+    for place, best in enumerate(ranking):
+        card = page.get_by_role("listitem").nth(place)
+        expect(card).to_contain_text(f"{100 * best.probability:.1f}%")
+        width = card.locator(".bar i").evaluate("bar => parseFloat(bar.style.width)")
+        assert width == pytest.approx(100 * best.probability, abs=0.051)
+        picture = card.get_by_role("img", name=f"page {best.page} of sample.pdf")
+        assert picture.evaluate("image => image.naturalWidth") > 100
+    expect(page.get_by_role("status")).to_contain_text(f"Ranked {ranking.pages} pages")
+    expect(page.get_by_label("Milliseconds by stage")).to_contain_text(re.compile(r"vision.*ms.*rerank.*ms", re.S))
+
+
+def test_shades_what_was_dropped(page: Page) -> None:
+    rank(page)
+    masks = page.locator(".sheet canvas")
+    expect(masks.first).to_be_hidden()
+    page.get_by_role("switch").focus()
+    page.keyboard.press("Space")
+    expect(masks.first).to_be_visible()
+    clear = masks.evaluate_all(
+        """masks => masks.map(mask => {
+            const pixels = mask.getContext("2d").getImageData(0, 0, mask.width, mask.height).data;
+            return pixels.filter((value, place) => place % 4 === 3 && value === 0).length;
+        })"""
+    )
+    assert clear == kept(page)
+
+
+def test_the_slider_ranks_again_from_the_cache(page: Page, server: Server) -> None:
+    rank(page)
+    misses, before = server.metric("ziprerank_page_cache_misses_total"), kept(page)
+    slider = page.get_by_label("Keep ratio")
+    value = float(slider.input_value())
+    slider.focus()
+    with page.expect_response("**/files"):
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#ratio-value")).to_have_text(f"{value - 0.1:.2f}")
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true", timeout=WAIT)
+    assert sum(kept(page)) < sum(before)
+    assert server.metric("ziprerank_page_cache_misses_total") == misses
+
+
+def test_errors_are_announced(page: Page) -> None:
+    page.get_by_label("What to look for").fill(QUERY)
+    page.get_by_role("button", name="Rank pages").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Choose a PDF or page images first.")
+
+
+def test_nothing_that_accessibility_rules_forbid(page: Page) -> None:
+    rank(page)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        violations = Axe().run(page).response["violations"]
+        assert [(rule["id"], rule["nodes"][0]["html"]) for rule in violations] == []
+
+
+def test_asks_for_a_key(browser: Browser, bundle_path: Path) -> None:
+    with Server("--bundle", bundle_path, variables={"ZIPRERANK_API_KEY": "open"}) as server:
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(server.url)
+        page.get_by_label("API key").fill("open")
+        rank(page)
+        page.close()
+        assert server.stop() == 0
