@@ -43,10 +43,25 @@ def _checked(prompt: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError("prompt.json: 'lines' must hold {query} exactly once")
     if prompt["page"].count("{image}") != 1:
         raise CheckpointError("prompt.json: 'page' must hold {image} exactly once")
+    if "{query}" in prompt["page"].split("{image}")[0]:
+        raise CheckpointError("prompt.json: 'page' may repeat {query} after {image} only: pruning reads what is before")
     case = prompt.get("query_case", "keep")
     if case not in QUERY_CASES:
         raise CheckpointError(f"prompt.json: 'query_case' is {case!r}: use one of {', '.join(QUERY_CASES)}")
     return {**{key: prompt[key] for key in _TEXT_KEYS}, "lines": lines, "query_case": case}
+
+
+def prompt_text(rules: Mapping[str, Any], query: str, pages: int) -> str:
+    """The whole prompt for ``pages`` pages, an ``<|image_pad|>`` for each; ``query`` as the rules' case wants it."""
+    order = rules["order_separator"].join(
+        rules["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
+        for number, letter in enumerate(LETTERS[:pages], start=1)
+    )
+    lines = "\n".join(rules["lines"]).replace("{k}", str(pages)).replace("{order}", order)
+    page = rules["page"].replace("{image}", "<|image_pad|>")
+    # the query last: what stands in it is never a placeholder
+    parts = [rules["prefix"] + lines, *(page.replace("{letter}", letter) for letter in LETTERS[:pages])]
+    return "".join(part.replace("{query}", query) for part in parts) + str(rules["suffix"])
 
 
 def letter_ids(tokenizer_file: Path) -> list[int]:

@@ -110,6 +110,26 @@ def checksum(tower: Tower) -> int:
 
 
 @torch.no_grad()
+def text_tokens(tower: Tower, pages: Sequence[StoredPage]) -> Tensor:
+    """``[n, H]``: what the tower says about the cells with text of these pages.
+
+    Raises:
+        TrainError: no page has text.
+    """
+    tokens = []
+    for page in pages:
+        pixels = torch.from_numpy(np.array(page.pixels))[None]
+        rows, cols = (side // MULTIPLE for side in page.pixels.shape)
+        _, cells, _ = token_cells(page.token_boxes, rows, cols)
+        if len(cells):
+            state, _ = tower.hidden(tower.patches(pixels), tower.grid(pixels))
+            tokens.append(tower.tokens(state)[0, np.unique(cells)])
+    if not tokens:
+        raise TrainError(f"none of {len(pages)} pages has text: visual tokens of text cannot be looked at")
+    return torch.cat(tokens)
+
+
+@torch.no_grad()
 def fold_scale(tower: Tower, pages: Sequence[StoredPage], norm: float) -> float:
     """Scales the merger's last layer so that visual tokens of cells with text have ``norm`` on average, as token
     embeddings have.
@@ -120,17 +140,8 @@ def fold_scale(tower: Tower, pages: Sequence[StoredPage], norm: float) -> float:
     Raises:
         TrainError: no page has text.
     """
-    norms = []
-    for page in pages:
-        pixels = torch.from_numpy(np.array(page.pixels))[None]
-        rows, cols = (side // MULTIPLE for side in page.pixels.shape)
-        _, cells, _ = token_cells(page.token_boxes, rows, cols)
-        if len(cells):
-            state, _ = tower.hidden(tower.patches(pixels), tower.grid(pixels))
-            norms.append(tower.tokens(state)[0, np.unique(cells)].norm(dim=-1))
-    if not norms:
-        raise TrainError(f"none of {len(pages)} pages has text: a scale cannot be measured")
-    factor = norm / float(torch.cat(norms).mean())
+    norms = text_tokens(tower, pages).norm(dim=-1)
+    factor = norm / float(norms.mean())
     last = tower.visual.merger.linear_fc2
     last.weight.mul_(factor)
     last.bias.mul_(factor)

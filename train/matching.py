@@ -1,13 +1,12 @@
-"""Ranking for models trained from scratch: pages of a store, encoded once, and queries drawn from their text.
+"""Ranking at the price of the decoder: pages of a store, encoded once, and queries drawn from their text.
 
 The same pass and the same losses as the paper's two stages (`ranknet` for the first, `soft_ranking` for the second),
-with pruning in the loop, and with the auxiliary losses that a decoder without any training needs. Parts of pages grow
-to whole pages.
+with pruning in the loop; the tower is frozen, and there is no language-model loss.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from . import losses
-from .auxiliary import Auxiliary, AuxiliaryWeights
 from .data.finding import Finding, View, find, view_of
 from .data.page_store import PageStore
 from .errors import TrainError
@@ -40,31 +38,27 @@ class MatchingStage:
     Attributes:
         store: pages with their text.
         features: folder of the frozen tower's visual tokens; computed when it does not exist yet.
-        most_pages: pages of the store that are encoded, whole documents first come first served.
+        most_pages: pages of the store that are encoded, document by document.
         loss: ``ranknet`` over the teacher's whole order, or ``soft_ranking`` towards the page the query came from, then
             the teacher's order.
-        ranking_weight: of that loss, beside the auxiliary ones.
         candidates: fewest and most pages of an example, of one document.
-        cells: longest sides of a page's part in visual tokens at the start; they grow evenly to 32.
-        grow: micro-batches until then; after it pages are whole. 0: they are from the start.
+        parts: share of examples whose pages are cut to parts, so that pages of all sizes are seen.
+        cells: least and largest longest side of such a part, in visual tokens; one is drawn for each example.
         keep_ratio: share of visual tokens that the decoder reads; one is drawn for each example.
         held_out: share of documents, by name, that are only evaluated on.
         evaluate_examples: their number.
-        auxiliary: weights of the auxiliary losses.
     """
 
     store: Path
     features: Path
     most_pages: int = 1_000_000
     loss: Literal["ranknet", "soft_ranking"] = "soft_ranking"
-    ranking_weight: float = 1.0
     candidates: tuple[int, int] = (4, 8)
-    cells: int = 6
-    grow: int = 0
+    parts: float = 0.25
+    cells: tuple[int, int] = (8, 24)
     keep_ratio: tuple[float, ...] = (1.0, 0.5, 0.25)
     held_out: float = 0.04
     evaluate_examples: int = 100
-    auxiliary: AuxiliaryWeights = field(default_factory=AuxiliaryWeights)
 
     def __post_init__(self) -> None:
         least, most = self.candidates
@@ -72,9 +66,13 @@ class MatchingStage:
         if not 2 <= least <= most:
             raise TrainError(f"candidates are {list(self.candidates)}: fewest first, at least 2")
         check_ratios(self.keep_ratio)
-        for name, least_value in (("most_pages", 1), ("cells", 1), ("grow", 0), ("evaluate_examples", 1)):
-            if getattr(self, name) < least_value:
-                raise TrainError(f"{name} is {getattr(self, name)}: must be at least {least_value}")
+        for name in ("most_pages", "evaluate_examples"):
+            if getattr(self, name) < 1:
+                raise TrainError(f"{name} is {getattr(self, name)}: must be at least 1")
+        if not 1 <= self.cells[0] <= self.cells[1]:
+            raise TrainError(f"cells are {list(self.cells)}: least first, at least 1")
+        if not 0 <= self.parts <= 1:
+            raise TrainError(f"parts is {self.parts}: it is a share of the examples, in [0, 1]")
         if not 0 <= self.held_out < 1:
             raise TrainError(f"held_out is {self.held_out}: it is a share of the documents, in [0, 1)")
 
@@ -107,7 +105,6 @@ class MatchingBatch:
     Attributes:
         query: words in lower case.
         tokens, grids: each page's visual tokens ``[n, H]`` f32, and its (rows, cols) in patches.
-        matching: of each page, bool ``[n]``: which of its cells hold a word of the query.
         truth: the page that the query was drawn from.
         order: the teacher's, truth first.
         keep_ratio: share of visual tokens that the decoder reads.
@@ -116,7 +113,6 @@ class MatchingBatch:
     query: str
     tokens: list[Tensor]
     grids: list[tuple[int, int]]
-    matching: list[Tensor]
     truth: int
     order: tuple[int, ...]
     keep_ratio: float
@@ -135,10 +131,7 @@ class MatchingTask:
         ranker.module.requires_grad_(False)
         ranker.module.model.language_model.requires_grad_(True)
         ranker.table.requires_grad_(False)  # visual tokens were taught to point at these
-        self.auxiliary = Auxiliary(ranker.table.weight.shape[1], stage.auxiliary)
-        self.module: nn.Module = nn.ModuleDict(
-            {"decoder": ranker.module.model.language_model, "auxiliary": self.auxiliary}
-        )
+        self.module: nn.Module = ranker.module.model.language_model
         self.teacher = Bm25()
         self._levels = len(ranker.config.vision.deepstack)
         self._merge = ranker.config.vision.merge_size
@@ -155,9 +148,7 @@ class MatchingTask:
 
     def batch(self, step: int) -> MatchingBatch:
         """The example of ``step``."""
-        done = 1.0 if self.stage.grow == 0 else min(1.0, step / self.stage.grow)
-        cells = _WHOLE if done >= 1 else round(self.stage.cells + (32 - self.stage.cells) * done)
-        return self._draw(np.random.default_rng([self.seed, 1, step]), self._train, cells)
+        return self._draw(np.random.default_rng([self.seed, 1, step]), self._train, parts=self.stage.parts)
 
     def loss(self, batch: MatchingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         del progress
@@ -165,7 +156,7 @@ class MatchingTask:
             EncodedPage(tokens, tuple(torch.zeros_like(tokens) for _ in range(self._levels)), grid)
             for tokens, grid in zip(batch.tokens, batch.grids, strict=True)
         ]
-        scored = self.ranker.score(batch.query, pages, batch.keep_ratio, hidden=self.stage.auxiliary.layers)
+        scored = self.ranker.score(batch.query, pages, batch.keep_ratio)
         count = len(pages)
         device = scored.logits.device
         mask = torch.ones(1, count, dtype=torch.bool, device=device)
@@ -176,15 +167,13 @@ class MatchingTask:
         else:
             target = losses.order_target(batch.order, [batch.truth], count).to(device)
             ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
-        auxiliary, logged = self.auxiliary(scored, batch.matching, batch.truth)
         first = float(int(scored.logits.detach().argmax()) == batch.truth)
-        logged = {"ranking": float(ranking.detach()), "first": first, **logged}
-        return self.stage.ranking_weight * ranking + auxiliary, logged
+        return ranking, {"ranking": float(ranking.detach()), "first": first}
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Means of what `loss` logs over held-out examples, whole pages at the first keep ratio.
 
-        ``eval_first`` is the share whose page scores highest by the letters, ``eval_page_first`` by the relevance head.
+        ``eval_first`` is the share whose page scores highest.
         """
         del step
         if not self._held_out:
@@ -192,7 +181,7 @@ class MatchingTask:
         sums: dict[str, float] = {}
         for number in range(self.stage.evaluate_examples):
             rng = np.random.default_rng([self.seed, 2, number])
-            _, values = self.loss(self._draw(rng, self._held_out, _WHOLE, self.stage.keep_ratio[0]), 0.0)
+            _, values = self.loss(self._draw(rng, self._held_out, keep_ratio=self.stage.keep_ratio[0]), 0.0)
             for name, value in values.items():
                 sums[f"eval_{name}"] = sums.get(f"eval_{name}", 0.0) + value / self.stage.evaluate_examples
         return sums
@@ -201,13 +190,19 @@ class MatchingTask:
         self.ranker.save(directory, dtype=WEIGHTS[self.weights])
 
     def _draw(
-        self, rng: np.random.Generator, documents: list[list[int]], cells: int, keep_ratio: float | None = None
+        self,
+        rng: np.random.Generator,
+        documents: list[list[int]],
+        *,
+        parts: float = 0.0,
+        keep_ratio: float | None = None,
     ) -> MatchingBatch:
-        ratios = self.stage.keep_ratio
+        ratios, (least, most) = self.stage.keep_ratio, self.stage.cells
         for _ in range(_TRIES):
             pages = documents[int(rng.integers(len(documents)))]
             count = min(int(rng.integers(self.stage.candidates[0], self.stage.candidates[1] + 1)), len(pages))
             numbers = [pages[int(index)] for index in rng.permutation(len(pages))[:count]]
+            cells = int(rng.integers(least, most + 1)) if rng.random() < parts else _WHOLE
             views = [view_of(self.store[int(self.features.pages[n])], n, rng, cells, cells) for n in numbers]
             found = find(rng, views, self.teacher)
             if found is not None:
@@ -218,12 +213,10 @@ class MatchingTask:
         )
 
     def _example(self, found: Finding, keep_ratio: float) -> MatchingBatch:
-        asked = set(found.query.split())
         return MatchingBatch(
             query=found.query,
             tokens=[self._tokens(view) for view in found.views],
             grids=[(view.rows * self._merge, view.cols * self._merge) for view in found.views],
-            matching=[torch.from_numpy(view.matching_cells(asked)) for view in found.views],
             truth=found.truth,
             order=found.order,
             keep_ratio=keep_ratio,
@@ -236,6 +229,7 @@ class MatchingTask:
 
 
 def _chosen(store: PageStore, stage: MatchingStage) -> list[int]:
-    """Pages to encode: of documents with enough pages, in the store's order."""
-    pages = [page for pages in store.documents.values() if len(pages) >= stage.candidates[0] for page in pages]
-    return pages[: stage.most_pages]
+    """Pages to encode: of documents with enough pages, document by document, in an order that is always the same."""
+    enough = [pages for pages in store.documents.values() if len(pages) >= stage.candidates[0]]
+    order = np.random.default_rng(0).permutation(len(enough))
+    return [page for number in order for page in enough[int(number)]][: stage.most_pages]

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ..export.checkpoint import Checkpoint
-from ..export.prompt import LETTERS, check_vision_tokens, letter_ids, load_prompt
+from ..export.prompt import LETTERS, check_vision_tokens, letter_ids, load_prompt, prompt_text
 from .errors import TrainError
 
 MOST_PAGES = len(LETTERS)
@@ -25,7 +25,6 @@ class Prompting:
         self.letters = letter_ids(checkpoint.tokenizer_file)
         self.image_pad = checkpoint.config.image_pad_id
         self._tokenizer = _load(checkpoint.tokenizer_file)
-        self._page = self.rules["page"].replace("{image}", "<|image_pad|>")
         self._end: int | None = self._tokenizer.token_to_id("<|im_end|>")
         self._special = {index for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
 
@@ -40,9 +39,9 @@ class Prompting:
         query = self.query(query)
         if not query.strip():
             raise TrainError("the query is empty: drop the example")
-        ids = self._encode(self._text(query, pages))
+        ids = self._encode(prompt_text(self.rules, query, pages))
         if [index for index in ids if index in self._special] != [
-            index for index in self._encode(self._text("x", pages)) if index in self._special
+            index for index in self._encode(prompt_text(self.rules, "x", pages)) if index in self._special
         ]:
             raise TrainError(f"the query {query[:80]!r} holds a special token: remove it, or drop the example")
         return ids
@@ -71,16 +70,6 @@ class Prompting:
                 f"the tokenizer reads {LETTERS[order[0]]}] as tokens {ids[:2]}: the letter must be its own"
             )
         return ids if self._end is None else [*ids, self._end]
-
-    def _text(self, query: str, pages: int) -> str:
-        rules = self.rules
-        order = rules["order_separator"].join(
-            rules["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
-            for number, letter in enumerate(LETTERS[:pages], start=1)
-        )
-        lines = "\n".join(rules["lines"]).replace("{k}", str(pages)).replace("{order}", order)
-        text: str = rules["prefix"] + lines.replace("{query}", query) + self._page * pages + rules["suffix"]
-        return text
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .config import Optimisation
 from .errors import TrainError
 from .loop import Task, run
-from .settings import fill, override, read_yaml
+from .settings import fill, override, plain, read_yaml
+from .state import replace
 
 Weights = Literal["fp32", "fp16", "bf16"]
 
@@ -21,6 +24,7 @@ STAGES = {
     "listwise": ("listwise", "ListwiseStage"),
     "pages": ("pages", "PagesStage"),
     "reading": ("reading", "ReadingStage"),
+    "construct": ("construct", "ConstructStage"),
     "matching": ("matching", "MatchingStage"),
 }
 """Name in a recipe -> module and class. Modules are imported when a recipe names them."""
@@ -37,13 +41,22 @@ class Stage(Protocol):
         ...
 
 
+@runtime_checkable
+class UntrainedStage(Protocol):
+    """Settings of a stage that makes its result without steps, and so has no ``optimisation``."""
+
+    def build(self, checkpoint: str, directory: Path) -> None:
+        """Writes the result to ``directory``."""
+        ...
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """A stage and how it is optimised; with ``epochs`` the steps follow from the data, with ``batch`` accumulation
     from the number of processes."""
 
     name: str
-    stage: Stage
+    stage: Stage | UntrainedStage
     optimisation: Mapping[str, Any]
     epochs: float | None
     batch: int | None
@@ -129,11 +142,30 @@ def run_recipe(recipe: RecipeConfig) -> Path:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     result: str | Path = recipe.checkpoint
     for number, (planned, directory) in enumerate(zip(recipe.stages, recipe.directories, strict=True)):
+        if isinstance(planned.stage, UntrainedStage):
+            _build(planned.stage, str(result), directory)
+            result = directory / "model"
+            continue
         last = number == len(recipe.stages) - 1
         task = planned.stage.task(str(result), seed=recipe.seed + number, weights=recipe.weights if last else "fp32")
         run(task, planned.settings(task, world), directory, seed=recipe.seed + number)
         result = directory / "model"
     return recipe.result
+
+
+def _build(stage: UntrainedStage, checkpoint: str, directory: Path) -> None:
+    """In ``directory/model``, whole or not at all; once."""
+    settings, finished = {"settings": plain(stage)}, directory / "finished.json"
+    if finished.exists():
+        if json.loads(finished.read_text(encoding="utf-8")) != settings:
+            raise TrainError(f"{finished} was made with other settings: restore them, or begin anew with --restart")
+        return
+    unfinished = directory / ".model"
+    for left in (unfinished, directory / "model"):
+        shutil.rmtree(left, ignore_errors=True)
+    stage.build(checkpoint, unfinished)
+    unfinished.replace(directory / "model")
+    replace(finished, json.dumps(settings, indent=2) + "\n")
 
 
 def _stage(content: Any, where: str) -> PlannedStage:
@@ -143,6 +175,10 @@ def _stage(content: Any, where: str) -> PlannedStage:
     name = rest.pop("stage", None)
     if name not in STAGES:
         raise TrainError(f"{where}.stage is {name!r}: use one of {', '.join(STAGES)}")
+    module, class_name = STAGES[name]
+    kind = getattr(import_module(f".{module}", __package__), class_name)
+    if issubclass(kind, UntrainedStage):
+        return PlannedStage(name, fill(kind, rest, where), {}, None, None, where)
     optimisation = rest.pop("optimisation", None)
     if not isinstance(optimisation, Mapping):
         raise TrainError(f"{where}.optimisation is {optimisation!r:.60}: it must be a mapping")
@@ -157,6 +193,5 @@ def _stage(content: Any, where: str) -> PlannedStage:
             raise TrainError(f"{where}: optimisation.{key} and {instead} say the same: give one of them")
     # steps are not known yet where epochs are given; everything else is checked before any data is read
     fill(Optimisation, {"steps": 2**62, **optimisation} if epochs else optimisation, f"{where}.optimisation")
-    module, kind = STAGES[name]
-    stage: Stage = fill(getattr(import_module(f".{module}", __package__), kind), rest, where)
+    stage: Stage = fill(kind, rest, where)
     return PlannedStage(name, stage, dict(optimisation), epochs, batch, where)

@@ -83,7 +83,7 @@ class PromptBuilder:
         return Prompt(ids, mask)
 
     def _text(self, query: str, pages: int) -> tuple[str, list[tuple[int, int]]]:
-        """The whole prompt and the character spans of the query in it."""
+        """The whole prompt, and the character spans of the query before the first page: what pruning compares."""
         rules = self._rules
         order = rules.order_separator.join(
             rules.order_item.replace("{i}", str(number)).replace("{letter}", letter)
@@ -94,7 +94,9 @@ class PromptBuilder:
         for piece in pieces[1:]:
             spans.append((len(text), len(text) + len(query)))
             text += query + piece
-        return text + self._page * pages + rules.suffix, spans
+        for letter in string.ascii_uppercase[:pages]:
+            text += self._page.replace("{letter}", letter).replace("{query}", query)
+        return text + rules.suffix, spans
 
     def _encode(self, text: str) -> Encoding:
         return self._tokenizer.encode(text, add_special_tokens=False)

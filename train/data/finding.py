@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..teachers import Candidate, Teacher
-from .cells import token_cells
 from .page_store import MULTIPLE, StoredPage
 
 _EDGE = re.compile(r"^\W+|\W+$")
@@ -33,8 +31,6 @@ class View:
         number: the page's, as the caller counts.
         top, left, rows, cols: its cells are ``[top, top + rows) x [left, left + cols)``.
         words: what stands in it, as `plain_word` has them; a word without letters or digits is empty.
-        token_word: ``[m]``: the place in ``words`` that each token belongs to.
-        boxes: ``[m, 4]`` of the tokens, in px of the part.
     """
 
     number: int
@@ -43,22 +39,11 @@ class View:
     rows: int
     cols: int
     words: list[str]
-    token_word: NDArray[np.int32]
-    boxes: NDArray[np.float32]
 
     @property
     def text(self) -> str:
         """The words in reading order."""
         return " ".join(self.words)
-
-    def matching_cells(self, asked: set[str]) -> NDArray[np.bool_]:
-        """``[rows * cols]``: which cells hold a word of the query."""
-        found = np.zeros(self.rows * self.cols, dtype=bool)
-        hit = np.array([word in asked for word in self.words], dtype=bool)
-        if hit.any():
-            _, cells, _ = token_cells(self.boxes[hit[self.token_word]], self.rows, self.cols)
-            found[cells] = True
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +74,8 @@ def view_of(page: StoredPage, number: int, rng: np.random.Generator, most_rows: 
         & (middle_y >= top * MULTIPLE)
         & (middle_y < (top + rows) * MULTIPLE)
     )
-    present, token_word = np.unique(page.token_words[inside], return_inverse=True)
-    words = [plain_word(page.words[index]) for index in present]
-    corner = np.array([left, top, left, top], dtype=np.float32) * MULTIPLE
-    return View(number, top, left, rows, cols, words, token_word.astype(np.int32), boxes[inside] - corner)
+    words = [plain_word(page.words[index]) for index in np.unique(page.token_words[inside])]
+    return View(number, top, left, rows, cols, words)
 
 
 def draw_query(rng: np.random.Generator, words: Sequence[str], others: Sequence[set[str]]) -> str | None:

@@ -1,4 +1,4 @@
-"""Queries drawn from pages, and what is said to match them."""
+"""Queries drawn from pages, and the candidates they are found among."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def page() -> StoredPage:
 
 
 def view(words: Sequence[str]) -> View:
-    count = len(words)
-    boxes = np.array([[32 * i, 0, 32 * i + 30, 20] for i in range(count)], np.float32)
-    return View(0, 0, 0, 1, count, list(words), np.arange(count, dtype=np.int32), boxes)
+    return View(0, 0, 0, 1, len(words), list(words))
 
 
 def test_a_word_is_compared_without_case_and_punctuation() -> None:
@@ -37,13 +35,10 @@ def test_a_word_is_compared_without_case_and_punctuation() -> None:
     assert [plain_word(word) for word in words] == ["lantern", "harbour", "", "x86-64", "n\u00e4chste"]
 
 
-def test_matching_cells_are_where_the_words_stand() -> None:
+def test_a_whole_page_has_all_its_words() -> None:
     whole = view_of(page(), 3, np.random.default_rng(0), 100, 100)
     assert (whole.number, whole.top, whole.left, whole.rows, whole.cols) == (3, 0, 0, 4, 6)
     assert whole.words == ["chapter", "the", "copper", "lantern", "harbour", "", "orchard"]
-    matching = whole.matching_cells({"lantern", "orchard", "absent"}).reshape(4, 6)
-    assert np.argwhere(matching).tolist() == [[1, 3], [3, 0]]
-    assert not whole.matching_cells({"absent"}).any()
 
 
 def test_parts_hold_the_words_inside_them() -> None:
@@ -57,9 +52,6 @@ def test_parts_hold_the_words_inside_them() -> None:
             row, col = index // 2 - part.top, 3 * (index % 2) - part.left
             if 0 <= row < 2 and 0 <= col < 3:
                 expected.append(plain_word(word))
-                if expected[-1]:
-                    matching = np.argwhere(part.matching_cells({expected[-1]}).reshape(2, 3)).tolist()
-                    assert matching == [[row, col]]
         assert part.words == expected
         seen.add((part.top, part.left))
     assert len(seen) > 6
