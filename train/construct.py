@@ -40,6 +40,8 @@ _PROMPT = {
     "page": "{letter}<|vision_start|>{image}<|vision_end|>{letter} {query}<|im_end|>",
     "suffix": "[",
     "query_case": "lower",
+    "window": 20,
+    "stride": 10,
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import losses
+from . import losses, maxsim
 from .data.finding import Finding, View, find, view_of
 from .data.page_store import PageStore
 from .errors import TrainError
@@ -39,6 +39,7 @@ class MatchingStage:
         store: pages with their text.
         features: folder of the frozen tower's visual tokens; computed when it does not exist yet.
         most_pages: pages of the store that are encoded, document by document.
+        trained: ``decoder``, or only a constructed one's ``comparison`` (`maxsim.comparison`), without weight decay.
         loss: ``ranknet`` over the teacher's whole order, or ``soft_ranking`` towards the page the query came from, then
             the teacher's order.
         candidates: fewest and most pages of an example, of one document.
@@ -52,6 +53,7 @@ class MatchingStage:
     store: Path
     features: Path
     most_pages: int = 1_000_000
+    trained: Literal["decoder", "comparison"] = "decoder"
     loss: Literal["ranknet", "soft_ranking"] = "soft_ranking"
     candidates: tuple[int, int] = (4, 8)
     parts: float = 0.25
@@ -129,9 +131,13 @@ class MatchingTask:
         self.stage, self.ranker, self.store, self.features = stage, ranker, store, features
         self.seed, self.weights, self.settings = seed, weights, plain(stage)
         ranker.module.requires_grad_(False)
-        ranker.module.model.language_model.requires_grad_(True)
-        ranker.table.requires_grad_(False)  # visual tokens were taught to point at these
-        self.module: nn.Module = ranker.module.model.language_model
+        decoder: nn.Module = ranker.module.model.language_model
+        if stage.trained == "comparison":
+            _train_comparison(decoder)
+        else:
+            decoder.requires_grad_(True)
+            ranker.table.requires_grad_(False)  # visual tokens were taught to point at these
+        self.module = decoder
         self.teacher = Bm25()
         self._levels = len(ranker.config.vision.deepstack)
         self._merge = ranker.config.vision.merge_size
@@ -226,6 +232,20 @@ class MatchingTask:
         page = self.features.tokens(view.number)
         part = page[view.top : view.top + view.rows, view.left : view.left + view.cols]
         return part.reshape(view.rows * view.cols, -1)
+
+
+def _train_comparison(decoder: nn.Module) -> None:
+    parameters = dict(decoder.named_parameters())
+    for name, mask in maxsim.comparison().items():
+        parameter = parameters.get(name)
+        if parameter is None or parameter.shape != mask.shape:
+            found = "none" if parameter is None else list(parameter.shape)
+            raise TrainError(
+                f"trained is comparison, but {name} is {found} where a constructed decoder has {list(mask.shape)}: "
+                "give the stage construct first, or train the decoder"
+            )
+        parameter.requires_grad_(True)
+        parameter.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient.device))
 
 
 def _chosen(store: PageStore, stage: MatchingStage) -> list[int]:

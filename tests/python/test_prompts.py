@@ -119,11 +119,15 @@ def test_query_only_masks_every_token_that_overlaps_the_query(qwen_bundle: Bundl
     assert selected[-1] == ".\u010a\u010a"  # the stop and both newlines are one token
 
 
-def test_the_starter_prompt(bundle: Bundle) -> None:
-    prompt = PromptBuilder(bundle).build("lifeboat drills", 2)
-    pad, start, end = bundle.tokens.image_pad, bundle.tokens.vision_start, bundle.tokens.vision_end
-    ids = prompt.text_ids.tolist()
-    assert ids[-8:-2] == [start, pad, end, start, pad, end]
+def test_pages_may_name_their_letter_and_repeat_the_query(qwen_bundle: Bundle, reference: Any) -> None:
+    """A query with braces stays as it is; only its first occurrence is compared with the pages."""
+    rules = replace(RULES, prefix="", lines=("Find: {query}.",), page=" {letter}={image} ({query})", suffix=" [")
+    defaults = replace(qwen_bundle.defaults, prune_text="query_only")
+    prompt = PromptBuilder(replace(qwen_bundle, prompt=rules, defaults=defaults)).build("net {letter} zero", 3)
+    pages = "".join(f" {letter}=<|image_pad|> (net {{letter}} zero)" for letter in "ABC")
+    assert prompt.text_ids.tolist() == reference(f"Find: net {{letter}} zero.{pages} [").input_ids
+    assert prompt.query_mask is not None
+    assert reference.decode(prompt.text_ids[prompt.query_mask]) == " net {letter} zero"
 
 
 def test_lower_case_queries(qwen_bundle: Bundle) -> None:

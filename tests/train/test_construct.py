@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -18,6 +19,7 @@ from ziprerank.export.host import Host
 from ziprerank.train import maxsim
 from ziprerank.train.construct import ConstructStage, construct
 from ziprerank.train.errors import TrainError
+from ziprerank.train.matching import MatchingStage
 from ziprerank.train.model import EncodedPage, Ranker
 from ziprerank.train.recipe import read_recipe, run_recipe
 
@@ -127,6 +129,38 @@ def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path) -> None:
     host = Host(bundle)
     found = host.score(ranker.prompting.ids("kalomi", 3), [host.encode(page) for page in pixels], keep_ratio=0.5)
     torch.testing.assert_close(torch.from_numpy(found.logits[:3]), expected, atol=2e-3, rtol=0)
+
+
+def test_training_its_comparison_leaves_the_rest_alone(tmp_path: Path) -> None:
+    make_store(tmp_path, documents=2, pages=3)
+    ConstructStage(store=tmp_path / "store", pages=2).build(str(STARTER), tmp_path / "model")
+    settings = {"store": tmp_path / "store", "features": tmp_path / "features", "trained": "comparison"}
+    stage = MatchingStage(**settings, candidates=(2, 3), held_out=0.0)  # type: ignore[arg-type]
+    task = stage.task(str(tmp_path / "model"), seed=1, weights="fp32")
+    before = {name: value.detach().clone() for name, value in task.module.named_parameters()}
+    trained = [parameter for parameter in task.module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.0)
+    for step in range(3):
+        optimiser.zero_grad()
+        task.loss(task.batch(step), 0.0)[0].backward()
+        optimiser.step()
+    masks = maxsim.comparison()
+    for name, value in task.module.named_parameters():
+        moved = value != before[name]
+        if name in masks:
+            assert moved.any(), name
+            assert not moved[~masks[name]].any(), name
+        else:
+            assert not moved.any(), name
+
+    tiny = save_tiny_checkpoint(tmp_path / "tiny", tied=True)
+    state = load_file(tiny / "model.safetensors")
+    for name in [name for name in state if "deepstack" in name and "linear_fc2" in name]:
+        state[name].zero_()
+    save_file(state, tiny / "model.safetensors", metadata={"format": "pt"})
+    stage = dataclasses.replace(stage, features=tmp_path / "others")
+    with pytest.raises(TrainError, match=r"layers\.1\.self_attn\.q_proj\.weight is \[64, 32\]"):
+        stage.task(str(tiny), seed=1, weights="fp32")
 
 
 def test_what_cannot_be_constructed_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The recipe of the small model on a few pages: its two stages follow on one another, and the result exports."""
+"""The recipe of the model in the box on a few pages: its stages follow on one another, and the result exports."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from safetensors.torch import load_file
 from store_pages import make_store
 from tiny_checkpoint import STARTER
 from ziprerank.export import export_checkpoint
+from ziprerank.train import maxsim
 from ziprerank.train.reading import HEADS
 from ziprerank.train.recipe import read_recipe, run_recipe
 
 TINY = Path(ziprerank.train.__file__).parent / "configs" / "tiny.yaml"
 
 
-def test_the_stages_train_the_tower_and_nothing_else(tmp_path: Path) -> None:
-    make_store(tmp_path, documents=3, pages=2)
+def test_each_stage_changes_its_part_of_the_model(tmp_path: Path) -> None:
+    make_store(tmp_path, documents=3, pages=3)
+    store = tmp_path / "store"
     overrides = [f"checkpoint={STARTER}", f"output={tmp_path / 'out'}", "weights=fp32"]
-    for stage in (0, 1):
+    for stage in (0, 1, 2):
         overrides += [
-            f"stages.{stage}.stores=[{tmp_path / 'store'}]",
+            f"stages.{stage}.stores=[{store}]",
             f"stages.{stage}.shares=[1.0]",
             f"stages.{stage}.longest_side=[0, 10000]",
             f"stages.{stage}.compile=false",
@@ -29,22 +31,42 @@ def test_the_stages_train_the_tower_and_nothing_else(tmp_path: Path) -> None:
             f"stages.{stage}.optimisation.warmup=0",
             f"stages.{stage}.sizes=[{{count: 2, rows: 2, cols: 3}}]",
         ]
+    overrides += [f"stages.3.store={store}", "stages.3.pages=4"]
+    for stage in (4, 5):
+        overrides += [
+            f"stages.{stage}.store={store}",
+            f"stages.{stage}.features={tmp_path / 'features'}",
+            f"stages.{stage}.candidates=[2, 3]",
+            f"stages.{stage}.held_out=0.0",
+            f"stages.{stage}.optimisation.steps=1",
+            f"stages.{stage}.optimisation.warmup=0",
+        ]
+    overrides.append("stages.5.optimisation.evaluate_every=0")
     result = run_recipe(read_recipe(TINY, overrides))
 
+    def weights(stage: str) -> dict[str, torch.Tensor]:
+        return load_file(tmp_path / "out" / stage / "model" / "model.safetensors")
+
     start = {name: value.float() for name, value in load_file(STARTER / "model.safetensors").items()}
-    spelt = load_file(tmp_path / "out" / "0-reading" / "model" / "model.safetensors")
-    read = load_file(result / "model.safetensors")
-    assert start.keys() == spelt.keys() == read.keys()
+    spelt, read, again, built, ranked = map(
+        weights, ("0-reading", "1-reading", "2-reading", "3-construct", "5-matching")
+    )
+    assert start.keys() == spelt.keys() == read.keys() == again.keys()
     for name, value in start.items():
         if "visual" not in name or "deepstack" in name:
-            torch.testing.assert_close(read[name], value, rtol=0, atol=0, msg=name)
+            torch.testing.assert_close(again[name], value, rtol=0, atol=0, msg=name)
     early, late = "model.visual.blocks.1.mlp.linear_fc1.weight", "model.visual.blocks.4.mlp.linear_fc1.weight"
     assert not torch.equal(spelt[early], start[early])
     assert torch.equal(spelt[late], start[late])  # spelling stops before it
     assert not torch.equal(read[late], start[late])
 
-    first, second = (load_file(folder / HEADS) for folder in (tmp_path / "out" / "0-reading" / "model", result))
+    first, second = (load_file(tmp_path / "out" / folder / "model" / HEADS) for folder in ("0-reading", "1-reading"))
     moved = {name: float((second[name] - first[name]).abs().max()) for name in first}
     assert 0 < moved["spell.weight"] < 0.05, moved  # gone on with, not begun anew
+
+    assert built.keys() == ranked.keys()
+    compared = {f"model.language_model.{name}" for name in maxsim.comparison()}
+    assert {name for name in built if not torch.equal(built[name], ranked[name])} == compared
+    assert torch.equal(built[late], again[late])
     bundle = export_checkpoint(str(result), tmp_path / "bundle", weights="copy")
     assert (bundle / "rerank.onnx").is_file()
