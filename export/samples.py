@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from tokenizers import Tokenizer
 
-from .prompt import LETTERS
+from .prompt import prompt_text
 
 SIZES = ((256, 256), (320, 256), (256, 384), (288, 288))
 """(height, width) of pages in px, mixed"""
@@ -20,15 +20,9 @@ QUERIES = ("net revenue of the second quarter", "how to replace the filter", "ta
 
 def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) -> list[int]:
     """The tokenised prompt for ``pages`` pages, with one image pad for each."""
-    items = [
-        prompt["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
-        for number, letter in enumerate(LETTERS[:pages], 1)
-    ]
     if prompt["query_case"] == "lower":
         query = " ".join(query.lower().split())
-    lines = "\n".join(prompt["lines"]).replace("{k}", str(pages))
-    lines = lines.replace("{order}", prompt["order_separator"].join(items)).replace("{query}", query)
-    text = prompt["prefix"] + lines + prompt["page"].replace("{image}", "<|image_pad|>") * pages + prompt["suffix"]
+    text = prompt_text(prompt, query, pages)
     ids: list[int] = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode(text, add_special_tokens=False).ids
     return ids
 
