@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ziprerank import _engine
 from ziprerank.errors import BundleError, InvalidInput, PoolError
 
-ROW_BYTES = 4 * 256 * 4  # levels x hidden size x float
+ROW_BYTES = 256 * 4  # one level of float32
 
 
 def test_a_window(engine: _engine.Engine, pages: Pages) -> None:
@@ -120,7 +120,7 @@ def test_a_window_larger_than_the_pool(default_bundle: Path, runtime_library: st
     with pytest.raises(PoolError, match="a window of 2 pages needs 192 pool rows, the pool has 64: raise pool_bytes"):
         engine.window([(288, 288), (288, 288)])
     engine.window([(64, 64)]).close()
-    with pytest.raises(PoolError, match="pool_bytes 1000 holds no block of 32 rows of 4096 bytes"):
+    with pytest.raises(PoolError, match="pool_bytes 1000 holds no block of 32 rows of 1024 bytes"):
         _engine.Engine(str(default_bundle), runtime_library, pool_bytes=1000)
 
 

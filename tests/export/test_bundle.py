@@ -92,7 +92,7 @@ def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Pa
 
 
 def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
-    made = export_checkpoint(str(ROOT / "train/checkpoints/starter"), tmp_path / "bundle", weights="copy")
+    made = export_checkpoint(str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", weights="copy")
     shipped = json.loads((default_bundle() / "ziprerank.json").read_text())
     again = json.loads((made / "ziprerank.json").read_text())
     for manifest in (shipped, again):

@@ -167,8 +167,8 @@ def test_eviction_never_changes_a_score(reranker: Reranker, sample: Path) -> Non
 
 
 def test_a_pool_too_small_for_a_window(small_pages: Path, sample: Path) -> None:
-    small = Reranker.from_bundle(small_pages, pool_bytes=1 << 20, check="size")
-    with pytest.raises(PoolError, match=r"a window of 8 pages needs \d+ pool rows, the pool has 256: raise pool_bytes"):
+    small = Reranker.from_bundle(small_pages, pool_bytes=1 << 18, check="size")
+    with pytest.raises(PoolError, match=r"a window of 18 pages needs \d+ pool rows, the pool has 256: raise pool_bytes"):
         small.rank("fish soup", sample)
     assert small.engine.pool["pinned_rows"] == 0
     assert len(small.rank("fish soup", Pdf(sample, pages="1"))) == 1
@@ -191,7 +191,7 @@ def test_a_lower_case_bundle_ignores_case(reranker: Reranker, noise: Noise) -> N
         ({"keep_ratio": 1.5}, "keep_ratio 1.5: must be over 0 and at most 1 (1 keeps every visual token)"),
         ({"top_k": 0}, "top_k 0: must be a whole number of at least 1, or None for all pages"),
         ({"top_k": 2.0}, "top_k 2.0: must be a whole number of at least 1, or None for all pages"),
-        ({"stride": 0}, "stride 0: must be at least 1 and less than the window of 8 pages"),
+        ({"stride": 0}, "stride 0: must be at least 1 and less than the window of 20 pages"),
     ],
 )
 def test_bad_options(reranker: Reranker, noise: Noise, options: dict[str, Any], message: str) -> None:
