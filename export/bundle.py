@@ -137,9 +137,11 @@ def export_checkpoint(
     with new_directory(out) as folder:
         shutil.copyfile(source.tokenizer_file, folder / "tokenizer.json")
         derived = _derive(source, image, folder / "derived.safetensors")
+        ranges: dict[str, float] = {}
         if calibration is not None:
             sample = Window(image, prompt, letters, defaults)
-            plan = precision_for(target, plan.name, activation_ranges(source, derived, sample, calibration))
+            ranges = activation_ranges(source, derived, sample, calibration)
+            plan = precision_for(target, plan.name, ranges)
         tensors: Tensors = source
         if plan.packed:
             tensors = pack_weights(source, plan, letters, folder)
@@ -155,7 +157,7 @@ def export_checkpoint(
             "prompt": prompt,
             "image": image,
             "files": stored,
-            **({"quantisation": plan.describe()} if plan.packed else {}),
+            **({"quantisation": {**plan.describe(), "ranges": ranges}} if plan.packed else {}),
         }
         bundle_id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         metadata = graph_metadata(source, bundle_id, plan, letters, defaults)

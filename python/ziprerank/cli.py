@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ziprerank.cli_build import build
 from ziprerank.cli_export import export, verify
 from ziprerank.cli_kernels import kernels
 from ziprerank.cli_serve import serve
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 app.command()(export)
 app.command()(verify)
+app.command()(build)
 app.command()(kernels)
 app.command()(serve)
 app.command()(train)

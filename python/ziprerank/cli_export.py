@@ -172,6 +172,8 @@ def offline_half(extra: str) -> Iterator[None]:
     """Its errors become the command line's; a missing package, the extra that brings it."""
     try:
         yield
+    except MissingDependency:
+        raise
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[{extra}]"') from error
     except ValueError as error:

@@ -22,11 +22,14 @@ PageSets = Mapping[str, Sequence[NDArray[np.uint8]]]
 
 
 def read_pages(files: Sequence[Path], rules: ImageRules) -> dict[str, list[NDArray[np.uint8]]]:
-    """Every page of each file at its final size, by the file's name. Raises PageError."""
-    pages = {}
+    """Every page of each file at its final size, by the file's name (its path, for a name that comes again).
+
+    Raises PageError.
+    """
+    pages: dict[str, list[NDArray[np.uint8]]] = {}
     for file in files:
         with open_pages(file, rules) as sources:
-            pages[file.name] = [source.prepare() for source in sources]
+            pages[str(file) if file.name in pages else file.name] = [source.prepare() for source in sources]
     return pages
 
 

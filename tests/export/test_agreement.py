@@ -74,7 +74,10 @@ def test_pages_without_an_order_are_refused(scores: list[float]) -> None:
 def bundles(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, checkpoint = tmp_path_factory.mktemp("bundles"), str(make_checkpoint(Shape()))
     options = {"fp32": {}, "int4": {"precision": "int4"}, "other sizes": {"longest_side": 512}}
-    return {name: export_checkpoint(checkpoint, folder / name, **chosen) for name, chosen in options.items()}
+    return {
+        name: export_checkpoint(checkpoint, folder / name, **{"longest_side": 256, **chosen})
+        for name, chosen in options.items()
+    }
 
 
 def test_the_report_is_what_the_engine_ranks(bundles: dict[str, Path]) -> None:

@@ -11,8 +11,11 @@ import onnx
 import pytest
 import torch
 from checkpoints import Shape
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
+from ziprerank.cli import app
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.calibrate import Calibration
 from ziprerank.export.checkpoint import PACKED_DTYPES, read_shard
@@ -164,6 +167,23 @@ def test_fp8_ranges_are_the_largest_inputs_seen(exact_bundle: Path, make_checkpo
         x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-6) * tensors[f"{LAYERS}0.input_layernorm.weight"].numpy()
     )
     assert scale == pytest.approx(np.abs(normed).max() / 448, rel=2**-8)  # rounded to bf16
+
+
+def test_calibration_by_the_command_line(make_checkpoint, tmp_path: Path) -> None:
+    """Files and queries go where arrays and queries go; other pages give other ranges, hence another bundle."""
+    checkpoint = str(make_checkpoint(Shape()))
+    for number in (0, 1):
+        Image.fromarray(page_image(number, (256, 256))).save(tmp_path / f"{number}.png")
+    ids = []
+    for number in (0, 1):
+        out = tmp_path / f"by-command-{number}"
+        arguments = ["--precision", "fp8", "--calibrate", str(tmp_path / f"{number}.png"), "--query", QUERIES[0]]
+        done = CliRunner().invoke(app, ["export", checkpoint, str(out), *arguments])
+        assert done.exit_code == 0, done.output
+        ids.append(Bundle.load(out).bundle_id)
+    one = Calibration(lambda _: [page_image(0, (256, 256))], QUERIES[:1])
+    called = export_checkpoint(checkpoint, tmp_path / "called", precision="fp8", calibration=one)
+    assert ids[0] == Bundle.load(called).bundle_id != ids[1]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_blocks_are_off_by_half_a_step(bits: int) -> None:
 
 def test_rows_and_floats_are_as_near_as_their_steps_allow() -> None:
     codes, scales = quantise_rows(WEIGHT, 63)
-    assert np.abs(codes).max() == 63
+    assert (np.abs(codes).max(axis=1) == np.where(WEIGHT.any(axis=1), 63, 0)).all()  # every output fills its range
     assert (np.abs(codes * scales[:, None] - WEIGHT) <= scales[:, None] * 0.5001).all()
     floats, scales = quantise_e4m3(WEIGHT, np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):

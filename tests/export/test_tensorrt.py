@@ -1,61 +1,165 @@
-"""TensorRT-RTX parses and builds both `std` graphs in bf16, which needs no GPU, and reads every one of their inputs."""
+"""TensorRT-RTX parses and builds `cuda` bundles without a GPU; `ziprerank build` leaves the plans in the bundle."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from checkpoints import Shape
-from ziprerank.export import export_checkpoint
+from typer.testing import CliRunner
+from ziprerank.bundle import Bundle
+from ziprerank.cli import app
+from ziprerank.errors import BundleError
+from ziprerank.export import ExportError, export_checkpoint
+from ziprerank.export.calibrate import Calibration
+from ziprerank.export.host import Host
+from ziprerank.export.plans import build_plans
+from ziprerank.export.profiles import profiles
+from ziprerank.export.samples import QUERIES, SIZES, page_image, prompt_ids
 
 trt = pytest.importorskip("tensorrt_rtx", reason='TensorRT-RTX is not installed: pip install "ziprerank[dev]"')
 
-HIDDEN, LEVELS = 64, 4
-VISION = {
-    "patches": ((1, 4, 768), (1, 3200, 768), (4, 4096, 768)),
-    "patch_rows": ((4,), (3200,), (4096,)),
-    "patch_cols": ((4,), (3200,), (4096,)),
-}
-RERANK = {
-    "pool": ((1, LEVELS, HIDDEN), (16000, LEVELS, HIDDEN), (65536, LEVELS, HIDDEN)),
-    "rows": ((1,), (16000,), (32768,)),
-    "page_offsets": ((2,), (21,), (21,)),
-    "keep": ((1,), (20,), (20,)),
-    "text_ids": ((2,), (300,), (2048,)),
-    "query_mask": ((2,), (300,), (2048,)),
-    "text_positions": ((3, 2), (3, 300), (3, 2048)),
-    "visual_positions": ((3, 1), (3, 16000), (3, 32768)),
-    "layout": ((3,), (8300,), (34816,)),
-}
+PAGES = [page_image(number, SIZES[number % len(SIZES)]) for number in range(2)]
+SHAPE = Shape(tied=True)
+
+
+@pytest.fixture(scope="module", params=["bf16", "fp8"])
+def bundle(request, make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("std") / "bundle"
+    calibration = Calibration(lambda _: PAGES, QUERIES[:1]) if request.param == "fp8" else None
+    checkpoint = str(make_checkpoint(SHAPE))
+    return export_checkpoint(checkpoint, out, target="cuda", precision=request.param, calibration=calibration)
+
+
+def test_fp8_products_read_quantised_values(bundle: Path) -> None:
+    """The parser's network: in fp8, every linear layer of the decoder multiplies two dequantised tensors."""
+    network, parser = parsed(bundle / "rerank.onnx")
+    assert parser.num_errors == 0
+    layers = [network.get_layer(number) for number in range(network.num_layers)]
+    count = {
+        kind: sum(layer.type == kind for layer in layers) for kind in (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE)
+    }
+    if bundle_precision(bundle) == "fp8":
+        # of q, k, v; of o; of gate, up; of down; the last layer's q reads a row of its own
+        inputs = 4 * SHAPE.layers + 1
+        assert count == {trt.LayerType.QUANTIZE: inputs, trt.LayerType.DEQUANTIZE: inputs + 7 * SHAPE.layers}
+        quantised = {layer.get_output(0).dtype for layer in layers if layer.type == trt.LayerType.QUANTIZE}
+        assert quantised == {trt.DataType.FP8}
+    else:
+        assert set(count.values()) == {0}
+
+
+def test_plans_for_two_capabilities(bundle: Path) -> None:
+    before = json.loads((bundle / "ziprerank.json").read_text())
+    arguments = ["build", str(bundle), "--provider", "tensorrt-rtx", "--capability", "8.9", "--capability", "12.0"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    manifest = json.loads((bundle / "ziprerank.json").read_text())
+    (plan,) = manifest.pop("plans")
+    assert plan["provider"] == "tensorrt-rtx"
+    assert plan["compute_capabilities"] == ["8.9", "12.0"]
+    assert plan["version"] == trt.__version__
+    built = {f"tensorrt-rtx/{name}" for name in ("vision.onnx", "vision.engine", "rerank.onnx", "rerank.engine")}
+    assert set(manifest["files"]) - set(before["files"]) == built
+    assert Bundle.load(bundle).files.keys() >= built  # the online half's reader: sizes and checksums hold
+
+    for graph, path in plan["graphs"].items():
+        context, original = (onnx.load(bundle / name, load_external_data=False) for name in (path, graph))
+        (node,) = context.graph.node
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        assert (node.domain, node.op_type, attributes["embed_mode"]) == ("com.microsoft", "EPContext", 0)
+        engine = bundle / "tensorrt-rtx" / attributes["ep_cache_context"].decode()
+        assert engine.stat().st_size > 100_000
+        # a host sees the same inputs, outputs and metadata as in the graph that was built
+        for side in ("input", "output"):
+            assert list(getattr(context.graph, side)) == list(getattr(original.graph, side))
+        assert list(node.input) == [value.name for value in original.graph.input]
+        assert list(node.output) == [value.name for value in original.graph.output]
+        assert sorted(map(str, context.metadata_props)) == sorted(map(str, original.metadata_props))
+        assert set(plan["profiles"][graph]) == set(node.input)
+
+    (bundle / "tensorrt-rtx" / "vision.engine").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"vision\.engine has 7 bytes"):
+        Bundle.load(bundle, check="size")
+    if bundle_precision(bundle) == "bf16":  # once is enough
+        build_plans(bundle, "tensorrt-rtx", ["8.9"])  # built again, the plan replaces the old one
+        (plan,) = json.loads((bundle / "ziprerank.json").read_text())["plans"]
+        assert plan["compute_capabilities"] == ["8.9"]
+        context = onnx.load(bundle / "tensorrt-rtx/rerank.onnx")
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in context.graph.node[0].attribute}
+        assert attributes["hardware_architecture"] == b"89"
+        assert Bundle.load(bundle)
+        assert not list(bundle.glob(".*"))
+
+
+def test_profiles_hold_real_windows(make_checkpoint, tmp_path: Path) -> None:
+    """The inputs of passes by the smallest host lie within the profiles; the largest window just does."""
+    host = Host(export_checkpoint(str(make_checkpoint(SHAPE)), tmp_path / "bundle", longest_side=320))
+    shapes = profiles(host.manifest)
+    largest = [np.zeros((320, 320, 3), np.uint8)]
+    for images, keep_ratio in ((PAGES[:1], 0.01), (PAGES * 5, 0.5), (largest * 20, 1.0)):
+        pages = [host.encode(image) for image in images[:2]]
+        pages = [pages[number % len(pages)] for number in range(len(images))]
+        ids = prompt_ids(tmp_path / "bundle", host.manifest["prompt"], QUERIES[0], len(images))
+        inputs = host.inputs(ids, pages, keep_ratio)
+        assert set(inputs) == set(shapes["rerank.onnx"])
+        for name, value in inputs.items():
+            low, usual, high = shapes["rerank.onnx"][name]
+            assert all(a <= b <= c for a, b, c in zip(low, value.shape, high, strict=True)), name
+            assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)), name
+    assert inputs["rows"].shape == tuple(shapes["rerank.onnx"]["rows"][2])
+    assert shapes["vision.onnx"]["patches"][2] == [1, 4 * len(host.encode(largest[0]).features), 768]
 
 
 @pytest.fixture(scope="module")
-def bundle(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("std") / "bundle"
-    return export_checkpoint(str(make_checkpoint(Shape(tied=True))), out, target="cuda", precision="bf16")
+def unbuilt(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder, checkpoint = tmp_path_factory.mktemp("unbuilt"), str(make_checkpoint(SHAPE))
+    options = {"cpu": {}, "int4": {"target": "cuda", "precision": "int4"}, "bf16": {"target": "cuda"}}
+    return {name: export_checkpoint(checkpoint, folder / name, **chosen) for name, chosen in options.items()}
 
 
-@pytest.mark.parametrize(("graph", "shapes"), [("vision.onnx", VISION), ("rerank.onnx", RERANK)])
-def test_parses_reads_every_input_and_builds(bundle: Path, graph: str, shapes) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("cpu", ("tensorrt-rtx",), "exported for cpu in fp32: plans need .* with --target cuda --precision bf16"),
+        ("int4", ("tensorrt-rtx",), "exported for cuda in int4: plans need"),
+        ("bf16", ("openvino",), "provider 'openvino' is unknown: plans are built for tensorrt-rtx or tensorrt"),
+        ("bf16", ("tensorrt-rtx", ["9.0"]), "compute capability 9.0 in bf16: TensorRT-RTX builds it for 8.0"),
+        ("bf16", ("tensorrt", ["8.9"]), "it builds for the GPU of this machine, leave them out"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(name: str, arguments, message: str, unbuilt: dict[str, Path]) -> None:
+    bundle = unbuilt[name]
+    before = {file: file.read_bytes() for file in bundle.glob("*.json")}
+    with pytest.raises(ExportError, match=message):
+        build_plans(bundle, *arguments)
+    assert {file: file.read_bytes() for file in bundle.glob("*.json")} == before
+
+
+def test_tensorrt_wants_its_gpu(unbuilt: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    bundle = unbuilt["bf16"]
+    done = CliRunner().invoke(app, ["build", str(bundle), "--provider", "tensorrt"])
+    assert done.exit_code == 1
+    assert "this machine has none: run this command there, or build for --provider tensorrt-rtx" in " ".join(
+        done.output.split()
+    )
+    assert not list(bundle.glob(".*"))
+    assert not (bundle / "tensorrt").exists()
+
+
+def parsed(graph: Path):
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(bundle / graph)), [str(parser.get_error(i)) for i in range(parser.num_errors)]
+    parser.parse_from_file(str(graph))
+    return network, parser
 
-    inputs = {network.get_input(i).name for i in range(network.num_inputs)}
-    assert inputs == set(shapes)
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    read = {tensor.name for layer in layers for i in range(layer.num_inputs) if (tensor := layer.get_input(i))}
-    assert inputs <= read
 
-    config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    for name, (smallest, usual, largest) in shapes.items():
-        profile.set_shape(name, smallest, usual, largest)
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    plan = builder.build_serialized_network(network, config)
-    assert plan is not None
-    assert plan.nbytes > 0
+def bundle_precision(bundle: Path) -> str:
+    manifest = json.loads((bundle / "ziprerank.json").read_text())
+    return manifest.get("quantisation", manifest)["precision"]

@@ -1,0 +1,100 @@
+"""What each precision costs and saves on the CPU: time, memory, size, and how well the rankings agree with fp32.
+
+    python -m bench.precision CHECKPOINT FILE.pdf OUT.jsonl --query "apt package manager" --query "bug reports"
+
+Every precision is exported from one checkpoint. Passes are interleaved, and a ratio is the median over rounds of one
+precision's time by fp32's in the same round, so that a busy machine does not favour either. Memory is the peak of a new
+process that answers the first query.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ziprerank import Reranker
+from ziprerank.bundle import Bundle
+from ziprerank.export import export_checkpoint
+from ziprerank.judging import judge_both, read_pages
+
+from . import machine, memory
+
+PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
+REPORTED = ("keep_ratio", "passes", "kendall_tau", "top1", "max_logit_error", "kept_overlap")
+ROUNDS = 11
+PAGES = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("pdf", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--query", action="append", required=True, help="for the first 20 pages; may be repeated")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 lets ONNX Runtime choose")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bundles = {name: Path(scratch) / name for name in PRECISIONS}
+        for name, out in bundles.items():
+            export_checkpoint(options.checkpoint, out, precision=name)
+        rows = measure(bundles, options.pdf, options.query, options.threads)
+    common = {"checkpoint": Path(options.checkpoint).name, "document": options.pdf.name, **machine.describe()}
+    options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
+
+
+def measure(bundles: dict[str, Path], pdf: Path, queries: list[str], threads: int) -> list[dict[str, Any]]:
+    """One row a precision."""
+    pages = read_pages([pdf], Bundle.load(bundles["fp32"]).image)[pdf.name][:PAGES]
+    times = interleaved(bundles, pages, queries[0], threads)
+    rows = []
+    for name, bundle in bundles.items():
+        ratios = {stage: times[name][stage] / times["fp32"][stage] for stage in ("vision", "rerank")}
+        agreement = judge_both(bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads)
+        row = {
+            "what": "precision",
+            "precision": name,
+            "pages": len(pages),
+            "threads": threads,
+            "vision_ms": machine.quantiles(times[name]["vision"].tolist()),
+            "rerank_ms": machine.quantiles(times[name]["rerank"].tolist()),
+            "vision_by_fp32": round(float(np.median(ratios["vision"])), 3),
+            "rerank_by_fp32": round(float(np.median(ratios["rerank"])), 3),
+            "bundle_mb": round(sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6, 1),
+            "peak_mb": peak_mb(bundle, pdf, queries[0], len(pages)),
+            "agreement": [{name: getattr(one, name) for name in REPORTED} for one in agreement],
+        }
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
+
+
+def interleaved(bundles: dict[str, Path], pages: list[Any], query: str, threads: int) -> dict[str, dict[str, Any]]:
+    """Milliseconds by precision and stage, an entry a round: pages never seen before, then none pruned."""
+    rerankers = {name: Reranker.from_bundle(bundle, threads=threads) for name, bundle in bundles.items()}
+    times: dict[str, dict[str, list[float]]] = {name: {"vision": [], "rerank": []} for name in bundles}
+    for number in range(ROUNDS + 1):
+        moved = [np.roll(page, number, axis=0) for page in pages]  # other pixels, so that no page is cached
+        for name, reranker in rerankers.items():
+            timings = reranker.rank(query, moved, keep_ratio=1.0, window="off").timings
+            if number:  # the first round warms up
+                times[name]["vision"].append(timings.vision)
+                times[name]["rerank"].append(timings.rerank)
+    return {name: {stage: np.array(values) for stage, values in stages.items()} for name, stages in times.items()}
+
+
+def peak_mb(bundle: Path, pdf: Path, query: str, pages: int) -> float:
+    """Peak resident megabytes of a process that ranks ``pages`` pages once."""
+    task = {"system": "ziprerank", "bundle": str(bundle), "pdf": str(pdf), "query": query}
+    task_text = json.dumps({**task, "numbers": list(range(1, pages + 1))})
+    command = [sys.executable, "-m", memory.__name__, task_text]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+if __name__ == "__main__":
+    main()

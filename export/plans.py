@@ -1,0 +1,227 @@
+"""Plans: a bundle's graphs built ahead of time for TensorRT-RTX or TensorRT, and left in the bundle (docs/bundle.md).
+
+A plan stands in a folder named after its provider, as an ONNX graph of one ``EPContext`` node beside the serialised
+engine: what ONNX Runtime's provider of that name loads without building anything. TensorRT-RTX builds for a GPU that
+is not there; TensorRT builds on the GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from .errors import ExportError
+from .files import checksums, new_directory
+from .manifest import precision_name, read_manifest, write_manifest
+from .profiles import Shapes, profiles
+
+GRAPHS = ("vision.onnx", "rerank.onnx")
+RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
+PROVIDERS = {RTX: "NvTensorRTRTXExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
+CAPABILITIES = ("8.0", "8.6", "8.9", "12.0", "12.1")
+"""that TensorRT-RTX builds for; 7.5 has no bfloat16 and is left out"""
+FP8_CAPABILITIES = ("8.9", "12.0", "12.1")
+
+
+def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -> dict[str, Any]:
+    """Build both graphs of ``bundle`` for ``provider``, replacing the plans it has for it, and record them.
+
+    Args:
+        bundle: exported for ``cuda`` in bf16, fp16 or fp8.
+        provider: ``tensorrt-rtx`` (no GPU needed) or ``tensorrt`` (on the GPU that will run it).
+        capabilities: compute capabilities such as ``8.9``, for ``tensorrt-rtx``; none: all that can run the precision.
+
+    Returns:
+        The manifest's entry.
+
+    Raises:
+        ExportError: the bundle, the provider and the capabilities do not go together, the builder refuses a graph, or
+        there is no GPU for ``tensorrt``.
+        ImportError: a package that builds is missing.
+    """
+    manifest = read_manifest(bundle)
+    if provider not in PROVIDERS:
+        raise ExportError(f"provider {provider!r} is unknown: plans are built for {' or '.join(PROVIDERS)}")
+    precision = precision_name(manifest)
+    if manifest["target"] != "cuda" or precision not in ("bf16", "fp16", "fp8"):
+        raise ExportError(
+            f"{bundle} was exported for {manifest['target']} in {precision}: plans need standard operators in half "
+            "precision, export it with --target cuda --precision bf16, fp16 or fp8"
+        )
+    if provider == TENSORRT and capabilities:
+        raise ExportError("compute capabilities for tensorrt: it builds for the GPU of this machine, leave them out")
+    chosen = _checked_capabilities(capabilities, precision) if provider == RTX else []
+    shapes = profiles(manifest)
+    with new_directory(bundle / f".{provider}.new") as folder:
+        for graph in GRAPHS:
+            if provider == RTX:
+                _build_rtx(bundle / graph, folder, shapes[graph], chosen)
+            else:
+                _build_tensorrt(bundle / graph, folder, shapes[graph])
+    _forget(bundle, provider)
+    (bundle / f".{provider}.new").rename(bundle / provider)
+    entry = {
+        "provider": provider,
+        "version": _version(provider),
+        "compute_capabilities": chosen,
+        "graphs": {graph: f"{provider}/{graph}" for graph in GRAPHS},
+        "profiles": shapes,
+    }
+    manifest = read_manifest(bundle)
+    built = {
+        f"{provider}/{name}": {"size": (bundle / provider / name).stat().st_size, "sha256": digest}
+        for name, digest in checksums(bundle / provider).items()
+    }
+    plans = [*manifest.get("plans", []), entry]
+    write_manifest(bundle, {**manifest, "files": {**manifest["files"], **built}, "plans": plans})
+    return entry
+
+
+def _checked_capabilities(capabilities: Sequence[str], precision: str) -> list[str]:
+    known = FP8_CAPABILITIES if precision == "fp8" else CAPABILITIES
+    for capability in capabilities:
+        if capability not in known:
+            raise ExportError(
+                f"compute capability {capability} in {precision}: TensorRT-RTX builds it for {', '.join(known)}"
+            )
+    return list(dict.fromkeys(capabilities or known))
+
+
+def _build_rtx(graph: Path, folder: Path, shapes: Shapes, capabilities: Sequence[str]) -> None:
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(number)) for number in range(parser.num_errors))
+        raise ExportError(f"TensorRT-RTX {trt.__version__} does not parse {graph}: {errors}")
+    _check_inputs(network, graph)
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    for name, (smallest, usual, largest) in shapes.items():
+        profile.set_shape(name, smallest, usual, largest)
+    config.add_optimization_profile(profile)
+    config.num_compute_capabilities = len(capabilities)
+    for number, capability in enumerate(capabilities):
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}"), number)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ExportError(
+            f"TensorRT-RTX {trt.__version__} does not build {graph} for {', '.join(capabilities)}: "
+            "its messages stand above"
+        )
+    engine = folder / f"{graph.stem}.engine"
+    with engine.open("wb") as stream:
+        stream.write(memoryview(plan))
+    _write_context(graph, folder, engine.name, _version(RTX), capabilities)
+
+
+def _check_inputs(network: Any, graph: Path) -> None:
+    """Every input must be read by a layer: the parser drops what it does not understand without a word."""
+    layers = [network.get_layer(number) for number in range(network.num_layers)]
+    read = {value.name for layer in layers for i in range(layer.num_inputs) if (value := layer.get_input(i))}
+    inputs = {network.get_input(number).name for number in range(network.num_inputs)}
+    if not inputs <= read:
+        dropped = ", ".join(sorted(inputs - read))
+        raise ExportError(f"TensorRT-RTX drops the inputs {dropped} of {graph}: use another version of it")
+
+
+def _write_context(graph: Path, folder: Path, engine: str, version: str, capabilities: Sequence[str]) -> None:
+    """``folder / graph.name``: the graph's inputs, outputs and metadata around one node that names the engine."""
+    model = onnx.load(graph, load_external_data=False)
+    attributes: dict[str, Any] = {
+        "main_context": 1,
+        "embed_mode": 0,
+        "ep_cache_context": engine,
+        "ep_sdk_version": version,
+        "source": PROVIDERS[RTX],
+        "partition_name": graph.stem,
+        "onnx_model_filename": graph.name,
+    }
+    if len(capabilities) == 1:  # the provider compares it with its GPU's, so it can only name one
+        attributes["hardware_architecture"] = capabilities[0].replace(".", "")
+    inputs, outputs = list(model.graph.input), list(model.graph.output)
+    node = helper.make_node(
+        "EPContext", [i.name for i in inputs], [o.name for o in outputs], domain="com.microsoft", **attributes
+    )
+    context = helper.make_model(
+        helper.make_graph([node], graph.stem, inputs, outputs),
+        opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=model.ir_version,
+        producer_name="ziprerank",
+    )
+    helper.set_model_props(context, {entry.key: entry.value for entry in model.metadata_props})
+    onnx.save(context, folder / graph.name)
+
+
+def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes) -> None:
+    devices = _gpus()
+    if not devices:
+        raise ExportError(
+            "provider tensorrt builds on the GPU that will run the plan, and this machine has none: run this command "
+            "there, or build for --provider tensorrt-rtx, which needs no GPU"
+        )
+    import onnxruntime as ort
+
+    name = PROVIDERS[TENSORRT]
+    if name not in ort.get_available_providers():
+        raise ExportError(f'ONNX Runtime {ort.__version__} has no {name}: pip install "ziprerank[gpu]"')
+    limits = {
+        f"trt_profile_{limit}_shapes": ",".join(
+            f"{tensor}:{'x'.join(map(str, sizes[number]))}" for tensor, sizes in shapes.items()
+        )
+        for number, limit in ((0, "min"), (1, "opt"), (2, "max"))
+    }
+    options = {
+        **limits,
+        "trt_engine_cache_enable": "1",
+        "trt_dump_ep_context_model": "1",
+        "trt_ep_context_embed_mode": "0",
+        "trt_ep_context_file_path": str(folder / graph.name),
+        "trt_fp16_enable": "1",
+        "trt_bf16_enable": "1",
+    }
+    session = ort.InferenceSession(graph, providers=[(name, options)])
+    if session.get_providers()[0] != name or not (folder / graph.name).is_file():
+        raise ExportError(f"TensorRT did not take {graph} as a whole: ONNX Runtime's messages stand above")
+
+
+def _gpus() -> int:
+    """GPUs that the CUDA driver sees; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _version(provider: str) -> str:
+    if provider == RTX:
+        import tensorrt_rtx
+
+        return str(tensorrt_rtx.__version__)
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def _forget(bundle: Path, provider: str) -> None:
+    """Take the plans of ``provider`` out of the bundle, out of its manifest first."""
+    manifest = read_manifest(bundle)
+    plans = [plan for plan in manifest.get("plans", []) if plan["provider"] != provider]
+    files: Mapping[str, Any] = {
+        name: entry for name, entry in manifest["files"].items() if not name.startswith(f"{provider}/")
+    }
+    write_manifest(bundle, {**manifest, "files": files, "plans": plans})
+    shutil.rmtree(bundle / provider, ignore_errors=True)

@@ -1,0 +1,56 @@
+"""The sizes that windows take, for the optimisation profiles of plans: smallest, usual and largest of every input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Shapes: TypeAlias = "dict[str, list[list[int]]]"
+"""for each input its smallest, its usual and its largest shape"""
+
+TEXT = (2, 256, 2048)  # tokens of the prompt, the query's among them
+MOST_VALUES = 2**31 - 1  # of one tensor, in TensorRT
+
+
+def profiles(manifest: Mapping[str, Any]) -> dict[str, Shapes]:
+    """By the image rules and defaults of a bundle's manifest, for each of its graphs.
+
+    Usual is a window of A4 pages at the longest side, pruned by the default; largest is 20 square pages, none pruned.
+    The pool may have as many rows as one tensor can hold: its size costs a plan nothing.
+    """
+    image, defaults, model = manifest["image"], manifest["defaults"], manifest["model"]
+    letters = len(manifest["tokens"]["letters"])
+    side = math.ceil(image["longest_side"] / (image["patch_size"] * image["merge_size"]))
+    page, most = side * max(1, round(side / math.sqrt(2))), side * side
+    patches = image["merge_size"] ** 2
+    values = 3 * image["patch_size"] ** 2
+    visual = (1, defaults["window"] * page, letters * most)
+    kept = (1, round(visual[1] * defaults["keep_ratio"]), visual[2])
+    levels, hidden = model["levels"], model["hidden_size"]
+    rows = MOST_VALUES // (levels * hidden)
+
+    def sizes(
+        smallest: int, usual: int, largest: int, before: tuple[int, ...] = (), after: tuple[int, ...] = ()
+    ) -> Any:
+        return [[*before, size, *after] for size in (smallest, usual, largest)]
+
+    patch_counts = (patches, patches * page, patches * most)
+    return {
+        "vision.onnx": {
+            "patches": sizes(*patch_counts, before=(1,), after=(values,)),
+            "patch_rows": sizes(*patch_counts),
+            "patch_cols": sizes(*patch_counts),
+        },
+        "rerank.onnx": {
+            "pool": sizes(1, visual[1], rows, after=(levels, hidden)),
+            "rows": sizes(*visual),
+            "page_offsets": sizes(2, defaults["window"] + 1, letters + 1),
+            "keep": sizes(1, defaults["window"], letters),
+            "text_ids": sizes(*TEXT),
+            "query_mask": sizes(*TEXT),
+            "text_positions": sizes(*TEXT, before=(3,)),
+            "visual_positions": sizes(*visual, before=(3,)),
+            "layout": sizes(*(text + count for text, count in zip(TEXT, kept, strict=True))),
+        },
+    }

@@ -1,0 +1,29 @@
+"""``ziprerank build``: plans for TensorRT-RTX and TensorRT, made ahead of time and left in the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ziprerank.cli_export import offline_half
+
+
+def build(
+    bundle: Annotated[Path, typer.Argument(help="A bundle exported with --target cuda in bf16, fp16 or fp8.")],
+    *,
+    provider: Annotated[str, typer.Option(help="tensorrt-rtx (no GPU needed), or tensorrt (on the GPU itself).")],
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(help="Compute capability for tensorrt-rtx, such as 8.9; may be repeated. Default: all it knows."),
+    ] = None,
+) -> None:
+    """Build a bundle's graphs ahead of time, so that a session starts without building anything."""
+    with offline_half("build"):
+        from ziprerank.export.plans import build_plans
+
+        entry = build_plans(bundle, provider, capability or ())
+    size = sum((bundle / provider / file.name).stat().st_size for file in (bundle / provider).iterdir())
+    built_for = ", ".join(entry["compute_capabilities"]) or "this GPU"
+    typer.echo(f"{bundle / provider}: {size / 1e6:.1f} MB for {built_for}, {entry['version']}")
