@@ -57,7 +57,10 @@ async def rerank(body: RerankRequest, service: AnyService, permit: AnyPermit) ->
     pieces = [read_document(index, document) for index, document in enumerate(body.documents)]
     echo = None
     if body.return_documents:
-        echo = [document if isinstance(document, str) else document.model_dump() for document in body.documents]
+        echo = [
+            document if isinstance(document, str) else document.model_dump(exclude_unset=True)
+            for document in body.documents
+        ]
     return await service.rank(body.query, pieces, body, permit=permit, render_text=body.render_text, echo=echo)
 
 
