@@ -247,7 +247,7 @@ def test_damaged_bundles(bundle_copy: Path, runtime_library: str, tmp_path: Path
     set_metadata("ziprerank.hidden_size", "many")
     refuse("metadata ziprerank.hidden_size is 'many', not a number")
     set_metadata("ziprerank.hidden_size", "128")
-    refuse(r"features is float32 \[.*256\], must be float32 \[\?, \?, 4, 128\]: export the bundle again")
+    refuse(r"features is float32 \[.*256\], must be float32 \[\?, \?, 1, 128\]: export the bundle again")
     set_metadata("ziprerank.hidden_size", "256")
     set_metadata("ziprerank.bundle_id", "other")
     refuse("the graphs of two exports were mixed")
