@@ -18,6 +18,8 @@ more than 48 KB has to be allowed with ``cuFuncSetAttribute`` first. Pointers ar
 
 A cubin of compute capability 9.0 or more runs on exactly that capability. A device that has no cubin of its own takes
 the PTX, which the driver compiles for anything from 8.0 on.
+
+``launch.txt`` holds what a launch needs of the same table, for hosts without a JSON parser (docs/bundle.md).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from .launch import KERNELS, TARGETS, Kernel, tile
 
 FORMAT_VERSION = 1
 PTX_ARCH, PTX_VERSION = 80, 88  # PTX ISA 8.8: drivers from CUDA 12.9 on
-TABLE = "launch.json"
+TABLE, LAUNCHES = "launch.json", "launch.txt"
 SCRATCH = ("global_scratch", "profile_scratch")
 
 
@@ -68,7 +70,7 @@ class CompiledKernel:
 def compile_kernels(
     out: Path, hidden: int, dtype: str, levels: int, targets: Sequence[int] = TARGETS
 ) -> list[CompiledKernel]:
-    """Compile all kernels for a model and write them with ``launch.json`` into ``out`` (a bundle's ``kernels/``).
+    """Compile all kernels for a model and write them with their launch table into ``out`` (a bundle's ``kernels/``).
 
     Args:
         out: directory, made if missing; files of the same names are replaced.
@@ -105,6 +107,7 @@ def compile_kernels(
         "kernels": [_table_entry(kernel, dtype, compiled) for kernel in KERNELS],
     }
     (out / TABLE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    (out / LAUNCHES).write_text(_launches(table), encoding="utf-8")
     return compiled
 
 
@@ -149,3 +152,17 @@ def _table_entry(kernel: Kernel, dtype: str, compiled: Sequence[CompiledKernel])
     rows = [asdict(row) for row in compiled if row.kernel == kernel.name]
     targets = [{name: value for name, value in row.items() if name != "kernel"} for row in rows]
     return {"name": kernel.name, "grid_over": kernel.grid_over, "arguments": arguments, "targets": targets}
+
+
+def _launches(table: dict[str, Any]) -> str:
+    """The text of ``launch.txt``."""
+    records: list[tuple[Any, ...]] = [
+        ("ziprerank-kernels", table["format_version"]),
+        ("model", table["hidden_size"], table["levels"], table["precision"]),
+    ]
+    for kernel in table["kernels"]:
+        records.append(("kernel", kernel["name"], kernel["grid_over"]))
+        records += [("argument", argument["name"], argument["type"]) for argument in kernel["arguments"]]
+        fields = ("arch", "kind", "file", "entry", "threads", "grid_step", "shared")
+        records += [("target", *(target[field] for field in fields)) for target in kernel["targets"]]
+    return "".join(" ".join(map(str, record)) + "\n" for record in records)

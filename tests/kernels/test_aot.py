@@ -86,6 +86,23 @@ def test_the_launch_table_says_what_the_files_take(full: Path) -> None:
     assert table(full)["kernels"][1]["arguments"][0]["type"] == "*bf16"
 
 
+def test_the_text_for_c_hosts_says_the_same(full: Path) -> None:
+    lines = [line.split(" ") for line in (full / "launch.txt").read_text().splitlines()]
+    assert lines[:2] == [["ziprerank-kernels", "1"], ["model", "4096", "4", "bf16"]]
+    read: list[dict] = []
+    for kind, *words in lines[2:]:
+        if kind == "kernel":
+            read.append({"name": words[0], "grid_over": words[1], "arguments": [], "targets": []})
+        else:
+            assert kind in ("argument", "target")
+            read[-1][kind + "s"].append(words)
+    for found, kernel in zip(read, table(full)["kernels"], strict=True):
+        assert (found["name"], found["grid_over"]) == (kernel["name"], kernel["grid_over"])
+        assert found["arguments"] == [[argument["name"], argument["type"]] for argument in kernel["arguments"]]
+        names = ("arch", "kind", "file", "entry", "threads", "grid_step", "shared")
+        assert found["targets"] == [[str(target[name]) for name in names] for target in kernel["targets"]]
+
+
 def test_the_blocks_are_those_of_the_code(full: Path) -> None:
     """PTX declares its block; the table has to launch it so."""
     for kernel in table(full)["kernels"]:
