@@ -62,6 +62,9 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["runtime_library"] = info.runtime_library;
   out["runtime_version"] = info.runtime_version;
   out["prune_kernel"] = info.prune_kernel;
+  out["device"] = info.device;
+  out["compute_capability"] = info.compute_capability;
+  out["driver_library"] = info.driver_library;
   out["threads"] = info.threads;
   out["hidden_size"] = info.hidden_size;
   out["levels"] = info.levels;
@@ -152,6 +155,7 @@ NB_MODULE(_engine, module) {
       .def_ro("visual_tokens", &WindowScores::visual_tokens)
       .def_ro("kept_tokens", &WindowScores::kept_tokens)
       .def_ro("layout_ms", &WindowScores::layout_ms)
+      .def_ro("encode_ms", &WindowScores::encode_ms)
       .def_ro("rerank_ms", &WindowScores::rerank_ms);
 
   nb::class_<Window>(module, "Window")

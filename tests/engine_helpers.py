@@ -26,6 +26,19 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+def make_pages() -> Pages:
+    """Four pages of three sizes: paper with dark strokes, so that visual tokens differ."""
+    random = np.random.default_rng(7)
+    out = []
+    for height, width in ((288, 288), (320, 256), (288, 288), (64, 160)):
+        page = np.full((height, width, 3), 245, np.uint8)
+        for _ in range(40):
+            y, x = random.integers(0, height - 8), random.integers(0, width - 30)
+            page[y : y + random.integers(2, 8), x : x + random.integers(8, 30)] = random.integers(0, 120, 3)
+        out.append(page)
+    return out
+
+
 def prompt_ids(info: dict[str, object], pages: int, seed: int = 0) -> NDArray[np.int64]:
     """A prompt of random words before the pages, in the form of the real one."""
     random = np.random.default_rng(seed)

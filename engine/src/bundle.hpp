@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "device.hpp"
 #include "layout.hpp"
 #include "runtime.hpp"
 #include "ziprerank/engine.hpp"
@@ -17,9 +18,10 @@ struct Bundle {
   std::size_t element_bytes = 0;
 };
 
-// Loads vision.onnx and rerank.onnx with the prune op registered, and fills in what `info` says about them.
-// BundleError names the file and what is wrong with it.
-Bundle LoadBundle(const Runtime& runtime, const std::string& directory, int threads, EngineInfo* info);
+// Loads vision.onnx and rerank.onnx for a device, which outlives the bundle, and fills in what `info` says
+// about them. BundleError names the file and what is wrong with it.
+Bundle LoadBundle(const Runtime& runtime, const Device& device, const std::string& directory, int threads,
+                  EngineInfo* info);
 
 }  // namespace ziprerank
 

@@ -106,6 +106,9 @@ zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** erro
     out.window = from.window;
     out.stride = from.stride;
     out.pool_rows = from.pool_rows;
+    out.provider = from.provider.c_str();
+    out.device = from.device.c_str();
+    out.prune_kernel = from.prune_kernel.c_str();
     std::memcpy(info, &out, std::min(info->struct_size, sizeof out));
   });
 }

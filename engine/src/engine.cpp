@@ -8,12 +8,12 @@
 #include <optional>
 
 #include "bundle.hpp"
+#include "device.hpp"
 #include "digest.hpp"
+#include "graph_run.hpp"
 #include "layout.hpp"
 #include "page_pool.hpp"
 #include "patchify.hpp"
-#include "pool_storage.hpp"
-#include "prune.hpp"
 #include "text.hpp"
 
 namespace ziprerank {
@@ -25,36 +25,12 @@ double MsSince(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-// A tensor over memory of ours, which outlives it.
-template <typename T>
-Ort::Value View(const std::vector<T>& values, const std::vector<std::int64_t>& shape,
-                ONNXTensorElementDataType type) {
-  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-  return Ort::Value::CreateTensor(memory, const_cast<T*>(values.data()), values.size() * sizeof(T),
-                                  shape.data(), shape.size(), type);
-}
-
-Ort::Value View(const std::vector<std::int64_t>& values) {
-  return View(values, {std::ssize(values)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
-}
-
-Ort::Value ViewMemory(void* data, std::size_t bytes, const std::vector<std::int64_t>& shape,
-                      ONNXTensorElementDataType type) {
-  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-  return Ort::Value::CreateTensor(memory, data, bytes, shape.data(), shape.size(), type);
-}
-
-// One run of a graph whose inputs and outputs are all bound to memory of ours.
-void RunGraph(Ort::Session& session, const std::vector<std::pair<const char*, Ort::Value>>& inputs,
-              const std::vector<std::pair<const char*, Ort::Value>>& outputs, const char* graph) {
-  try {
-    Ort::IoBinding binding(session);
-    for (const auto& [name, value] : inputs) binding.BindInput(name, value);
-    for (const auto& [name, value] : outputs) binding.BindOutput(name, value);
-    session.Run(Ort::RunOptions(), binding);
-  } catch (const Ort::Exception& error) {
-    throw RuntimeFailure(Text(graph, " failed: ", error.what()));
+const Runtime& LoadRuntime(const EngineOptions& options) {
+  if (options.threads < 0) {
+    throw InvalidArgument(
+        Text("threads is ", options.threads, ": give 0 (ONNX Runtime's choice) or a positive number"));
   }
+  return Runtime::Load(options.runtime_library);
 }
 
 }  // namespace
@@ -67,7 +43,9 @@ struct Engine::Core {
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio);
 
+  const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
   EngineInfo info;
+  std::unique_ptr<Device> device;
   Bundle bundle;
   std::size_t row_bytes = 0;  // of a pool row: levels * hidden_size elements
   std::unique_ptr<PoolStorage> storage;
@@ -75,34 +53,13 @@ struct Engine::Core {
   DigestKey digest_key = RandomDigestKey();
 };
 
-namespace {
-
-const Runtime& LoadRuntime(const EngineOptions& options) {
-  if (options.threads < 0) {
-    throw InvalidArgument(
-        Text("threads is ", options.threads, ": give 0 (ONNX Runtime's choice) or a positive number"));
-  }
-  const Runtime& runtime = Runtime::Load(options.runtime_library);
-  if (options.provider != "cpu") {
-    std::string offered;
-    for (const std::string& name : runtime.providers()) offered += (offered.empty() ? "" : ", ") + name;
-    throw ProviderError(Text("provider '", options.provider,
-                             "' cannot be used: this build of ziprerank runs cpu; ONNX Runtime ",
-                             runtime.version(), " offers ", offered));
-  }
-  return runtime;
-}
-
-}  // namespace
-
-Engine::Core::Core(const EngineOptions& options) {
-  const Runtime& runtime = LoadRuntime(options);
-  bundle = LoadBundle(runtime, options.bundle, options.threads, &info);
+Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options)) {
+  device = MakeDevice(runtime, options);
+  bundle = LoadBundle(runtime, *device, options.bundle, options.threads, &info);
+  device->Describe(&info);
   info.bundle = options.bundle;
-  info.provider = options.provider;
   info.runtime_library = runtime.library();
   info.runtime_version = runtime.version();
-  info.prune_kernel = PruneKernels().back()->name;
   info.threads = options.threads;
 
   constexpr std::int64_t kMostRows = std::int64_t{1} << 22;  // 5,000 Letter pages at 1024 px
@@ -115,7 +72,7 @@ Engine::Core::Core(const EngineOptions& options) {
   pool.emplace(static_cast<std::int64_t>(std::min<std::size_t>(options.pool_bytes / row_bytes, kMostRows)));
   info.pool_rows = pool->rows();
   info.pool_bytes = static_cast<std::size_t>(info.pool_rows) * row_bytes;
-  storage = MakeHostStorage(info.pool_bytes);
+  storage = device->MakeStorage(info.pool_bytes);
 }
 
 Digest Engine::Core::Name(const ImageView& image) const {
@@ -129,32 +86,36 @@ Digest Engine::Core::Name(const ImageView& image) const {
 }
 
 void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
-  const Patches patches = Patchify(image, info.patch_size, info.merge_size);
-  const std::int64_t count = std::ssize(patches.rows);
-  const std::int64_t tokens = count / (info.merge_size * info.merge_size);
-  const std::size_t bytes = static_cast<std::size_t>(tokens) * row_bytes;
-  const std::int64_t first = pool->FirstOfRun(page);
-  std::vector<std::byte> scratch(first < 0 ? bytes : 0);
-  void* features =
-      first < 0 ? scratch.data()
-                : static_cast<std::byte*>(storage->data()) + static_cast<std::size_t>(first) * row_bytes;
+  const std::int64_t count = std::int64_t{image.height / info.patch_size} * (image.width / info.patch_size);
+  const std::int64_t patch_bytes = 3 * std::int64_t{info.patch_size} * info.patch_size;
+  const std::unique_ptr<PageFeed> feed =
+      device->Feed(static_cast<std::size_t>(count), static_cast<std::size_t>(patch_bytes));
+  Patchify(image, info.patch_size, info.merge_size, feed->host());
+  const PatchMemory patches = feed->Send();
 
-  std::vector<std::pair<const char*, Ort::Value>> inputs;
-  inputs.emplace_back("patches", View(patches.pixels, {1, count, std::ssize(patches.pixels) / count},
-                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8));
-  inputs.emplace_back("patch_rows", View(patches.rows));
-  inputs.emplace_back("patch_cols", View(patches.cols));
-  std::vector<std::pair<const char*, Ort::Value>> outputs;
+  const std::int64_t tokens = count / (info.merge_size * info.merge_size);
+  const std::int64_t first = pool->FirstOfRun(page);
+  std::byte* const features =
+      first < 0 ? static_cast<std::byte*>(feed->Scratch(static_cast<std::size_t>(tokens) * row_bytes))
+                : static_cast<std::byte*>(storage->data()) + static_cast<std::size_t>(first) * row_bytes;
+  const Ort::MemoryInfo memory = device->memory();
+  constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  Bindings inputs;
+  inputs.emplace_back(
+      "patches", View(memory, patches.pixels, {1, count, patch_bytes}, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8));
+  inputs.emplace_back("patch_rows", View(memory, patches.rows, {count}, kInt64));
+  inputs.emplace_back("patch_cols", View(memory, patches.cols, {count}, kInt64));
+  Bindings outputs;
   outputs.emplace_back("features",
-                       ViewMemory(features, bytes, {1, tokens, info.levels, info.hidden_size}, bundle.dtype));
-  RunGraph(bundle.vision, inputs, outputs, "vision.onnx");
+                       View(memory, features, {1, tokens, info.levels, info.hidden_size}, bundle.dtype));
+  RunGraph(bundle.vision, inputs, outputs, "vision.onnx", device->EncodeOptions());
 
   if (first >= 0) return;
   std::vector<std::int64_t> rows;
   pool->AppendRows(page, &rows);
   for (std::size_t i = 0; i < rows.size(); i += PagePool::kBlockRows) {
     const std::size_t length = std::min<std::size_t>(PagePool::kBlockRows, rows.size() - i) * row_bytes;
-    storage->Write(static_cast<std::size_t>(rows[i]) * row_bytes, scratch.data() + i * row_bytes, length);
+    storage->Write(static_cast<std::size_t>(rows[i]) * row_bytes, features + i * row_bytes, length);
   }
 }
 
@@ -175,25 +136,35 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   result.kept_tokens = layout.kept;
   result.layout_ms = MsSince(start);
 
+  const Clock::time_point wait = Clock::now();
+  device->Finish();
+  result.encode_ms = MsSince(wait);
+
+  const auto host = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   constexpr auto kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  const auto numbers = [&host](const std::vector<std::int64_t>& values) {
+    return View(host, values.data(), {std::ssize(values)}, kInt64);
+  };
   std::vector<float> scores(info.letter_ids.size());
   std::vector<std::int64_t> kept(static_cast<std::size_t>(layout.kept));
-  std::vector<std::pair<const char*, Ort::Value>> inputs;
-  inputs.emplace_back("pool", ViewMemory(storage->data(), info.pool_bytes,
-                                         {info.pool_rows, info.levels, info.hidden_size}, bundle.dtype));
-  inputs.emplace_back("rows", View(rows));
-  inputs.emplace_back("page_offsets", View(layout.page_offsets));
-  inputs.emplace_back("keep", View(layout.keep));
-  inputs.emplace_back("text_ids", View(layout.text_ids));
-  inputs.emplace_back("query_mask", View(layout.query_mask, {text}, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL));
-  inputs.emplace_back("text_positions", View(layout.text_positions, {3, text}, kInt64));
-  inputs.emplace_back("visual_positions", View(layout.visual_positions, {3, visual}, kInt64));
-  inputs.emplace_back("layout", View(layout.packing));
-  std::vector<std::pair<const char*, Ort::Value>> outputs;
-  outputs.emplace_back("scores", View(scores, {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
-  outputs.emplace_back("kept", View(kept));
+  Bindings inputs;
+  inputs.emplace_back("pool", View(device->memory(), storage->data(),
+                                   {info.pool_rows, info.levels, info.hidden_size}, bundle.dtype));
+  inputs.emplace_back("rows", numbers(rows));
+  inputs.emplace_back("page_offsets", numbers(layout.page_offsets));
+  inputs.emplace_back("keep", numbers(layout.keep));
+  inputs.emplace_back("text_ids", numbers(layout.text_ids));
+  inputs.emplace_back("query_mask",
+                      View(host, layout.query_mask.data(), {text}, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL));
+  inputs.emplace_back("text_positions", View(host, layout.text_positions.data(), {3, text}, kInt64));
+  inputs.emplace_back("visual_positions", View(host, layout.visual_positions.data(), {3, visual}, kInt64));
+  inputs.emplace_back("layout", numbers(layout.packing));
+  Bindings outputs;
+  outputs.emplace_back("scores",
+                       View(host, scores.data(), {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+  outputs.emplace_back("kept", numbers(kept));
   const Clock::time_point run = Clock::now();
-  RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx");
+  RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions());
   result.rerank_ms = MsSince(run);
 
   auto next = kept.begin();

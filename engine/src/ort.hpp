@@ -8,4 +8,11 @@
 #endif
 #include <onnxruntime_cxx_api.h>
 
+namespace ziprerank {
+
+// The lowest ONNX Runtime: API 23 is ORT 1.23. Nothing newer is called, whatever headers this is built with.
+inline constexpr std::uint32_t kApiVersion = 23;
+
+}  // namespace ziprerank
+
 #endif  // ZIPRERANK_ORT_HPP_

@@ -20,32 +20,26 @@ void CopyPatch(const std::uint8_t* source, std::size_t stride, int patch, std::u
 
 }  // namespace
 
-Patches Patchify(const ImageView& image, int patch, int merge) {
+void Patchify(const ImageView& image, int patch, int merge, const PatchMemory& out) {
   const int grid_rows = image.height / patch;
   const int grid_cols = image.width / patch;
-  const auto count = static_cast<std::size_t>(grid_rows) * static_cast<std::size_t>(grid_cols);
   const std::size_t patch_bytes = 3 * static_cast<std::size_t>(patch) * static_cast<std::size_t>(patch);
   const std::size_t stride = 3 * static_cast<std::size_t>(image.width);
 
-  Patches out;
-  out.pixels.resize(count * patch_bytes);
-  out.rows.reserve(count);
-  out.cols.reserve(count);
-  std::uint8_t* to = out.pixels.data();
+  PatchMemory next = out;
   for (int block_row = 0; block_row < grid_rows; block_row += merge) {
     for (int block_col = 0; block_col < grid_cols; block_col += merge) {
       for (int row = block_row; row < block_row + merge; ++row) {
-        for (int col = block_col; col < block_col + merge; ++col, to += patch_bytes) {
+        for (int col = block_col; col < block_col + merge; ++col, next.pixels += patch_bytes) {
           const std::size_t y = static_cast<std::size_t>(row) * static_cast<std::size_t>(patch);
           const std::size_t x = static_cast<std::size_t>(col) * static_cast<std::size_t>(patch);
-          CopyPatch(image.pixels + y * stride + 3 * x, stride, patch, to);
-          out.rows.push_back(row);
-          out.cols.push_back(col);
+          CopyPatch(image.pixels + y * stride + 3 * x, stride, patch, next.pixels);
+          *next.rows++ = row;
+          *next.cols++ = col;
         }
       }
     }
   }
-  return out;
 }
 
 }  // namespace ziprerank

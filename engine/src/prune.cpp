@@ -128,7 +128,7 @@ std::vector<const PruneKernel*> PruneKernels() {
   return kernels;
 }
 
-std::int64_t CheckPrune(const PruneInputs& in) {
+std::int64_t CheckPages(const PruneInputs& in) {
   if (in.pages < 1 || in.page_offsets[0] != 0 || in.page_offsets[in.pages] != in.visual) {
     throw InvalidArgument(
         Text("page_offsets must run from 0 to ", in.visual, ", the number of rows, over at least one page"));
@@ -146,6 +146,11 @@ std::int64_t CheckPrune(const PruneInputs& in) {
     }
     kept += in.keep[p];
   }
+  return kept;
+}
+
+std::int64_t CheckPrune(const PruneInputs& in) {
+  const std::int64_t kept = CheckPages(in);
   for (std::int64_t v = 0; v < in.visual; ++v) {
     if (in.rows[v] < 0 || in.rows[v] >= in.pool_rows) {
       throw InvalidArgument(Text("visual token ", v - in.page_offsets[PageOf(in, v)], " of page ",

@@ -34,8 +34,11 @@ using ParallelFor = std::function<void(std::int64_t count, const std::function<v
 // The kernels that this processor can run, the slowest first; never empty.
 std::vector<const PruneKernel*> PruneKernels();
 
-// Checks offsets, keep counts and row indices; returns M, the number of tokens kept. InvalidArgument names
-// the page or row that is wrong.
+// Checks offsets and keep counts; returns M, the number of tokens kept. InvalidArgument names the page that
+// is wrong.
+std::int64_t CheckPages(const PruneInputs& in);
+
+// CheckPages, and the row indices too.
 std::int64_t CheckPrune(const PruneInputs& in);
 
 // Writes the M kept indices, ascending, into 0..N-1. `in` has passed CheckPrune. InvalidArgument names a

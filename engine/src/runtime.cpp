@@ -4,7 +4,6 @@
 
 #include <mutex>
 
-#include "custom_op.hpp"
 #include "text.hpp"
 #include "ziprerank/errors.hpp"
 

@@ -3,7 +3,10 @@
 #ifndef ZIPRERANK_TESTS_CHECK_HPP_
 #define ZIPRERANK_TESTS_CHECK_HPP_
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +33,18 @@ struct Register {
 inline void Fail(const char* file, int line, const std::string& text) {
   std::fprintf(stderr, "%s:%d: %s\n", file, line, text.c_str());
   ++failures;
+}
+
+// A folder of this process's own, removed when it ends.
+inline const std::filesystem::path& TempFolder() {
+  struct Folder {
+    std::filesystem::path path =
+        std::filesystem::temp_directory_path() / ("ziprerank_tests." + std::to_string(getpid()));
+    Folder() { std::filesystem::create_directories(path); }
+    ~Folder() { std::filesystem::remove_all(path); }
+  };
+  static const Folder folder;
+  return folder.path;
 }
 
 // The call must throw an error of this kind whose text holds `words`.

@@ -1,8 +1,27 @@
 #include "patchify.hpp"
 
+#include <vector>
+
 #include "check.hpp"
 
 namespace ziprerank {
+namespace {
+
+struct Patches {
+  std::vector<std::uint8_t> pixels;
+  std::vector<std::int64_t> rows;
+  std::vector<std::int64_t> cols;
+};
+
+Patches Cut(const ImageView& image) {
+  const auto count = static_cast<std::size_t>(image.height / 16 * (image.width / 16));
+  Patches out{std::vector<std::uint8_t>(count * 768), std::vector<std::int64_t>(count),
+              std::vector<std::int64_t>(count)};
+  Patchify(image, 16, 2, {out.pixels.data(), out.rows.data(), out.cols.data()});
+  return out;
+}
+
+}  // namespace
 
 // Every value names its place, so that each patch value can be checked against the page by its definition.
 TEST(patchify_merge_block_order) {
@@ -11,7 +30,7 @@ TEST(patchify_merge_block_order) {
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * height * width));
   for (std::size_t i = 0; i < pixels.size(); ++i)
     pixels[i] = static_cast<std::uint8_t>(i * 2654435761u >> 24);
-  const Patches patches = Patchify({pixels.data(), height, width}, 16, 2);
+  const Patches patches = Cut({pixels.data(), height, width});
 
   CHECK(patches.rows.size() == 24 && patches.pixels.size() == 24 * 768);
   const std::vector<std::int64_t> first_rows(patches.rows.begin(), patches.rows.begin() + 14);
@@ -37,7 +56,7 @@ TEST(patchify_merge_block_order) {
 
 TEST(patchify_smallest_page) {
   const std::vector<std::uint8_t> pixels(32 * 32 * 3, 9);
-  const Patches patches = Patchify({pixels.data(), 32, 32}, 16, 2);
+  const Patches patches = Cut({pixels.data(), 32, 32});
   CHECK(patches.rows == std::vector<std::int64_t>{0, 0, 1, 1});
   CHECK(patches.pixels == std::vector<std::uint8_t>(4 * 768, 9));
 }

@@ -20,6 +20,8 @@ class WindowScores:
     @property
     def layout_ms(self) -> float: ...
     @property
+    def encode_ms(self) -> float: ...  # waiting for pages that a GPU was still encoding
+    @property
     def rerank_ms(self) -> float: ...  # the run of rerank.onnx: prune + decode
 
 class Window:

@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from engine_helpers import ROOT, Pages, run
+from engine_helpers import ROOT, Pages, make_pages, run
 from ziprerank import _engine
 from ziprerank.runtime import find_runtime
 
@@ -30,16 +29,8 @@ def engine(default_bundle: Path, runtime_library: str) -> _engine.Engine:
 
 @pytest.fixture(scope="session")
 def pages() -> Pages:
-    """Four pages of three sizes: paper with dark strokes, so that visual tokens differ."""
-    random = np.random.default_rng(7)
-    out = []
-    for height, width in ((288, 288), (320, 256), (288, 288), (64, 160)):
-        page = np.full((height, width, 3), 245, np.uint8)
-        for _ in range(40):
-            y, x = random.integers(0, height - 8), random.integers(0, width - 30)
-            page[y : y + random.integers(2, 8), x : x + random.integers(8, 30)] = random.integers(0, 120, 3)
-        out.append(page)
-    return out
+    """Four pages of three sizes."""
+    return make_pages()
 
 
 @pytest.fixture

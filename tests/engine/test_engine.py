@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -265,3 +266,48 @@ def test_info(engine: _engine.Engine, default_bundle: Path, runtime_library: str
     assert info["prune_kernel"] in ("baseline", "avx2", "avx512")
     assert len(info["letter_ids"]) == 20
     assert info["pool_bytes"] == info["pool_rows"] * ROW_BYTES
+
+
+class COptions(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("bundle", ctypes.c_char_p),
+        ("runtime_library", ctypes.c_char_p),
+        ("provider", ctypes.c_char_p),
+        ("threads", ctypes.c_int32),
+        ("pool_bytes", ctypes.c_uint64),
+    )
+
+
+class CInfo(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("size_unit", ctypes.c_int32),
+        ("max_pages", ctypes.c_int32),
+        ("image_pad_id", ctypes.c_int64),
+        ("keep_ratio", ctypes.c_double),
+        ("window", ctypes.c_int32),
+        ("stride", ctypes.c_int32),
+        ("pool_rows", ctypes.c_int64),
+        ("provider", ctypes.c_char_p),
+        ("device", ctypes.c_char_p),
+        ("prune_kernel", ctypes.c_char_p),
+    )
+
+
+def test_info_through_the_c_abi(engine: _engine.Engine) -> None:
+    """What runs, too; a caller of an older version has a shorter struct, of which no more is written."""
+    library = ctypes.CDLL(_engine.library())
+    info = engine.info
+    options = COptions(ctypes.sizeof(COptions), info["bundle"].encode(), info["runtime_library"].encode(), b"auto")
+    handle = ctypes.c_void_p()
+    assert library.zr_engine_create(ctypes.byref(options), ctypes.byref(handle), None) == 0
+    found = CInfo(struct_size=ctypes.sizeof(CInfo))
+    assert library.zr_engine_info(handle, ctypes.byref(found), None) == 0
+    assert (found.provider, found.device, found.prune_kernel) == (b"cpu", b"", info["prune_kernel"].encode())
+    assert (found.max_pages, found.size_unit, found.window) == (20, 32, info["window"])
+    old = CInfo(struct_size=CInfo.provider.offset, provider=b"untouched")
+    assert library.zr_engine_info(handle, ctypes.byref(old), None) == 0
+    assert old.pool_rows == found.pool_rows > 0
+    assert old.provider == b"untouched"
+    library.zr_engine_free(handle)

@@ -53,15 +53,6 @@ def test_one_library_a_process(default_bundle: Path, runtime_library: str, tmp_p
         _engine.Engine(str(default_bundle), str(copy))
 
 
-def test_provider(default_bundle: Path, runtime_library: str) -> None:
-    with pytest.raises(
-        ProviderError,
-        match=r"provider 'cuda' cannot be used: this build of ziprerank runs cpu; "
-        r"ONNX Runtime [\d.]+ offers .*CPUExecutionProvider",
-    ):
-        _engine.Engine(str(default_bundle), runtime_library, provider="cuda")
-
-
 def test_threads(default_bundle: Path, runtime_library: str) -> None:
     with pytest.raises(InvalidInput, match="threads is -1: give 0"):
         _engine.Engine(str(default_bundle), runtime_library, threads=-1)

@@ -22,10 +22,10 @@
 namespace ziprerank {
 
 struct EngineOptions {
-  std::string bundle;                             // the bundle's directory (docs/bundle.md)
-  std::string runtime_library;                    // path of libonnxruntime, 1.23 or newer; one per process
-  std::string provider = "cpu";                   // execution provider; this build runs "cpu"
-  int threads = 0;                                // threads inside one graph run; 0: ONNX Runtime's choice
+  std::string bundle;            // the bundle's directory (docs/bundle.md)
+  std::string runtime_library;   // path of libonnxruntime, 1.23 or newer; one per process
+  std::string provider = "cpu";  // "cpu", "cuda", "cuda:N" or "auto": cuda where it can run, else cpu
+  int threads = 0;               // threads inside one graph run; 0: ONNX Runtime's choice
   std::size_t pool_bytes = std::size_t{1} << 30;  // page features kept; untouched memory costs nothing
 };
 
@@ -57,6 +57,7 @@ struct WindowScores {
   std::int64_t visual_tokens = 0;               // N, before pruning
   std::int64_t kept_tokens = 0;                 // M
   double layout_ms = 0;                         // positions, packing, row table
+  double encode_ms = 0;                         // waiting for pages that a GPU was still encoding
   double rerank_ms = 0;                         // the run of rerank.onnx: prune + decode
 };
 
@@ -65,11 +66,14 @@ struct EngineInfo {
   std::string bundle;
   std::string bundle_id;
   std::string precision;  // fp32 | fp16 | bf16
-  std::string provider;
+  std::string provider;   // "cpu", "cuda", "cuda:1"
   std::string runtime_library;
   std::string runtime_version;
-  std::string prune_kernel;  // baseline | avx2 | avx512
-  int threads = 0;           // as asked for; 0: ONNX Runtime's choice
+  std::string prune_kernel;        // baseline | avx2 | avx512; on a GPU the file: "sm_90 cubin"
+  std::string device;              // the GPU's name; empty on the CPU, as the next two are
+  std::string compute_capability;  // "9.0"
+  std::string driver_library;
+  int threads = 0;  // as asked for; 0: ONNX Runtime's choice
   std::int64_t hidden_size = 0;
   std::int64_t levels = 0;
   int patch_size = 0;
@@ -108,6 +112,7 @@ class ZIPRERANK_API Window {
 
   // Puts the features of page `slot` into the pool; true when they were there already. Each slot is filled
   // once, with a page of the size that the window was opened with. Slots may be filled from several threads.
+  // On a GPU it returns when the page's work is enqueued; score() waits for it, and reports what went wrong.
   bool encode(std::size_t slot, const ImageView& image);
 
   // Scores all pages for one prompt; `keep_ratio` in (0, 1]. Needs every slot filled; may be called often and

@@ -39,7 +39,7 @@ typedef struct zr_options {
   size_t struct_size;          /* sizeof(zr_options) of the caller */
   const char* bundle;          /* the bundle's directory */
   const char* runtime_library; /* path of libonnxruntime, 1.23 or newer; one per process */
-  const char* provider;        /* NULL: "cpu" */
+  const char* provider;        /* NULL: "cpu"; "cuda", "cuda:N", "auto" (cuda where it can run) */
   int32_t threads;             /* inside one graph run; 0: ONNX Runtime's choice */
   uint64_t pool_bytes;         /* page features kept; 0: 1 GiB; untouched memory costs nothing */
 } zr_options;
@@ -60,6 +60,10 @@ typedef struct zr_info {
   int32_t window;    /* the same */
   int32_t stride;    /* the same */
   int64_t pool_rows; /* visual tokens that the pool holds */
+  /* What runs, as EngineInfo in engine.hpp has it; valid until the engine is freed. */
+  const char* provider;     /* "cpu", "cuda", "cuda:1" */
+  const char* device;       /* the GPU's name, "" on the CPU */
+  const char* prune_kernel; /* "avx2", "sm_90 cubin" */
 } zr_info;
 
 /* The library's version, "0.1.0". */

@@ -1,0 +1,56 @@
+// Where an engine's graphs run: how their sessions are set up, where page features live, and how a page's
+// patches get there. The CPU is one; device.cpp chooses.
+#ifndef ZIPRERANK_DEVICE_HPP_
+#define ZIPRERANK_DEVICE_HPP_
+
+#include <memory>
+
+#include "ort.hpp"
+#include "patchify.hpp"
+#include "pool_storage.hpp"
+#include "runtime.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+// One page's patches on their way to vision.onnx. Gives its memory back when it is destroyed, however long
+// the device still reads it.
+class PageFeed {
+ public:
+  virtual ~PageFeed() = default;
+  // Host memory for Patchify to fill.
+  virtual PatchMemory host() = 0;
+  // Sends it off; returns where vision.onnx reads it.
+  virtual PatchMemory Send() = 0;
+  // Room for features that PoolStorage::Write then brings to their rows.
+  virtual void* Scratch(std::size_t bytes) = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Adds the execution provider and the pruning operator. ProviderError when ONNX Runtime cannot start the
+  // provider.
+  virtual void Configure(Ort::SessionOptions* options) const = 0;
+  // Fills in what `info` says of the device; BundleError when the bundle that `info` describes cannot run
+  // here.
+  virtual void Describe(EngineInfo* info) const = 0;
+
+  // The kind of memory that the storage and the feeds are made of.
+  virtual Ort::MemoryInfo memory() const = 0;
+  virtual std::unique_ptr<PoolStorage> MakeStorage(std::size_t bytes) const = 0;
+  virtual std::unique_ptr<PageFeed> Feed(std::size_t patches, std::size_t patch_bytes) = 0;
+
+  // For runs of vision.onnx, which need not be waited for: Finish does.
+  virtual Ort::RunOptions EncodeOptions() const = 0;
+  // Waits until every page that was sent is in the pool.
+  virtual void Finish() = 0;
+};
+
+// The device of options.provider. ProviderError says what is missing.
+std::unique_ptr<Device> MakeDevice(const Runtime& runtime, const EngineOptions& options);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_DEVICE_HPP_

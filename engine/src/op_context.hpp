@@ -1,0 +1,65 @@
+// What the operator's kernels share, whichever device they run on: its signature, and its inputs and output
+// out of ONNX Runtime's hands. A process may hold two ONNX Runtimes (Python's module carries its own copy),
+// so a kernel calls the API that its session came with, never the one that the engine loaded.
+#ifndef ZIPRERANK_OP_CONTEXT_HPP_
+#define ZIPRERANK_OP_CONTEXT_HPP_
+
+#include "ort.hpp"
+#include "prune.hpp"
+
+namespace ziprerank {
+
+// ziprerank::QueryImagePrune for one element type; `Op` adds where it runs and how its kernel is made.
+template <typename Op, typename Kernel>
+class PruneOpBase : public Ort::CustomOpBase<Op, Kernel, /*WithStatus=*/true> {
+ public:
+  explicit PruneOpBase(ONNXTensorElementDataType type) : type_(type) {
+    OrtCustomOp::version = kApiVersion;  // not the headers' own: an older runtime would refuse the op
+  }
+  const char* GetName() const { return "QueryImagePrune"; }
+  std::size_t GetInputTypeCount() const { return 6; }
+  ONNXTensorElementDataType GetInputType(std::size_t index) const {
+    if (index == 0 || index == 4) return type_;
+    return index == 5 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  }
+  std::size_t GetOutputTypeCount() const { return 1; }
+  ONNXTensorElementDataType GetOutputType(std::size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64; }
+
+ protected:
+  Element element() const {
+    return type_ == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT     ? Element::kF32
+           : type_ == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 ? Element::kF16
+                                                            : Element::kBf16;
+  }
+
+ private:
+  ONNXTensorElementDataType type_;
+};
+
+// The C API reports by status; inside a kernel a status is an exception (RuntimeFailure).
+void CheckStatus(const OrtApi& api, OrtStatus* status);
+
+// An error as the status that ONNX Runtime wants.
+OrtStatus* StatusOf(const OrtApi& api, const std::exception& error) noexcept;
+
+// Runs a kernel's body; what it throws becomes a status.
+template <typename Body>
+OrtStatus* Guarded(const OrtApi& api, Body&& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return StatusOf(api, error);
+  }
+}
+
+// The inputs of one run: shapes checked against one another, pointers wherever ONNX Runtime put them.
+// InvalidArgument names the input that does not fit.
+PruneInputs ReadInputs(const OrtApi& api, OrtKernelContext* context, Element element);
+
+// The output `kept` [count].
+std::int64_t* MakeOutput(const OrtApi& api, OrtKernelContext* context, std::int64_t count);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_OP_CONTEXT_HPP_
