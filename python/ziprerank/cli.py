@@ -34,7 +34,7 @@ Stride = Annotated[int | None, typer.Option(help="Pages that the window moves by
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="A bundle; without it the one in the package.")]
-Provider = Annotated[str, typer.Option(help="Execution provider of ONNX Runtime.")]
+Provider = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where it can run, else cpu.")]
 Threads = Annotated[int, typer.Option(help="Threads of the engine; 0 lets ONNX Runtime choose.")]
 
 

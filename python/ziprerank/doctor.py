@@ -152,4 +152,5 @@ def _flat(table: Mapping[str, Any]) -> Rows:
     return [
         (name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
         for name, value in table.items()
+        if value != ""
     ]

@@ -17,7 +17,7 @@ from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.feed import PageFeed
 from ziprerank.pages import PageInput, PageSource, open_pages
 from ziprerank.prompt import PromptBuilder
-from ziprerank.runtime import find_runtime
+from ziprerank.runtime import find_runtime, preload_cuda
 from ziprerank.types import RankedPage, Ranking, Timings, Tokens
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
@@ -51,7 +51,9 @@ class Reranker:
     ) -> Reranker:
         """Loads a bundle; None is the one inside the package.
 
-        ``provider``: an execution provider of the installed ONNX Runtime, such as ``"cpu"`` or ``"cuda"``.
+        ``provider``: ``"cpu"``; ``"cuda"`` or ``"cuda:1"`` for an NVIDIA GPU, with onnxruntime-gpu and a bundle
+        exported with ``--target cuda --kernels``; ``"auto"`` is cuda where that can run, else cpu (``engine.info``
+        says which).
         ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
         calls; one window must fit. ``check``: ``"full"`` compares SHA-256 digests, ``"size"`` only file sizes.
         Raises BundleError, MissingDependency, ProviderError or EngineError.
@@ -135,7 +137,8 @@ class Reranker:
             window = windows.open(indices, following, clock, lambda page: steps.advance(int(page in fresh)))
             started = perf_counter()
             scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
-            clock.rerank += _ms_since(started)
+            clock.vision += scored.encode_ms  # a GPU is given pages and goes on by itself
+            clock.rerank += _ms_since(started) - scored.encode_ms
             clock.text += scored.text_tokens
             clock.visual += scored.visual_tokens
             clock.kept += scored.kept_tokens
@@ -160,6 +163,8 @@ def load_engine(bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
+    if provider != "cpu" and "onnxruntime-gpu" in runtime.distributions:
+        preload_cuda()
     return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 from ziprerank.errors import MissingDependency
@@ -44,6 +46,17 @@ def find_runtime() -> Runtime:
             return _checked(library)
     places = ", ".join(spec.submodule_search_locations)
     raise MissingDependency(f"the onnxruntime package in {places} carries no shared library: {INSTALL}")
+
+
+def preload_cuda() -> None:
+    """Loads the CUDA and cuDNN libraries that pip brought with onnxruntime-gpu, which the system's loader never finds.
+
+    Those that are not there stay the loader's business: the provider's own error says which one it misses.
+    """
+    import onnxruntime
+
+    with redirect_stdout(StringIO()):  # it prints what it does not find
+        onnxruntime.preload_dlls()
 
 
 def _library_in(folder: Path) -> Path | None:
