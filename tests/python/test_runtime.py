@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import onnxruntime
-from ziprerank.runtime import find_runtime
+import pytest
+from ziprerank.runtime import find_runtime, preload_cuda
 
 INSTALL = 'install one of the two: pip install "ziprerank[cpu]" or pip install "ziprerank[gpu]"'
 
@@ -70,3 +71,19 @@ def test_a_plain_import_is_light() -> None:
     heavy = "numpy", "PIL", "pypdfium2", "tokenizers", "typer", "rich"
     done = python(f"import ziprerank, sys; print([name for name in {heavy!r} if name in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_cuda_libraries_that_pip_brought_are_loaded_in_silence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime prints what it does not find, which would end up in the output of ``rank --json``."""
+    loaded = []
+
+    def preload() -> None:
+        print("Failed to load libcublasLt.so.13")
+        loaded.append(True)
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    preload_cuda()
+    assert loaded
+    assert capsys.readouterr().out == ""
