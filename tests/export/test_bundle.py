@@ -185,7 +185,7 @@ def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: 
     shown = CliRunner().invoke(app, ["kernels", str(out), "--json"])
     rows = json.loads(shown.output)
     assert {row["arch"] for row in rows if row["kind"] == "cubin"} == {80, 86, 89, 90, 100, 103, 120, 121}
-    assert {f"kernels/{row['file']}" for row in rows} | {"kernels/launch.json"} == listed
+    assert {f"kernels/{row['file']}" for row in rows} | {"kernels/launch.json", "kernels/launch.txt"} == listed
 
 
 def test_kernels_for_the_cpu_are_refused(make_checkpoint, tmp_path: Path) -> None:
