@@ -7,6 +7,7 @@ with pruning in the loop; the tower is frozen, and there is no language-model lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -245,7 +246,11 @@ def _train_comparison(decoder: nn.Module) -> None:
                 "give the stage construct first, or train the decoder"
             )
         parameter.requires_grad_(True)
-        parameter.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient.device))
+        parameter.register_hook(partial(_masked, mask))
+
+
+def _masked(mask: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * mask.to(gradient.device)
 
 
 def _chosen(store: PageStore, stage: MatchingStage) -> list[int]:

@@ -168,7 +168,7 @@ def test_eviction_never_changes_a_score(reranker: Reranker, sample: Path) -> Non
 
 def test_a_pool_too_small_for_a_window(small_pages: Path, sample: Path) -> None:
     small = Reranker.from_bundle(small_pages, pool_bytes=1 << 18, check="size")
-    with pytest.raises(PoolError, match=r"a window of 18 pages needs \d+ pool rows, the pool has 256: raise pool_bytes"):
+    with pytest.raises(PoolError, match=r"window of 18 pages needs \d+ pool rows, the pool has 256: raise pool_bytes"):
         small.rank("fish soup", sample)
     assert small.engine.pool["pinned_rows"] == 0
     assert len(small.rank("fish soup", Pdf(sample, pages="1"))) == 1
