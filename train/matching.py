@@ -246,7 +246,7 @@ def _train_comparison(decoder: nn.Module) -> None:
                 "give the stage construct first, or train the decoder"
             )
         parameter.requires_grad_(True)
-        parameter.register_hook(partial(_masked, mask))
+        parameter.register_hook(partial(_masked, mask))  # type: ignore[no-untyped-call]  # torch leaves it so
 
 
 def _masked(mask: Tensor, gradient: Tensor) -> Tensor:
