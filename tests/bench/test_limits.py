@@ -9,32 +9,36 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLForConditionalGeneration
 from ziprerank.bundle import Bundle
+from ziprerank.export import export_checkpoint
 
 from bench import limits
 
-ROOT = Path(__file__).parents[2]
+STARTER = Path(__file__).parents[2] / "train" / "checkpoints" / "starter"  # it has DeepStack, and several heads
 
 
 @pytest.fixture(scope="module")
 def model() -> Qwen3VLForConditionalGeneration:
-    return Qwen3VLForConditionalGeneration.from_pretrained(
-        ROOT / "train" / "checkpoints" / "starter", dtype=torch.float32, attn_implementation="eager"
-    )
+    return Qwen3VLForConditionalGeneration.from_pretrained(STARTER, dtype=torch.float32, attn_implementation="eager")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(export_checkpoint(str(STARTER), tmp_path_factory.mktemp("starter") / "bundle"))
 
 
 @torch.inference_mode()
-def test_the_vision_towers_operations(model: Qwen3VLForConditionalGeneration) -> None:
+def test_the_vision_towers_operations(model: Qwen3VLForConditionalGeneration, bundle: Bundle) -> None:
     rows, cols = 18, 12
     with FlopCounterMode(display=False) as counter:
         model.model.visual(torch.zeros(rows * cols, 3 * 2 * 16 * 16), grid_thw=torch.tensor([[1, rows, cols]]))
     width = model.config.vision_config.hidden_size
     second_frame = 2 * rows * cols * 3 * 16 * 16 * width  # a still image repeats its frame, a bundle sums over it
-    counted = limits.vision(Bundle.load(check="size"), rows * cols).operations
+    counted = limits.vision(bundle, rows * cols).operations
     assert counted == pytest.approx(counter.get_total_flops() - second_frame, rel=1e-6)
 
 
 @torch.inference_mode()
-def test_the_decoders_operations(model: Qwen3VLForConditionalGeneration) -> None:
+def test_the_decoders_operations(model: Qwen3VLForConditionalGeneration, bundle: Bundle) -> None:
     length, shape = 300, model.config.text_config
     with FlopCounterMode(display=False) as counter:
         model.model.language_model(inputs_embeds=torch.zeros(1, length, shape.hidden_size), use_cache=False)
@@ -48,5 +52,5 @@ def test_the_decoders_operations(model: Qwen3VLForConditionalGeneration) -> None
         - (length - 1) * position
         + 2 * 20 * hidden  # the letters' logits
     )  # fmt: skip
-    counted = limits.decoder(Bundle.load(check="size"), 20, length - 20).operations
+    counted = limits.decoder(bundle, 20, length - 20).operations
     assert counted == pytest.approx(expected, rel=1e-6)

@@ -19,15 +19,16 @@ from bench.quality.queries import Query
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples"
 CANDIDATES = (4, 9, 16, 1)
+DEFAULT = STARTER.with_name("default")
 
 
 @pytest.mark.parametrize("page", [9, 1])
 def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
     query = Query("sample.pdf", "Dividend of the shareholders", "keywords", page, CANDIDATES)
-    run = late_interaction(STARTER, [query], SAMPLE)
+    run = late_interaction(DEFAULT, [query], SAMPLE)
 
-    ranker = Ranker(STARTER)
-    tokenizer = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
+    ranker = Ranker(DEFAULT)  # of the bundle whose image rules are used
+    tokenizer = Tokenizer.from_file(str(DEFAULT / "tokenizer.json"))
     ids = tokenizer.encode(" dividend of the shareholders", add_special_tokens=False).ids
     table, scores = ranker.table.weight.detach(), []
     with open_pages(
