@@ -87,10 +87,12 @@ def construct(source: Path, directory: Path, counts: NDArray[np.int64], visual: 
         visual: ``[n, H]``: visual tokens of cells with text, a sample.
 
     Raises:
-        TrainError: another width than `maxsim.WIDTH`, untied embeddings, a token that the prompt needs is unknown, or
-            DeepStack adds something, which a constructed decoder cannot read.
+        TrainError: several files, another width than `maxsim.WIDTH`, untied embeddings, a token that the prompt needs
+            is unknown, or DeepStack adds something, which a constructed decoder cannot read.
     """
     checkpoint = Checkpoint.open(str(source))
+    if not (source / "model.safetensors").is_file():
+        raise TrainError(f"{source} has no model.safetensors: a decoder is constructed on a checkpoint of one file")
     state = {name: tensor.float() for name, tensor in load_file(source / "model.safetensors").items()}
     _check(checkpoint, state)
     tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
@@ -111,7 +113,7 @@ def construct(source: Path, directory: Path, counts: NDArray[np.int64], visual: 
     for file in sorted(source.glob("*.json")):
         shutil.copyfile(file, directory / file.name)
     _rewrite_config(directory / "config.json")
-    prompt = json.loads((directory / "prompt.json").read_text(encoding="utf-8"))
+    prompt = checkpoint.optional_json("prompt.json") or {}
     (directory / "prompt.json").write_text(json.dumps(prompt | _PROMPT, indent=1) + "\n", encoding="utf-8")
     state = tower | maxsim.layers(checkpoint.config.decoder.intermediate_size)
     save_file(

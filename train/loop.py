@@ -35,6 +35,7 @@ class Task(Protocol):
 
     - ``no_muon: set[str]`` and ``lr_scale: dict[str, float]``: prefixes of parameter names (`optim.build`);
     - ``settings: dict[str, Any]`` of JSON values: its own settings, which a resumed run must share;
+    - ``check(settings)``: raises TrainError where it cannot be optimised like that;
     - ``evaluate(step) -> dict[str, float]``: called every ``evaluate_every`` steps without gradients, and logged. With
       several processes every one calls it.
     """
@@ -117,6 +118,8 @@ class _Run:
             facts,
             processes,
         )
+        if check := getattr(task, "check", None):
+            check(settings)
         self.console = Console(stderr=True, quiet=not processes.main)
         self.module = task.module.to(processes.device)
         self.module.train()

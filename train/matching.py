@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import losses, maxsim
+from .config import Optimisation
 from .data.finding import Finding, View, find, view_of
 from .data.page_store import PageStore
 from .errors import TrainError
@@ -40,7 +41,7 @@ class MatchingStage:
         store: pages with their text.
         features: folder of the frozen tower's visual tokens; computed when it does not exist yet.
         most_pages: pages of the store that are encoded, document by document.
-        trained: ``decoder``, or only a constructed one's ``comparison`` (`maxsim.comparison`), without weight decay.
+        trained: ``decoder``, or only a constructed one's ``comparison`` (`maxsim.comparison`), by AdamW without decay.
         loss: ``ranknet`` over the teacher's whole order, or ``soft_ranking`` towards the page the query came from, then
             the teacher's order.
         candidates: fewest and most pages of an example, of one document.
@@ -151,6 +152,14 @@ class MatchingTask:
         if not self._train:
             raise TrainError(
                 f"{stage.store}: no document has {stage.candidates[0]} encoded pages: lower candidates or encode more"
+            )
+
+    def check(self, settings: Optimisation) -> None:
+        """Raises TrainError for an optimiser that moves parameters without a gradient."""
+        if self.stage.trained == "comparison" and (settings.weight_decay or settings.optimiser != "adamw"):
+            raise TrainError(
+                f"trained is comparison, with {settings.optimiser} and weight_decay {settings.weight_decay:g}: that "
+                "moves what must stay, use adamw and 0"
             )
 
     def batch(self, step: int) -> MatchingBatch:

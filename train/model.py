@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -43,18 +42,12 @@ class Scored:
         logits: ``[K]`` float32, page i's is letter i's.
         kept: per page its kept visual tokens, int64, ascending.
         language_loss: mean cross entropy over the target's tokens, or None without a target.
-        hidden: of each decoder layer asked for, what follows it reads, ``[S, H]``: its output plus its DeepStack level.
-        visual: ``[sum of kept]`` int64: where the kept visual tokens stand in the sequence, page by page.
-        page_ends: ``[K]`` int64: where each page's end token stands.
         text_ids: prompt tokens with one pad per page, as compared with the pages.
     """
 
     logits: Tensor
     kept: tuple[Tensor, ...]
     language_loss: Tensor | None
-    hidden: dict[int, Tensor]
-    visual: Tensor
-    page_ends: Tensor
     text_ids: list[int] = field(repr=False)
 
 
@@ -139,7 +132,6 @@ class Ranker:
         keep_ratio: float,
         *,
         target: Sequence[int] | None = None,
-        hidden: Collection[int] = (),
     ) -> Scored:
         """One pass: prompt, pruning, decoder, letter logits.
 
@@ -151,7 +143,6 @@ class Ranker:
             pages: 1..20 encoded pages.
             keep_ratio: share of each page's visual tokens that the decoder reads, in (0, 1].
             target: tokens of the ranking that should follow the prompt (`Prompting.target`), for the language loss.
-            hidden: decoder layers (from 0) whose hidden states are wanted.
 
         Raises:
             TrainError: an argument out of range.
@@ -184,29 +175,24 @@ class Ranker:
             gather_kept(torch.cat([page.deepstack[level] for page in pages]), kept)
             for level in range(len(self.config.vision.deepstack))
         ]
-        with self._captured(hidden) as captured:
-            states = self.module.model.language_model(
-                inputs_embeds=embeddings[None],
-                position_ids=positions.to(device)[:, :, order],
-                attention_mask=None,
-                visual_pos_masks=visual_mask[None],
-                deepstack_visual_embeds=levels,
-                use_cache=False,
-            ).last_hidden_state[0]  # [S, H]
+        states = self.module.model.language_model(
+            inputs_embeds=embeddings[None],
+            position_ids=positions.to(device)[:, :, order],
+            attention_mask=None,
+            visual_pos_masks=visual_mask[None],
+            deepstack_visual_embeds=levels,
+            use_cache=False,
+        ).last_hidden_state[0]  # [S, H]
 
         goal = torch.tensor(list(target or ()), dtype=torch.int64, device=device)
         fed = max(len(goal) - 1, 0)
         logits = self.module.lm_head(states[length - fed - 1 :]).float()  # the prompt's last token and those after it
         language_loss = F.cross_entropy(logits, goal) if len(goal) else None
         letters = torch.tensor(self.prompting.letters[: len(pages)], device=device)
-        starts = torch.tensor([0, *keep]).cumsum(0)
         return Scored(
             logits=logits[0, letters],
             kept=tuple(part - sum(counts[:number]) for number, part in enumerate(torch.split(kept, keep))),
             language_loss=language_loss,
-            hidden=captured,
-            visual=visual,
-            page_ends=visual[(starts[1:] - 1).to(device)] + 1,
             text_ids=text_ids,
         )
 
@@ -280,28 +266,6 @@ class Ranker:
             if device.type == "cuda":
                 return prune_on_device(visual.float(), text.float(), offsets, kept, total=sum(keep))
             return reference.prune(visual, text, offsets, kept)
-
-    @contextmanager
-    def _captured(self, layers: Collection[int]) -> Iterator[dict[int, Tensor]]:
-        """Collects what the module after each layer reads."""
-        decoder = self.module.model.language_model
-        count = len(decoder.layers)
-        captured: dict[int, Tensor] = {}
-        handles = []
-        try:
-            for layer in layers:
-                if not 0 <= layer < count:
-                    raise TrainError(f"hidden states of layer {layer}: the decoder has layers 0..{count - 1}")
-                following = decoder.layers[layer + 1] if layer + 1 < count else decoder.norm
-
-                def keep(_: nn.Module, inputs: tuple[Any, ...], layer: int = layer) -> None:
-                    captured[layer] = inputs[0][0]
-
-                handles.append(following.register_forward_pre_hook(keep))
-            yield captured
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _name_dtype(config: Path, name: str) -> None:

@@ -143,6 +143,10 @@ def run_recipe(recipe: RecipeConfig) -> Path:
     result: str | Path = recipe.checkpoint
     for number, (planned, directory) in enumerate(zip(recipe.stages, recipe.directories, strict=True)):
         if isinstance(planned.stage, UntrainedStage):
+            if world > 1 and not (directory / "finished.json").exists():
+                raise TrainError(
+                    f"{planned.where}: run the stage {planned.name} in one process, then go on with {world}"
+                )
             _build(planned.stage, str(result), directory)
             result = directory / "model"
             continue

@@ -2,7 +2,7 @@
 
     python make_sample_pdf.py [OUT]
 
-Pages are 4 inches square with text of 10 to 12 points, the scale at which the starter model reads. Needs reportlab; the
+Pages are 4 inches square with text of 10 to 12 points, a scale that the small models read. Needs reportlab; the
 same version of it writes the same bytes every time.
 """
 

@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from store_pages import make_store
 from tiny_checkpoint import STARTER, save_tiny_checkpoint
+from torch import Tensor
 from torch.nn import functional as F
 from ziprerank.export import export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.train import maxsim
+from ziprerank.train.config import Optimisation
 from ziprerank.train.construct import ConstructStage, construct
 from ziprerank.train.errors import TrainError
+from ziprerank.train.loop import run
 from ziprerank.train.matching import MatchingStage
 from ziprerank.train.model import EncodedPage, Ranker
 from ziprerank.train.recipe import read_recipe, run_recipe
@@ -71,11 +74,17 @@ def test_what_a_token_lacks_is_what_maxsim_says(built: Ranker) -> None:
     rng = np.random.default_rng(5)
     ids = built.prompting.query_ids("memory window")
     pages = [page(built, [*rng.integers(1000, 5000, size=20), *ids[:keep]], (8, 8), rng) for keep in (0, 1, 2)]
+    states: list[Tensor] = []
+    second = built.module.model.language_model.layers[1]
+    hook = second.register_forward_hook(lambda _, __, output: states.append(output))
     with torch.no_grad():
-        scored = built.score("memory window", pages, 1.0, hidden=(1,))
-    lacking = scored.hidden[1][:, maxsim.LACK]
+        text_ids = built.score("memory window", pages, 1.0).text_ids
+    hook.remove()
+    lacking = states[0][0, :, maxsim.LACK]
+    end_ids = [place for place, token in enumerate(text_ids) if token == built.config.vision_end_id]
+    ends = [place + (number + 1) * (64 - 1) for number, place in enumerate(end_ids)]  # pads become 64 tokens
     query = F.normalize(built.table.weight.detach()[ids, :196], dim=-1)
-    for number, (one, end) in enumerate(zip(pages, scored.page_ends.tolist(), strict=True)):
+    for number, (one, end) in enumerate(zip(pages, ends, strict=True)):
         similar = 40 * query @ F.normalize(one.tokens[:, :196], dim=-1).nan_to_num().T  # [T, n]
         expected = -4 * torch.sigmoid(0.25 * 40 - torch.logsumexp(similar, dim=-1))
         found = lacking[end + 2 : end + 2 + len(ids)]  # after <|vision_end|> and the letter
@@ -106,7 +115,7 @@ def test_the_nearest_letter_is_told_at_every_distance() -> None:
     assert worst_visual > 0.3
 
 
-def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path) -> None:
+def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store(tmp_path, documents=2, pages=2)
     assert len(store) == 4
     recipe = tmp_path / "recipe.yaml"
@@ -118,6 +127,10 @@ def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path) -> None:
     made = (result / "model.safetensors").stat().st_mtime_ns
     run_recipe(read_recipe(recipe))
     assert (result / "model.safetensors").stat().st_mtime_ns == made
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainError, match="construct in one process"):
+        run_recipe(read_recipe(recipe, [f"output={tmp_path / 'other'}"]))
+    monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(TrainError, match="other settings"):
         run_recipe(read_recipe(recipe, ["stages.0.pages=3"]))
 
@@ -153,6 +166,10 @@ def test_training_its_comparison_leaves_the_rest_alone(tmp_path: Path) -> None:
         else:
             assert not moved.any(), name
 
+    for change in ({"weight_decay": 0.01}, {"optimiser": "muon"}):
+        with pytest.raises(TrainError, match="trained is comparison"):
+            run(task, Optimisation(steps=1, lr=1e-3, **change), tmp_path / "run", seed=1)  # type: ignore[arg-type]
+
     tiny = save_tiny_checkpoint(tmp_path / "tiny", tied=True)
     state = load_file(tiny / "model.safetensors")
     for name in [name for name in state if "deepstack" in name and "linear_fc2" in name]:
@@ -177,6 +194,11 @@ def test_what_cannot_be_constructed_is_refused(tmp_path: Path) -> None:
     save_file(state, deep / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TrainError, match=r"deepstack_merger_list\.1\.linear_fc2\.bias is not zero"):
         construct(deep, tmp_path / "out", counts, torch.ones(4, maxsim.WIDTH))
+    shard = "model-00001-of-00001.safetensors"
+    (deep / "model.safetensors").rename(deep / shard)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(state, shard)}
+    (deep / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(TrainError, match=r"no model\.safetensors"):
+        construct(deep, tmp_path / "out", counts, torch.ones(4, maxsim.WIDTH))
     with pytest.raises(TrainError, match="pages is 0"):
         ConstructStage(store=tmp_path, pages=0)
-    assert json.loads((STARTER / "config.json").read_text())["text_config"]["tie_word_embeddings"]

@@ -147,24 +147,6 @@ def test_only_kept_tokens_get_gradients(checkpoint: Path) -> None:
         assert touched.tolist() == kept.tolist()
 
 
-def test_hidden_states_and_places_in_the_sequence(checkpoint: Path) -> None:
-    """The last layer's state, through the final norm and the head, gives the letters; marks stand where said."""
-    ranker = Ranker(checkpoint)
-    scored = ranker.score(QUERY, ranker.encode_all(PAGES), 0.5, hidden=[0, 3])
-    assert set(scored.hidden) == {0, 3}
-    last = ranker.module.model.language_model.norm(scored.hidden[3])
-    logits = ranker.module.lm_head(last[-1])[ranker.prompting.letters[:3]]
-    torch.testing.assert_close(scored.logits, logits)
-
-    packed: list[int] = []
-    kept = iter(scored.kept)
-    for token in scored.text_ids:
-        packed.extend([token] * (len(next(kept)) if token == ranker.prompting.image_pad else 1))
-    assert len(packed) == len(scored.hidden[0])
-    assert [packed[index] for index in scored.page_ends] == [ranker.config.vision_end_id] * 3
-    assert scored.visual.tolist() == [k for k, token in enumerate(packed) if token == ranker.prompting.image_pad]
-
-
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16])
 def test_saved_checkpoint_exports_and_scores_the_same(dtype: torch.dtype | None, tied: bool, tmp_path: Path) -> None:
@@ -245,7 +227,5 @@ def test_wrong_arguments_are_refused(checkpoint: Path) -> None:
         ranker.encode(torch.zeros(64, 64, 3))
     with pytest.raises(TrainError, match="keep_ratio is 0"):
         ranker.score(QUERY, ranker.encode_all(PAGES), 0.0)
-    with pytest.raises(TrainError, match=r"layers 0\.\.3"):
-        ranker.score(QUERY, ranker.encode_all(PAGES), 0.5, hidden=[4])
     with pytest.raises(TrainError, match="vision is 'no'"):
         Ranker(checkpoint, vision="no")  # type: ignore[arg-type]
