@@ -96,6 +96,21 @@ nb::dict ToDict(const ziprerank::PoolStats& stats) {
   return out;
 }
 
+nb::dict ToDict(const ziprerank::EngineProfile& profile) {
+  nb::list stages;
+  for (const auto& stage : profile.stages) {
+    stages.append(nb::make_tuple(stage.stage, stage.start_ns, stage.end_ns, stage.thread));
+  }
+  nb::list graphs;
+  for (const auto& graph : profile.graphs) {
+    graphs.append(nb::make_tuple(graph.graph, graph.file, graph.start_ns));
+  }
+  nb::dict out;
+  out["stages"] = stages;
+  out["graphs"] = graphs;
+  return out;
+}
+
 ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::pair<int, int>>& sizes) {
   std::vector<ziprerank::PageSize> pages;
   for (const auto& [height, width] : sizes) pages.push_back({height, width});
@@ -167,14 +182,15 @@ NB_MODULE(_engine, module) {
       .def(
           "__init__",
           [](Engine* self, std::string bundle, std::string runtime_library, std::string provider, int threads,
-             std::size_t pool_bytes) {
+             std::size_t pool_bytes, std::string profile) {
             const nb::gil_scoped_release release;
-            new (self) Engine(
-                {std::move(bundle), std::move(runtime_library), std::move(provider), threads, pool_bytes});
+            new (self) Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
+                               pool_bytes, std::move(profile)});
           },
           "bundle"_a, "runtime_library"_a, "provider"_a = "cpu", "threads"_a = 0,
-          "pool_bytes"_a = std::size_t{1} << 30)
+          "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "")
       .def("window", OpenWindow, "sizes"_a)
+      .def("end_profile", [](Engine& self) { return ToDict(self.end_profile()); })
       .def_prop_ro("info", [](const Engine& self) { return ToDict(self.info()); })
       .def_prop_ro("pool", [](const Engine& self) { return ToDict(self.pool_stats()); });
 

@@ -19,9 +19,10 @@ struct Bundle {
 };
 
 // Loads vision.onnx and rerank.onnx for a device, which outlives the bundle, and fills in what `info` says
-// about them. BundleError names the file and what is wrong with it.
+// about them. `profile`, if not empty, is the prefix of the profiles that ONNX Runtime writes. BundleError
+// names the file and what is wrong with it.
 Bundle LoadBundle(const Runtime& runtime, const Device& device, const std::string& directory, int threads,
-                  EngineInfo* info);
+                  const std::string& profile, EngineInfo* info);
 
 }  // namespace ziprerank
 

@@ -14,6 +14,7 @@
 #include "layout.hpp"
 #include "page_pool.hpp"
 #include "patchify.hpp"
+#include "stage_log.hpp"
 #include "text.hpp"
 
 namespace ziprerank {
@@ -43,6 +44,8 @@ struct Engine::Core {
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio);
 
+  StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
+
   const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
   EngineInfo info;
   std::unique_ptr<Device> device;
@@ -51,11 +54,13 @@ struct Engine::Core {
   std::unique_ptr<PoolStorage> storage;
   std::optional<PagePool> pool;
   DigestKey digest_key = RandomDigestKey();
+  std::unique_ptr<StageLog> log;  // null unless the engine profiles
 };
 
 Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options)) {
   device = MakeDevice(runtime, options);
-  bundle = LoadBundle(runtime, *device, options.bundle, options.threads, &info);
+  bundle = LoadBundle(runtime, *device, options.bundle, options.threads, options.profile, &info);
+  if (!options.profile.empty()) log = std::make_unique<StageLog>();
   device->Describe(&info);
   info.bundle = options.bundle;
   info.runtime_library = runtime.library();
@@ -76,6 +81,7 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
 }
 
 Digest Engine::Core::Name(const ImageView& image) const {
+  const StageLog::Stage stage = Stage("digest");
   SipHash128 hash(digest_key);
   hash.Update(info.bundle_id.data(), info.bundle_id.size());
   const std::int32_t size[2] = {image.height, image.width};
@@ -90,8 +96,11 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
   const std::int64_t patch_bytes = 3 * std::int64_t{info.patch_size} * info.patch_size;
   const std::unique_ptr<PageFeed> feed =
       device->Feed(static_cast<std::size_t>(count), static_cast<std::size_t>(patch_bytes));
-  Patchify(image, info.patch_size, info.merge_size, feed->host());
-  const PatchMemory patches = feed->Send();
+  const PatchMemory patches = [&] {
+    const StageLog::Stage stage = Stage("patchify");
+    Patchify(image, info.patch_size, info.merge_size, feed->host());
+    return feed->Send();
+  }();
 
   const std::int64_t tokens = count / (info.merge_size * info.merge_size);
   const std::int64_t first = pool->FirstOfRun(page);
@@ -108,9 +117,13 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
   Bindings outputs;
   outputs.emplace_back("features",
                        View(memory, features, {1, tokens, info.levels, info.hidden_size}, bundle.dtype));
-  RunGraph(bundle.vision, inputs, outputs, "vision.onnx", device->EncodeOptions());
+  {
+    const StageLog::Stage stage = Stage("vision.onnx");
+    RunGraph(bundle.vision, inputs, outputs, "vision.onnx", device->EncodeOptions());
+  }
 
   if (first >= 0) return;
+  const StageLog::Stage stage = Stage("copy");
   std::vector<std::int64_t> rows;
   pool->AppendRows(page, &rows);
   for (std::size_t i = 0; i < rows.size(); i += PagePool::kBlockRows) {
@@ -121,6 +134,8 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
 
 WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                                  const Prompt& prompt, double keep_ratio) {
+  std::optional<StageLog::Stage> stage;
+  stage.emplace(log.get(), "layout");
   const Clock::time_point start = Clock::now();
   const Layout layout = MakeLayout(
       prompt, grids, keep_ratio,
@@ -136,6 +151,7 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   result.kept_tokens = layout.kept;
   result.layout_ms = MsSince(start);
 
+  stage.emplace(log.get(), "wait");
   const Clock::time_point wait = Clock::now();
   device->Finish();
   result.encode_ms = MsSince(wait);
@@ -163,9 +179,11 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   outputs.emplace_back("scores",
                        View(host, scores.data(), {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
   outputs.emplace_back("kept", numbers(kept));
+  stage.emplace(log.get(), "rerank.onnx");
   const Clock::time_point run = Clock::now();
   RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions());
   result.rerank_ms = MsSince(run);
+  stage.reset();
 
   auto next = kept.begin();
   for (std::size_t p = 0; p < pages.size(); ++p) {
@@ -333,5 +351,24 @@ Window Engine::window(const std::vector<PageSize>& sizes, const std::function<vo
 const EngineInfo& Engine::info() const { return core_->info; }
 
 PoolStats Engine::pool_stats() const { return core_->pool->stats(); }
+
+EngineProfile Engine::end_profile() {
+  Core& core = *core_;
+  if (core.log == nullptr) {
+    throw InvalidArgument(
+        "the engine records no profile, or its profile was taken: open one with `profile` set");
+  }
+  EngineProfile profile;
+  profile.stages = core.log->Take();
+  core.log.reset();
+  const Ort::AllocatorWithDefaultOptions allocator;
+  const std::pair<const char*, Ort::Session*> graphs[] = {{"vision.onnx", &core.bundle.vision},
+                                                          {"rerank.onnx", &core.bundle.rerank}};
+  for (const auto& [graph, session] : graphs) {
+    const auto start = static_cast<std::int64_t>(session->GetProfilingStartTimeNs());
+    profile.graphs.push_back({graph, session->EndProfilingAllocated(allocator).get(), start});
+  }
+  return profile;
+}
 
 }  // namespace ziprerank

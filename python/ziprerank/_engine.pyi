@@ -1,7 +1,7 @@
 """Signatures of the C++ engine's binding; the module itself is built from ``python/bindings.cpp``."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy
 from numpy.typing import NDArray
@@ -33,6 +33,12 @@ class Window:
     ) -> WindowScores: ...
     def close(self) -> None: ...
 
+class EngineProfile(TypedDict):
+    """Times are nanoseconds since the epoch; a graph's file counts microseconds since its ``start_ns``."""
+
+    stages: list[tuple[str, int, int, int]]  # stage, start_ns, end_ns, thread
+    graphs: list[tuple[str, str, int]]  # graph, file, start_ns
+
 class Engine:
     def __init__(
         self,
@@ -41,8 +47,10 @@ class Engine:
         provider: str = "cpu",
         threads: int = 0,
         pool_bytes: int = 1 << 30,
+        profile: str = "",  # the prefix of ONNX Runtime's profiles; empty records none
     ) -> None: ...
     def window(self, sizes: Sequence[tuple[int, int]]) -> Window: ...  # (height, width) in pixels of each page
+    def end_profile(self) -> EngineProfile: ...  # once; InvalidInput when the engine records none
     @property
     def info(self) -> dict[str, Any]: ...
     @property

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
 from ziprerank.pages import PageSource
+from ziprerank.watch import Watch, unwatched
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _WORKERS = min(4, os.cpu_count() or 1)
@@ -24,8 +25,9 @@ class PageFeed:
     for the windows and queries that follow. Use from one thread, as a context manager.
     """
 
-    def __init__(self, sources: Sequence[PageSource]) -> None:
+    def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
         self._sources = sources
+        self._watch = watch
         self._pixels: dict[int, Future[NDArray[np.uint8]]] = {}  # oldest first
         self._threads = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="ziprerank-pages")
 
@@ -42,7 +44,7 @@ class PageFeed:
         """Starts to prepare ``pages`` unless they are held already."""
         for page in pages:
             if page not in self._pixels:
-                self._pixels[page] = self._threads.submit(self._sources[page].prepare)
+                self._pixels[page] = self._threads.submit(self._prepare, page)
 
     def pixels(self, page: int) -> NDArray[np.uint8]:
         """RGB [h, w, 3] uint8; waits until it is ready. Raises PageError with the candidate's index."""
@@ -62,6 +64,10 @@ class PageFeed:
                 break
             held -= self._bytes(page)
             del self._pixels[page]
+
+    def _prepare(self, page: int) -> NDArray[np.uint8]:
+        with self._watch("render", page):
+            return self._sources[page].prepare()
 
     def _bytes(self, page: int) -> int:
         height, width = self._sources[page].size

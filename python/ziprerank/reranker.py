@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +20,7 @@ from ziprerank.pages import PageInput, PageSource, open_pages
 from ziprerank.prompt import PromptBuilder
 from ziprerank.runtime import find_runtime, preload_cuda
 from ziprerank.types import RankedPage, Ranking, Timings, Tokens
+from ziprerank.watch import Watch, unwatched
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
 if TYPE_CHECKING:
@@ -34,9 +36,10 @@ earlier window or query has counted. What it raises ends the ranking there and r
 class Reranker:
     """Ranks document pages by a query in one pass per window. Several threads may share one."""
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, watch: Watch = unwatched) -> None:
         self.bundle = bundle
         self.engine = engine
+        self.watch = watch
         self.prompts = PromptBuilder(bundle)
 
     @classmethod
@@ -110,11 +113,14 @@ class Reranker:
         ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
         top_k = _checked_top_k(top_k)
         rankings = []
-        with open_pages(pages, self.bundle.image) as sources:
-            plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
-            steps = _Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
-            clock.pages += clock.elapsed()
-            with PageFeed(sources) as feed, _Windows(self.engine, sources, feed) as windows:
+        with ExitStack() as opened:
+            with self.watch("open", None):
+                sources = opened.enter_context(open_pages(pages, self.bundle.image))
+                plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
+                steps = _Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
+                clock.pages += clock.elapsed()
+            feed = opened.enter_context(PageFeed(sources, self.watch))
+            with _Windows(self.engine, sources, feed, self.watch) as windows:
                 for query, text in zip(queries, checked, strict=True):
                     outcome = self._run(text, plan, windows, ratio=ratio, clock=clock, steps=steps)
                     ranking = _ranking(
@@ -127,18 +133,20 @@ class Reranker:
     def _run(
         self, query: str, plan: Plan, windows: _Windows, *, ratio: float, clock: _Meter, steps: _Steps
     ) -> Outcome[_Scored]:
-        started = perf_counter()
-        prompt = self.prompts.build(query, plan.width)
-        clock.tokenize += _ms_since(started)
+        with self.watch("tokenize", None):
+            started = perf_counter()
+            prompt = self.prompts.build(query, plan.width)
+            clock.tokenize += _ms_since(started)
 
         def score(step: int, indices: Sequence[int]) -> list[_Scored]:
             following = plan.fresh(step + 1) if step + 1 < len(plan.starts) else range(0)
             fresh = plan.fresh(step)
             window = windows.open(indices, following, clock, lambda page: steps.advance(int(page in fresh)))
-            started = perf_counter()
-            scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
-            clock.vision += scored.encode_ms  # a GPU is given pages and goes on by itself
-            clock.rerank += _ms_since(started) - scored.encode_ms
+            with self.watch("rerank", None):
+                started = perf_counter()
+                scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
+                clock.vision += scored.encode_ms  # a GPU is given pages and goes on by itself
+                clock.rerank += _ms_since(started) - scored.encode_ms
             clock.text += scored.text_tokens
             clock.visual += scored.visual_tokens
             clock.kept += scored.kept_tokens
@@ -156,8 +164,13 @@ class Reranker:
         return run_windows(plan, score, key=lambda page: page.score)
 
 
-def load_engine(bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int = POOL_BYTES) -> Engine:
-    """The C++ engine on the installed ONNX Runtime. Raises MissingDependency, ProviderError or EngineError."""
+def load_engine(
+    bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int = POOL_BYTES, *, profile: str = ""
+) -> Engine:
+    """The C++ engine on the installed ONNX Runtime; ``profile``: prefix of the profiles that it records, none if empty.
+
+    Raises MissingDependency, ProviderError or EngineError.
+    """
     runtime = find_runtime()
     try:
         from ziprerank._engine import Engine
@@ -165,7 +178,7 @@ def load_engine(bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
     if provider != "cpu" and "onnxruntime-gpu" in runtime.distributions:
         preload_cuda()
-    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes)
+    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes, profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +191,9 @@ class _Scored:
 class _Windows:
     """The engine's current window; kept open while the next one holds the same pages, as over many queries."""
 
-    def __init__(self, engine: Engine, sources: Sequence[PageSource], feed: PageFeed) -> None:
+    def __init__(self, engine: Engine, sources: Sequence[PageSource], feed: PageFeed, watch: Watch) -> None:
         self._engine = engine
+        self._watch = watch
         self._sources = sources
         self._feed = feed
         self._indices: tuple[int, ...] = ()
@@ -205,12 +219,14 @@ class _Windows:
         window = self._window = self._engine.window([self._sources[page].size for page in indices])
         self._feed.ahead([*indices, *following])
         for slot, page in enumerate(indices):
-            started = perf_counter()
-            pixels = self._feed.pixels(page)
-            clock.pages += _ms_since(started)
-            started = perf_counter()
-            window.encode(slot, pixels)
-            clock.vision += _ms_since(started)
+            with self._watch("wait", page):
+                started = perf_counter()
+                pixels = self._feed.pixels(page)
+                clock.pages += _ms_since(started)
+            with self._watch("vision", page):
+                started = perf_counter()
+                window.encode(slot, pixels)
+                clock.vision += _ms_since(started)
             encoded(page)
         self._feed.release([*indices, *following])
         self._indices = tuple(indices)

@@ -27,6 +27,7 @@ struct EngineOptions {
   std::string provider = "cpu";  // "cpu", "cuda", "cuda:N" or "auto": cuda where it can run, else cpu
   int threads = 0;               // threads inside one graph run; 0: ONNX Runtime's choice
   std::size_t pool_bytes = std::size_t{1} << 30;  // page features kept; untouched memory costs nothing
+  std::string profile;  // not empty: record a profile; the prefix of the files that ONNX Runtime writes
 };
 
 // A page's size in pixels. Both sides are multiples of `patch_size * merge_size` (32).
@@ -91,6 +92,27 @@ struct EngineInfo {
   std::size_t pool_bytes = 0;
 };
 
+// A stage inside the engine: nanoseconds since the epoch, and the system's id of the thread.
+struct StageTime {
+  std::string stage;  // digest | patchify | vision.onnx | copy | layout | wait | rerank.onnx
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+  std::int64_t thread = 0;
+};
+
+// ONNX Runtime's profile of one graph, as it writes it: events in microseconds since `start_ns`, which is by
+// the clock of StageTime.
+struct GraphProfile {
+  std::string graph;  // "vision.onnx"
+  std::string file;
+  std::int64_t start_ns = 0;
+};
+
+struct EngineProfile {
+  std::vector<StageTime> stages;  // in the order in which they ended
+  std::vector<GraphProfile> graphs;
+};
+
 struct PoolStats {
   std::int64_t rows = 0;         // capacity, in visual tokens
   std::int64_t used_rows = 0;    // rows of cached pages, whole blocks
@@ -144,6 +166,9 @@ class ZIPRERANK_API Engine {
 
   const EngineInfo& info() const;
   PoolStats pool_stats() const;
+
+  // Ends what EngineOptions::profile began and returns it; once, and with no call under way.
+  EngineProfile end_profile();
 
  private:
   friend class Window;

@@ -1,0 +1,18 @@
+"""Who wants to know when the stages of a ranking begin and end, such as a profiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+Watch = Callable[[str, "int | None"], AbstractContextManager[object]]
+"""Called with a stage's name and the 0-based candidate that it is about, None for all of them; what it returns is
+entered when the stage begins and left when it ends. Stages: ``open``, ``render``, ``tokenize``, ``wait`` (for a page's
+pixels), ``vision`` and ``rerank``. ``render`` runs in threads, several at a time."""
+
+_NOTHING = nullcontext()
+
+
+def unwatched(_stage: str, _page: int | None) -> AbstractContextManager[object]:
+    """The watch that costs nothing."""
+    return _NOTHING
