@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ziprerank.cli_build import build
 from ziprerank.cli_export import export, verify
 from ziprerank.cli_kernels import kernels
+from ziprerank.cli_profile import profile
 from ziprerank.cli_serve import serve
 from ziprerank.cli_train import train
 from ziprerank.errors import InvalidInput, ZipRerankError
@@ -59,6 +60,7 @@ app.command()(export)
 app.command()(verify)
 app.command()(build)
 app.command()(kernels)
+app.command()(profile)
 app.command()(serve)
 app.command()(train)
 

@@ -106,15 +106,15 @@ class Reranker:
 
         Options and errors as in ``rank``. Queries never share a pass.
         """
-        clock = _Meter()
-        if isinstance(queries, str):
-            raise InvalidInput("rank_many takes a list of queries: use rank for one")
-        checked = [self.prompts.check_query(query) for query in queries]
-        ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
-        top_k = _checked_top_k(top_k)
         rankings = []
         with ExitStack() as opened:
             with self.watch("open", None):
+                clock = _Meter()
+                if isinstance(queries, str):
+                    raise InvalidInput("rank_many takes a list of queries: use rank for one")
+                checked = [self.prompts.check_query(query) for query in queries]
+                ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
+                top_k = _checked_top_k(top_k)
                 sources = opened.enter_context(open_pages(pages, self.bundle.image))
                 plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
                 steps = _Steps(progress, len(checked) * (plan.pages + len(plan.starts)))

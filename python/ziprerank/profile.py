@@ -1,0 +1,192 @@
+"""A few rankings, recorded: the stages of the reranker and of the engine, and ONNX Runtime's profile of every node.
+
+The first ranking encodes every page; those after it find the pages' features in memory. Before them blank pages of the
+same sizes are ranked, so that no ranking pays for what a process does once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ziprerank.bundle import Bundle
+from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.pages import PageInput, open_pages
+from ziprerank.reranker import Reranker, load_engine
+from ziprerank.sizes import Size
+from ziprerank.trace import Slice, nested, read_profile
+from ziprerank.types import Ranking
+from ziprerank.watch import Watch
+
+DOMAIN = "ziprerank"  # of the NVTX ranges
+PRUNE = "QueryImagePrune"
+PRODUCTS = ("Gemm", "MatMul")  # as parts of an operator's name: FusedMatMul, MatMulNBits
+
+
+@dataclass(frozen=True)
+class Profile:
+    """``passes``: the slice of each of ``rankings``. ``slices``: everything, loading and warm-up included, nested."""
+
+    rankings: tuple[Ranking, ...]
+    passes: tuple[Slice, ...]
+    slices: tuple[Slice, ...]
+    thread_names: dict[int | str, str]
+    info: dict[str, Any]  # Engine.info
+
+
+class Recorder:
+    """A watch (`ziprerank.watch`) that keeps a slice for each stage; ``label`` names a candidate."""
+
+    def __init__(self, label: Callable[[int], str]) -> None:
+        self.slices: list[Slice] = []
+        self.threads: dict[int | str, str] = {}
+        self._label = label
+
+    @contextmanager
+    def __call__(self, stage: str, page: int | None) -> Iterator[None]:
+        name = stage if page is None else f"{stage} {self._label(page)}"
+        args = {} if page is None else {"candidate": page}
+        with self.slice(name, "stage", {"stage": stage, **args}):
+            yield
+
+    @contextmanager
+    def slice(self, name: str, kind: str, args: dict[str, Any] | None = None) -> Iterator[None]:
+        thread = threading.get_native_id()
+        self.threads[thread] = threading.current_thread().name
+        start = time.time_ns()
+        try:
+            yield
+        finally:
+            self.slices.append(Slice(name, kind, thread, start, time.time_ns(), args or {}))
+
+
+def record(
+    query: str,
+    pages: PageInput | Sequence[PageInput],
+    bundle: Path | None = None,
+    *,
+    runs: int = 3,
+    keep_ratio: float | None = None,
+    provider: str = "cpu",
+    threads: int = 0,
+    nvtx: bool = False,
+    folder: Path | None = None,
+) -> Profile:
+    """Ranks ``pages`` ``runs`` times (2 or more show pages in memory too) and returns what was recorded.
+
+    ``nvtx``: each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its payload.
+    ``folder``: where ONNX Runtime's own files go and stay; None removes them.
+
+    Raises what ``Reranker.rank`` raises, and MissingDependency where nvtx is not installed.
+    """
+    if runs < 1:
+        raise InvalidInput(f"runs={runs}: record 1 ranking or more")
+    loaded = Bundle.load(bundle)
+    with open_pages(pages, loaded.image) as sources:
+        blanks = [BlankPage(source.size) for source in sources]
+        labels = [f"p. {source.page}" if source.page else source.source for source in sources]
+    recorder = Recorder(labels.__getitem__)
+    watch: Watch = _both(recorder, nvtx_watch()) if nvtx else recorder
+    rankings = []
+    with tempfile.TemporaryDirectory(prefix="ziprerank-profile-") as scratch:
+        prefix = (folder or Path(scratch)) / "onnxruntime"
+        with recorder.slice("load", "ranking"):
+            engine = load_engine(loaded, provider, threads, profile=str(prefix))
+        reranker = Reranker(loaded, engine, watch)
+        with recorder.slice("warm-up", "ranking"):
+            reranker.rank(query, blanks, keep_ratio=keep_ratio)
+        for number in range(1, runs + 1):
+            with recorder.slice(f"rank {number}", "ranking"):
+                rankings.append(reranker.rank(query, pages, keep_ratio=keep_ratio))
+        info = engine.info
+        recorded = engine.end_profile()
+        slices = [*recorder.slices, *(Slice(name, "engine", *rest) for name, *rest in _timed(recorded["stages"]))]
+        for graph, file, start in recorded["graphs"]:
+            slices += read_profile(Path(file), graph, start)
+    slices = nested(slices)
+    slices = nested([*parts(slices), *slices])  # of equal slices the first holds the other
+    passes = [one for one in slices if one.kind == "ranking" and one.name.startswith("rank ")]
+    names = {one.thread: recorder.threads.get(one.thread, str(one.thread)) for one in slices}
+    return Profile(tuple(rankings), tuple(passes), tuple(slices), names, info)
+
+
+def parts(slices: Sequence[Slice]) -> list[Slice]:
+    """What each run of rerank.onnx is made of, from its nodes in the order in which they ran: ``embed`` before the
+    pruning operator, ``prune``, ``decoder``, and ``letters`` from the last matrix product on. None for a run whose
+    nodes a provider has compiled into one."""
+    out = []
+    for run in (one for one in slices if one.name == "model_run" and one.args["graph"] == "rerank.onnx"):
+        nodes = [one for one in slices if one.kind == "node" and one.thread == run.thread and run.holds(one)]
+        operators = [node.args["op_name"] for node in nodes]
+        if PRUNE not in operators:
+            continue
+        prune = operators.index(PRUNE)
+        last = max(i for i, name in enumerate(operators) if any(product in name for product in PRODUCTS))
+        bounds = {
+            "embed": nodes[:prune],
+            "prune": nodes[prune : prune + 1],
+            "decoder": nodes[prune + 1 : last],
+            "letters": nodes[last:],
+        }
+        out += [
+            Slice(name, "part", run.thread, part[0].start, part[-1].end, {"graph": "rerank.onnx"})
+            for name, part in bounds.items()
+            if part
+        ]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class BlankPage:
+    """Grey at the size of another page: ranking it leaves no page of a document in memory."""
+
+    size: Size
+    source: str = "blank"
+    page: None = None
+
+    def prepare(self) -> NDArray[np.uint8]:
+        return np.full((*self.size, 3), 127, np.uint8)
+
+    def picture(self, longest_side: int) -> Image.Image:
+        return Image.new("RGB", (longest_side, longest_side), "grey")
+
+
+def nvtx_watch() -> Watch:
+    """NVTX ranges by stage, which Nsight Systems shows. Raises MissingDependency without the package."""
+    try:
+        import nvtx
+    except ImportError as error:
+        raise MissingDependency('NVTX ranges need the package nvtx: pip install "ziprerank[profile]"') from error
+
+    def watch(stage: str, page: int | None) -> AbstractContextManager[object]:
+        annotation: AbstractContextManager[object] = nvtx.annotate(stage, domain=DOMAIN, payload=page)
+        return annotation
+
+    return watch
+
+
+def _both(first: Watch, second: Watch) -> Watch:
+    @contextmanager
+    def watch(stage: str, page: int | None) -> Iterator[None]:
+        with ExitStack() as entered:
+            entered.enter_context(first(stage, page))
+            entered.enter_context(second(stage, page))
+            yield
+
+    return watch
+
+
+def _timed(stages: Sequence[tuple[str, int, int, int]]) -> Iterator[tuple[str, int, int, int]]:
+    """In the order of Slice's fields."""
+    for name, start, end, thread in stages:
+        yield name, thread, start, end
