@@ -110,7 +110,8 @@ def record(
                 rankings.append(reranker.rank(query, pages, keep_ratio=keep_ratio))
         info = engine.info
         recorded = engine.end_profile()
-        slices = [*recorder.slices, *(Slice(name, "engine", *rest) for name, *rest in _timed(recorded["stages"]))]
+        inside = [Slice(name, "engine", thread, start, end) for name, start, end, thread in recorded["stages"]]
+        slices = [*recorder.slices, *inside]
         for graph, file, start in recorded["graphs"]:
             slices += read_profile(Path(file), graph, start)
     slices = nested(slices)
@@ -184,9 +185,3 @@ def _both(first: Watch, second: Watch) -> Watch:
             yield
 
     return watch
-
-
-def _timed(stages: Sequence[tuple[str, int, int, int]]) -> Iterator[tuple[str, int, int, int]]:
-    """In the order of Slice's fields."""
-    for name, start, end, thread in stages:
-        yield name, thread, start, end
