@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ziprerank.cli_batch import batch
 from ziprerank.cli_build import build
 from ziprerank.cli_export import export, verify
 from ziprerank.cli_kernels import kernels
@@ -62,6 +63,7 @@ app.command()(build)
 app.command()(kernels)
 app.command()(profile)
 app.command()(serve)
+app.command()(batch)
 app.command()(train)
 
 

@@ -1,0 +1,65 @@
+"""The same work as a Ray Data job: a pool of actors over a cluster, each with an engine (extra ``ray``)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ziprerank.batch.ranking import Done, Ranker
+from ziprerank.batch.rows import Group
+from ziprerank.errors import MissingDependency
+
+_Batch = dict[str, NDArray[Any]]
+
+
+class RankGroups:
+    """A callable class for ``Dataset.map_batches``: column ``group`` in, column ``done`` out, both pickled."""
+
+    def __init__(self, ranker: Ranker) -> None:
+        self._ranker = ranker
+        self._reranker = ranker.load()
+
+    def __call__(self, batch: _Batch) -> _Batch:
+        done = [pickle.dumps(self._ranker.rank(self._reranker, pickle.loads(group))) for group in batch["group"]]
+        return {"done": np.array(done, dtype=object)}
+
+
+def rank_on_ray(
+    groups: Iterable[Group], ranker: Ranker, workers: int, *, address: str, cpus: float = 1, gpus: float = 0
+) -> Iterator[Done]:
+    """What comes of each group, as blocks of them end.
+
+    ``address`` as ``ray.init`` takes it: ``"auto"``, ``"ray://host:10001"``, or ``"local"``, which starts Ray here.
+    Every one of ``workers`` actors takes ``cpus`` and ``gpus`` (0.5: two share one GPU). Ray runs what an actor had
+    when it died on another. Raises MissingDependency, and what Ray raises.
+    """
+    try:
+        import ray
+        from ray.data import ActorPoolStrategy
+    except ImportError as error:
+        raise MissingDependency(f'{error}: pip install "ziprerank[ray]"') from error
+    items = [{"group": pickle.dumps(group)} for group in groups]
+    if not items:
+        return
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        ranked = ray.data.from_items(items, override_num_blocks=min(len(items), 16 * workers)).map_batches(
+            RankGroups,
+            fn_constructor_args=(ranker,),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=workers),
+            num_cpus=cpus,
+            num_gpus=gpus or None,
+        )
+        for row in ranked.iter_rows():
+            yield pickle.loads(row["done"])
+    finally:
+        if ours:
+            ray.shutdown()

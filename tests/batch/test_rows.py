@@ -1,0 +1,91 @@
+"""What a table may hold, and what is refused before anything is ranked."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from ziprerank.batch.rows import Columns, grouped, read_rows
+from ziprerank.errors import InvalidInput
+
+
+def table(folder: Path, *records: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(record) for record in records) + "\n")
+    return path
+
+
+def test_documents_of_every_shape(tmp_path: Path) -> None:
+    data = base64.b64encode(b"%PDF-").decode()
+    shapes = ["a.pdf", {"path": "a.pdf"}, {"bytes": data}, ["/b.png", {"bytes": data, "path": "no matter"}]]
+    source = table(tmp_path, *({"query": "q", "documents": shape} for shape in shapes))
+    rows = list(read_rows(source))
+    here = str(tmp_path / "a.pdf")
+    assert [row.documents for row in rows] == [(here,), (here,), (b"%PDF-",), ("/b.png", b"%PDF-")]
+    assert [row.fault for row in rows] == [None] * 4
+    assert len({row.id for row in rows}) == 4
+    assert [row.id for row in read_rows(source)] == [row.id for row in rows]  # an id does not depend on the run
+
+
+@pytest.mark.parametrize(
+    ("documents", "fault"),
+    [
+        ([], "the list of documents is empty"),
+        (7, "a document is int"),
+        (None, "a document is NoneType"),
+        ({"bytes": "?"}, "not base64"),
+        ({"url": "https://example.com"}, "a document is NoneType"),
+    ],
+)
+def test_a_row_that_cannot_be_ranked_is_kept_with_its_fault(tmp_path: Path, documents: object, fault: str) -> None:
+    (row,) = read_rows(table(tmp_path, {"id": 5, "query": "q", "documents": documents}))
+    assert row.id == "5"
+    assert row.fault is not None
+    assert fault in row.fault
+
+
+def test_columns_by_other_names(tmp_path: Path) -> None:
+    source = table(tmp_path, {"key": "k", "text": "q", "file": "a.pdf", "range": "1-2"})
+    (row,) = read_rows(source, columns=Columns("key", "text", "file", "range"))
+    assert (row.id, row.query, row.pages) == ("k", "q", "1-2")
+    with pytest.raises(InvalidInput, match="row 1 has no 'query', only key, text, file, range"):
+        list(read_rows(source))
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([{"id": "a", "query": "q", "documents": "x"}] * 2, "the row 'a' twice"),
+        ([{"query": "q", "documents": "x"}] * 2, "twice"),
+        ([["a"]], "row 1 is a list"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, records: list[object], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        list(read_rows(table(tmp_path, *records)))
+
+
+def test_sources_that_are_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    for source, queries, told in (
+        (tmp_path / "none.jsonl", [], "no such file"),
+        (tmp_path, [], "is a folder: say what"),
+        (table(tmp_path), ["q"], "holds its own queries"),
+        (broken, [], "cannot be read as Parquet"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            list(read_rows(source, queries))
+
+
+def test_rows_are_grouped_by_document_and_pages(tmp_path: Path) -> None:
+    rows = [
+        {"query": query, "documents": name, "pages": pages}
+        for query in "xyz"
+        for name, pages in (("a", None), ("b", None), ("a", "1"))
+    ]
+    groups = list(grouped(read_rows(table(tmp_path, *rows))))
+    assert [[row.query for row in group.rows] for group in groups] == [["x", "y", "z"]] * 3
+    assert len({(group.documents, group.pages) for group in groups}) == 3
