@@ -16,6 +16,8 @@ using namespace nb::literals;
 namespace {
 
 using Pixels = nb::ndarray<const std::uint8_t, nb::shape<-1, -1, 3>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using WritableBytes = nb::ndarray<std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Mask = nb::ndarray<const bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
@@ -81,6 +83,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["stride"] = info.stride;
   out["pool_rows"] = info.pool_rows;
   out["pool_bytes"] = info.pool_bytes;
+  out["row_bytes"] = info.row_bytes;
   return out;
 }
 
@@ -121,11 +124,33 @@ ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::p
   });
 }
 
+ziprerank::ImageView View(const Pixels& pixels) {
+  return {pixels.data(), static_cast<int>(pixels.shape(0)), static_cast<int>(pixels.shape(1))};
+}
+
 bool Encode(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
-  const ziprerank::ImageView image = {pixels.data(), static_cast<int>(pixels.shape(0)),
-                                      static_cast<int>(pixels.shape(1))};
+  const ziprerank::ImageView image = View(pixels);
   const nb::gil_scoped_release release;
   return window.encode(slot, image);
+}
+
+bool Find(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
+  const ziprerank::ImageView image = View(pixels);
+  const nb::gil_scoped_release release;
+  return window.find(slot, image);
+}
+
+bool Restore(ziprerank::Window& window, std::size_t slot, const Pixels& pixels, const Bytes& features) {
+  const ziprerank::ImageView image = View(pixels);
+  const std::span bytes(reinterpret_cast<const std::byte*>(features.data()), features.size());
+  const nb::gil_scoped_release release;
+  return window.restore(slot, image, bytes);
+}
+
+void Features(ziprerank::Window& window, std::size_t slot, const WritableBytes& out) {
+  const std::span bytes(reinterpret_cast<std::byte*>(out.data()), out.size());
+  const nb::gil_scoped_release release;
+  window.features(slot, bytes);
 }
 
 ziprerank::WindowScores Score(ziprerank::Window& window, const Ids& ids, const std::optional<Mask>& mask,
@@ -175,6 +200,9 @@ NB_MODULE(_engine, module) {
 
   nb::class_<Window>(module, "Window")
       .def("encode", Encode, "slot"_a, "pixels"_a.noconvert())
+      .def("find", Find, "slot"_a, "pixels"_a.noconvert())
+      .def("restore", Restore, "slot"_a, "pixels"_a.noconvert(), "features"_a.noconvert())
+      .def("features", Features, "slot"_a, "out"_a.noconvert())
       .def("score", Score, "text_ids"_a.noconvert(), nb::arg("query_mask").noconvert().none(), "keep_ratio"_a)
       .def("close", &Window::close, nb::call_guard<nb::gil_scoped_release>());
 

@@ -109,6 +109,7 @@ zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** erro
     out.provider = from.provider.c_str();
     out.device = from.device.c_str();
     out.prune_kernel = from.prune_kernel.c_str();
+    out.row_bytes = from.row_bytes;
     std::memcpy(info, &out, std::min(info->struct_size, sizeof out));
   });
 }
@@ -134,6 +135,35 @@ zr_status zr_window_encode(zr_window* window, size_t slot, const uint8_t* pixels
     Require(window, "window");
     const bool found = window->window.encode(slot, {pixels, height, width});
     if (hit != nullptr) *hit = found ? 1 : 0;
+  });
+}
+
+zr_status zr_window_find(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height, int32_t width,
+                         int32_t* found, zr_error** error) {
+  return Guard(error, [&] {
+    Require(window, "window");
+    Require(found, "found");
+    *found = window->window.find(slot, {pixels, height, width}) ? 1 : 0;
+  });
+}
+
+zr_status zr_window_restore(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
+                            int32_t width, const void* features, size_t bytes, int32_t* hit,
+                            zr_error** error) {
+  return Guard(error, [&] {
+    Require(window, "window");
+    Require(features, "features");
+    const bool found = window->window.restore(slot, {pixels, height, width},
+                                              {static_cast<const std::byte*>(features), bytes});
+    if (hit != nullptr) *hit = found ? 1 : 0;
+  });
+}
+
+zr_status zr_window_features(zr_window* window, size_t slot, void* features, size_t bytes, zr_error** error) {
+  return Guard(error, [&] {
+    Require(window, "window");
+    Require(features, "features");
+    window->window.features(slot, {static_cast<std::byte*>(features), bytes});
   });
 }
 

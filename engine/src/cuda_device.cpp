@@ -31,6 +31,16 @@ class CudaStorage : public PoolStorage {
     context_.driver().copy_on_device(memory_.address() + offset, reinterpret_cast<cuda::Address>(source),
                                      bytes, compute_.get());
   }
+  void Import(std::size_t offset, const void* host, std::size_t bytes) override {
+    const CudaContext::Use use(context_);
+    context_.driver().copy_to_device(memory_.address() + offset, host, bytes, compute_.get());
+    context_.driver().wait_for_stream(compute_.get());
+  }
+  void Export(std::size_t offset, void* host, std::size_t bytes) override {
+    const CudaContext::Use use(context_);
+    context_.driver().copy_to_host(host, memory_.address() + offset, bytes, compute_.get());
+    context_.driver().wait_for_stream(compute_.get());
+  }
 
  private:
   const CudaContext& context_;

@@ -93,6 +93,7 @@ class CudaDriver {
   const Call<void*> free_host{this, "cuMemFreeHost"};
   const Call<cuda::Address, const void*, std::size_t, cuda::Stream> copy_to_device{this,
                                                                                    "cuMemcpyHtoDAsync_v2"};
+  const Call<void*, cuda::Address, std::size_t, cuda::Stream> copy_to_host{this, "cuMemcpyDtoHAsync_v2"};
   const Call<cuda::Address, cuda::Address, std::size_t, cuda::Stream> copy_on_device{this,
                                                                                      "cuMemcpyDtoDAsync_v2"};
 

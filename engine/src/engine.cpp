@@ -41,6 +41,10 @@ struct Engine::Core {
 
   Digest Name(const ImageView& image) const;
   void Fill(const PagePool::Page* page, const ImageView& image);
+  // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
+  // both.
+  template <typename Body>
+  void ForEachStretch(const PagePool::Page* page, Body&& body) const;
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio);
 
@@ -50,7 +54,6 @@ struct Engine::Core {
   EngineInfo info;
   std::unique_ptr<Device> device;
   Bundle bundle;
-  std::size_t row_bytes = 0;  // of a pool row: levels * hidden_size elements
   std::unique_ptr<PoolStorage> storage;
   std::optional<PagePool> pool;
   DigestKey digest_key = RandomDigestKey();
@@ -68,7 +71,8 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
   info.threads = options.threads;
 
   constexpr std::int64_t kMostRows = std::int64_t{1} << 22;  // 5,000 Letter pages at 1024 px
-  row_bytes = static_cast<std::size_t>(info.levels * info.hidden_size) * bundle.element_bytes;
+  info.row_bytes = static_cast<std::size_t>(info.levels * info.hidden_size) * bundle.element_bytes;
+  const std::size_t row_bytes = info.row_bytes;
   const std::size_t block_bytes = row_bytes * PagePool::kBlockRows;
   if (options.pool_bytes < block_bytes) {
     throw PoolError(Text("pool_bytes ", options.pool_bytes, " holds no block of ", PagePool::kBlockRows,
@@ -103,6 +107,7 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
   }();
 
   const std::int64_t tokens = count / (info.merge_size * info.merge_size);
+  const std::size_t row_bytes = info.row_bytes;
   const std::int64_t first = pool->FirstOfRun(page);
   std::byte* const features =
       first < 0 ? static_cast<std::byte*>(feed->Scratch(static_cast<std::size_t>(tokens) * row_bytes))
@@ -129,6 +134,17 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
   for (std::size_t i = 0; i < rows.size(); i += PagePool::kBlockRows) {
     const std::size_t length = std::min<std::size_t>(PagePool::kBlockRows, rows.size() - i) * row_bytes;
     storage->Write(static_cast<std::size_t>(rows[i]) * row_bytes, features + i * row_bytes, length);
+  }
+}
+
+template <typename Body>
+void Engine::Core::ForEachStretch(const PagePool::Page* page, Body&& body) const {
+  std::vector<std::int64_t> rows;
+  pool->AppendRows(page, &rows);
+  for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    for (end = begin + 1; end < rows.size() && rows[end] == rows[end - 1] + 1;) ++end;
+    body(static_cast<std::size_t>(rows[begin]) * info.row_bytes, begin * info.row_bytes,
+         (end - begin) * info.row_bytes);
   }
 }
 
@@ -235,6 +251,58 @@ struct Window::State {
     State& state_;
   };
 
+  void CheckSlot(std::size_t slot) const {
+    if (slot < sizes.size()) return;
+    throw InvalidArgument(
+        Text("slot ", slot, " in a window of ", sizes.size(), " pages: slots count from 0"));
+  }
+
+  void CheckSize(std::size_t slot, std::size_t bytes) const {
+    const std::int64_t tokens = grids[slot].tokens();
+    const std::size_t row_bytes = core->info.row_bytes;
+    if (bytes == static_cast<std::size_t>(tokens) * row_bytes) return;
+    throw InvalidArgument(Text("features of ", bytes, " bytes for slot ", slot, ", whose page has ", tokens,
+                               " visual tokens of ", row_bytes, " bytes"));
+  }
+
+  // Marks an empty slot as being filled with this page.
+  void Begin(std::size_t slot, const ImageView& image) {
+    CheckSlot(slot);
+    const PageSize& size = sizes[slot];
+    if (image.pixels == nullptr || image.height != size.height || image.width != size.width) {
+      throw InvalidArgument(Text("slot ", slot, " was opened for a page of ", size.height, " x ", size.width,
+                                 " px, got ", image.height, " x ", image.width,
+                                 image.pixels == nullptr ? " without pixels" : ""));
+    }
+    const std::lock_guard lock(mutex);
+    if (slots[slot] != Slot::kEmpty) {
+      throw InvalidArgument(
+          Text("slot ", slot, " has its page already: open another window for other pages"));
+    }
+    slots[slot] = Slot::kFilling;
+  }
+
+  // Fills an empty slot, with `fill` where the pool lacks the page; true when it had it.
+  template <typename Body>
+  bool Fill(std::size_t slot, const ImageView& image, Body&& fill) {
+    const Use use(this);
+    Begin(slot, image);
+    PagePool::Pin pin;
+    try {
+      pin = core->pool->Acquire(core->Name(image), grids[slot].tokens());
+      if (!pin.hit) {
+        fill(pin.page);
+        core->pool->Commit(pin.page);
+      }
+    } catch (...) {
+      if (pin.page != nullptr) core->pool->Abandon(pin.page);
+      SetSlot(slot, Slot::kEmpty, nullptr);
+      throw;
+    }
+    SetSlot(slot, Slot::kFilled, pin.page);
+    return pin.hit;
+  }
+
   void SetSlot(std::size_t slot, Slot value, PagePool::Page* page) {
     const std::lock_guard lock(mutex);
     slots[slot] = value;
@@ -256,40 +324,44 @@ Window::~Window() { close(); }
 std::size_t Window::size() const { return state_->sizes.size(); }
 
 bool Window::encode(std::size_t slot, const ImageView& image) {
+  Engine::Core& core = *state_->core;
+  return state_->Fill(slot, image, [&](const PagePool::Page* page) { core.Fill(page, image); });
+}
+
+bool Window::restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features) {
+  Engine::Core& core = *state_->core;
+  state_->CheckSlot(slot);
+  state_->CheckSize(slot, features.size());
+  return state_->Fill(slot, image, [&](const PagePool::Page* page) {
+    core.ForEachStretch(page, [&](std::size_t to, std::size_t from, std::size_t bytes) {
+      core.storage->Import(to, features.data() + from, bytes);
+    });
+  });
+}
+
+bool Window::find(std::size_t slot, const ImageView& image) {
   State& state = *state_;
   const State::Use use(&state);
-  if (slot >= state.sizes.size()) {
-    throw InvalidArgument(
-        Text("slot ", slot, " in a window of ", state.sizes.size(), " pages: slots count from 0"));
-  }
-  const PageSize& size = state.sizes[slot];
-  if (image.pixels == nullptr || image.height != size.height || image.width != size.width) {
-    throw InvalidArgument(Text("slot ", slot, " was opened for a page of ", size.height, " x ", size.width,
-                               " px, got ", image.height, " x ", image.width,
-                               image.pixels == nullptr ? " without pixels" : ""));
-  }
+  state.Begin(slot, image);
+  PagePool::Page* page = state.core->pool->Find(state.core->Name(image));
+  state.SetSlot(slot, page == nullptr ? State::Slot::kEmpty : State::Slot::kFilled, page);
+  return page != nullptr;
+}
+
+void Window::features(std::size_t slot, std::span<std::byte> out) {
+  State& state = *state_;
+  const State::Use use(&state);
+  state.CheckSlot(slot);
+  state.CheckSize(slot, out.size());
+  PagePool::Page* page = nullptr;
   {
     const std::lock_guard lock(state.mutex);
-    if (state.slots[slot] != State::Slot::kEmpty) {
-      throw InvalidArgument(
-          Text("slot ", slot, " has its page already: open another window for other pages"));
-    }
-    state.slots[slot] = State::Slot::kFilling;
+    if (state.slots[slot] == State::Slot::kFilled) page = state.pages[slot];
   }
-  PagePool::Pin pin;
-  try {
-    pin = state.core->pool->Acquire(state.core->Name(image), state.grids[slot].tokens());
-    if (!pin.hit) {
-      state.core->Fill(pin.page, image);
-      state.core->pool->Commit(pin.page);
-    }
-  } catch (...) {
-    if (pin.page != nullptr) state.core->pool->Abandon(pin.page);
-    state.SetSlot(slot, State::Slot::kEmpty, nullptr);
-    throw;
-  }
-  state.SetSlot(slot, State::Slot::kFilled, pin.page);
-  return pin.hit;
+  if (page == nullptr) throw InvalidArgument(Text("slot ", slot, " has no page yet: encode it first"));
+  state.core->ForEachStretch(page, [&](std::size_t from, std::size_t to, std::size_t bytes) {
+    state.core->storage->Export(from, out.data() + to, bytes);
+  });
 }
 
 WindowScores Window::score(const Prompt& prompt, double keep_ratio) {

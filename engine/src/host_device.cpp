@@ -30,6 +30,12 @@ class HostStorage : public PoolStorage {
   void Write(std::size_t offset, const void* source, std::size_t bytes) override {
     std::memcpy(static_cast<std::byte*>(data_) + offset, source, bytes);
   }
+  void Import(std::size_t offset, const void* host, std::size_t bytes) override {
+    Write(offset, host, bytes);
+  }
+  void Export(std::size_t offset, void* host, std::size_t bytes) override {
+    std::memcpy(host, static_cast<const std::byte*>(data_) + offset, bytes);
+  }
 
  private:
   std::size_t bytes_;

@@ -62,21 +62,7 @@ void PagePool::Dismiss(std::int64_t blocks) {
 
 PagePool::Pin PagePool::Acquire(const Digest& key, std::int64_t rows) {
   std::unique_lock lock(mutex_);
-  for (;;) {
-    const auto found = pages_.find(key);
-    if (found == pages_.end()) break;
-    Page* page = found->second.get();
-    if (!page->filled) {  // looked up again afterwards: it may be gone
-      filled_.wait(lock);
-      continue;
-    }
-    if (page->pins++ == 0) {
-      idle_.erase(page->idle);
-      pinned_ += static_cast<std::int64_t>(page->blocks.size());
-    }
-    ++counts_.hits;
-    return {page, true};
-  }
+  if (Page* found = PinFilled(key, &lock)) return {found, true};
   const std::int64_t count = BlocksFor(rows);
   EvictUntilFree(count);
   auto page = std::make_unique<Page>();
@@ -89,6 +75,11 @@ PagePool::Pin PagePool::Acquire(const Digest& key, std::int64_t rows) {
   Page* made = page.get();
   pages_.emplace(key, std::move(page));
   return {made, false};
+}
+
+PagePool::Page* PagePool::Find(const Digest& key) {
+  std::unique_lock lock(mutex_);
+  return PinFilled(key, &lock);
 }
 
 void PagePool::Commit(Page* page) {
@@ -133,6 +124,24 @@ PoolStats PagePool::stats() const {
   stats.pinned_rows = pinned_ * kBlockRows;
   stats.pages = static_cast<std::int64_t>(pages_.size());
   return stats;
+}
+
+PagePool::Page* PagePool::PinFilled(const Digest& key, std::unique_lock<std::mutex>* lock) {
+  for (;;) {
+    const auto found = pages_.find(key);
+    if (found == pages_.end()) return nullptr;
+    Page* page = found->second.get();
+    if (!page->filled) {  // looked up again afterwards: it may be gone
+      filled_.wait(*lock);
+      continue;
+    }
+    if (page->pins++ == 0) {
+      idle_.erase(page->idle);
+      pinned_ += static_cast<std::int64_t>(page->blocks.size());
+    }
+    ++counts_.hits;
+    return page;
+  }
 }
 
 void PagePool::EvictUntilFree(std::int64_t blocks) {

@@ -48,6 +48,9 @@ class PagePool {
   // Finds or makes room for a page of an admitted window. When another thread is filling the same page, waits
   // for it; should that thread give up, this one fills.
   Pin Acquire(const Digest& key, std::int64_t rows);
+  // The pinned page when its rows are filled, waiting for a thread that fills them; null when the pool has
+  // none.
+  Page* Find(const Digest& key);
   void Commit(Page* page);   // filled; stays pinned
   void Abandon(Page* page);  // not filled; unpins and forgets it
   void Unpin(Page* page);
@@ -60,6 +63,7 @@ class PagePool {
   PoolStats stats() const;
 
  private:
+  Page* PinFilled(const Digest& key, std::unique_lock<std::mutex>* lock);
   void EvictUntilFree(std::int64_t blocks);
   std::vector<std::int32_t> TakeBlocks(std::int64_t count);
   void Forget(Page* page);

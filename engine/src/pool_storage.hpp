@@ -12,6 +12,9 @@ class PoolStorage {
   virtual void* data() = 0;
   // Copies `bytes` of the device's memory to `offset`, after what the device was given to do before.
   virtual void Write(std::size_t offset, const void* source, std::size_t bytes) = 0;
+  // The same from and to memory of the host; both return when the copy is done.
+  virtual void Import(std::size_t offset, const void* host, std::size_t bytes) = 0;
+  virtual void Export(std::size_t offset, void* host, std::size_t bytes) = 0;
 };
 
 }  // namespace ziprerank

@@ -63,6 +63,39 @@ TEST(page_pool_longest_unused_page_goes_first) {
   CHECK(!IsCached(&pool, 2, kBlock));
 }
 
+TEST(page_pool_find_pins_what_is_there) {
+  PagePool pool(2 * kBlock);
+  CHECK(pool.Find(Key(1)) == nullptr);
+  PagePool::Page* page = Fill(&pool, 1, kBlock);
+  CHECK(pool.Find(Key(1)) == page);
+  pool.Unpin(page);
+  CHECK(pool.stats().pinned_rows == kBlock);  // the second pin
+  pool.Unpin(page);
+  CHECK(pool.stats().pinned_rows == 0 && pool.stats().hits == 1 && pool.stats().misses == 1);
+}
+
+TEST(page_pool_find_waits_for_a_page_that_is_being_filled) {
+  for (const bool given_up : {false, true}) {
+    PagePool pool(2 * kBlock);
+    const PagePool::Pin pin = pool.Acquire(Key(1), kBlock);
+    std::atomic<bool> ended = false;
+    PagePool::Page* found = nullptr;
+    std::thread finder([&] {
+      found = pool.Find(Key(1));
+      ended = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    CHECK(!ended);
+    if (given_up) {
+      pool.Abandon(pin.page);
+    } else {
+      pool.Commit(pin.page);
+    }
+    finder.join();
+    CHECK(found == (given_up ? nullptr : pin.page));
+  }
+}
+
 TEST(page_pool_pinned_pages_stay) {
   PagePool pool(2 * kBlock);
   Fill(&pool, 1, kBlock);

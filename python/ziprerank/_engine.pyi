@@ -28,6 +28,11 @@ class Window:
     """A reservation of pool rows for a list of pages; pins them until closed."""
 
     def encode(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # [h, w, 3]; True on a cache hit
+    # Features kept elsewhere, uint8 [tokens, info["row_bytes"]]: `find` fills a slot from the pool alone, `restore`
+    # from features read before, `features` copies a filled slot's into `out`.
+    def find(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # True when the pool had the page
+    def restore(self, slot: int, pixels: NDArray[numpy.uint8], features: NDArray[numpy.uint8]) -> bool: ...
+    def features(self, slot: int, out: NDArray[numpy.uint8]) -> None: ...
     def score(
         self, text_ids: NDArray[numpy.int64], query_mask: NDArray[numpy.bool_] | None, keep_ratio: float
     ) -> WindowScores: ...

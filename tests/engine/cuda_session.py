@@ -1,7 +1,10 @@
-"""A process of its own for one ONNX Runtime: ``python cuda_session.py BUNDLE LIBRARY PROVIDER [--pool ROWS]``.
+"""A process of its own for one ONNX Runtime.
+
+    python cuda_session.py BUNDLE LIBRARY PROVIDER [--pool ROWS | --restore]
 
 Scores some windows and prints what came out as JSON: ``info``, and for each window its sizes, scores and kept tokens;
-or, when the engine refuses, ``error``: the class and the text.
+or, when the engine refuses, ``error``: the class and the text. With ``--restore`` a second engine scores the same
+windows from the page features of the first: ``restored``, the scores of each window.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine_helpers import make_pages, prompt_ids, score
+from engine_helpers import Pages, make_pages, prompt_ids, score
 from ziprerank import _engine
 from ziprerank.errors import ZipRerankError
 
@@ -23,14 +27,14 @@ from ziprerank.errors import ZipRerankError
 WINDOWS = [([1], 1.0), ([0, 1, 2, 3], 0.5), ([3, 3], 0.3), ([4, 5, 0], 0.7), ([2, 0, 1, 3], 0.25), ([3], 0.01)]
 
 
-def main(bundle: str, library: str, provider: str, pool_rows: int) -> dict[str, Any]:
+def main(bundle: str, library: str, provider: str, pool_rows: int, restore: bool) -> dict[str, Any]:
     """Run `WINDOWS`."""
     row_bytes = 4 * 256 * 4  # levels x hidden size x float32
     try:
         engine = _engine.Engine(bundle, library, provider, pool_bytes=pool_rows * row_bytes)
         pages = make_pages()
         pages += [np.ascontiguousarray(pages[1][::-1]), np.ascontiguousarray(pages[3].swapaxes(0, 1))]
-        windows = []
+        windows, features = [], {}
         for seed, (indices, ratio) in enumerate(WINDOWS):
             ids = prompt_ids(engine.info, len(indices), seed)
             result = score(engine, [pages[i] for i in indices], ids, ratio)
@@ -43,13 +47,38 @@ def main(bundle: str, library: str, provider: str, pool_rows: int) -> dict[str, 
                     "kept": [part.tolist() for part in result.kept],
                 }
             )
+        if restore:
+            for index, page in enumerate(pages):
+                window = engine.window([page.shape[:2]])
+                window.encode(0, page)
+                features[index] = np.empty((page.shape[0] * page.shape[1] // 1024, row_bytes), np.uint8)
+                window.features(0, features[index])
+                window.close()
+            other = _engine.Engine(bundle, library, provider, pool_bytes=320 * row_bytes)
+            return {"windows": windows, "restored": [restored(other, pages, features, *each) for each in WINDOWS]}
     except ZipRerankError as error:
         return {"error": [type(error).__name__, str(error)]}
     return {"info": engine.info, "windows": windows, "evictions": engine.pool["evictions"]}
 
 
+def restored(
+    engine: _engine.Engine, pages: Pages, features: dict[int, NDArray[np.uint8]], indices: list[int], ratio: float
+) -> list[float]:
+    """The scores of a window that takes its pages from the pool or from `features`."""
+    window = engine.window([pages[i].shape[:2] for i in indices])
+    for slot, i in enumerate(indices):
+        if not window.find(slot, pages[i]):
+            window.restore(slot, pages[i], features[i])
+    ids = prompt_ids(engine.info, len(indices), WINDOWS.index((indices, ratio)))
+    scores = window.score(ids, None, ratio).scores
+    window.close()
+    return [float(value) for value in scores]
+
+
 if __name__ == "__main__":
     arguments = sys.argv[1:4]
     rows = int(sys.argv[5]) if sys.argv[4:5] == ["--pool"] else 4096
-    found = main(*arguments, pool_rows=rows)  # the engine is gone before the result is printed
+    found = main(
+        *arguments, pool_rows=rows, restore="--restore" in sys.argv
+    )  # the engine is gone before the result is printed
     sys.stdout.write(json.dumps(found) + "\n")

@@ -227,6 +227,19 @@ def test_features_of_scattered_rows_are_copied_on_the_device(session: Session, c
     assert {on for _, on in copies} == {small.stream}
 
 
+def test_features_leave_the_device_and_come_back(session: Session, cuda_bundle: Path) -> None:
+    """In a second engine whose pool is so small that a page's rows are scattered; copies are waited for."""
+    result = session(cuda_bundle, "--restore")
+    assert result.output["restored"] == [window["scores"] for window in result.output["windows"]]
+    tokens = [81, 80, 81, 10, 80, 10]
+    out = result.of("cuMemcpyDtoHAsync")
+    assert [int(size) for _, size, _ in out] == [count * 4 * 256 * 4 for count in tokens]
+    steps = [call for call in result.calls if call[0] in ("cuMemcpyDtoHAsync", "cuStreamSynchronize")]
+    for place, call in enumerate(steps):
+        if call[0] == "cuMemcpyDtoHAsync":
+            assert steps[place + 1] == ["cuStreamSynchronize", call[-1]]
+
+
 def test_the_operator_is_registered_for_cuda_with_its_counts_on_the_host(cuda: Result) -> None:
     default, host = "0", "-2"
     memory = [default, default, host, host, default, default]  # page_offsets and keep

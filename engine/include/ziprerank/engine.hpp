@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,7 @@ struct EngineInfo {
   int stride = 0;
   std::int64_t pool_rows = 0;
   std::size_t pool_bytes = 0;
+  std::size_t row_bytes = 0;  // features of one visual token: levels * hidden_size numbers of the precision
 };
 
 // A stage inside the engine: nanoseconds since the epoch, and the system's id of the thread.
@@ -136,6 +138,15 @@ class ZIPRERANK_API Window {
   // once, with a page of the size that the window was opened with. Slots may be filled from several threads.
   // On a GPU it returns when the page's work is enqueued; score() waits for it, and reports what went wrong.
   bool encode(std::size_t slot, const ImageView& image);
+
+  // For features that a program keeps elsewhere, on disk for one: `find` fills a slot from the pool and is
+  // true when the page was there; `restore` fills it as encode does, but copies `features` to the pool where
+  // encode would run vision.onnx; `features` reads a filled slot's, and waits for a GPU that is still
+  // encoding it. They are [tokens, row_bytes], row by row, of this bundle on this provider and of the same
+  // pixels: nothing here can check that, only their size.
+  bool find(std::size_t slot, const ImageView& image);
+  bool restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features);
+  void features(std::size_t slot, std::span<std::byte> out);
 
   // Scores all pages for one prompt; `keep_ratio` in (0, 1]. Needs every slot filled; may be called often and
   // from several threads at once.

@@ -64,6 +64,7 @@ typedef struct zr_info {
   const char* provider;     /* "cpu", "cuda", "cuda:1" */
   const char* device;       /* the GPU's name, "" on the CPU */
   const char* prune_kernel; /* "avx2", "sm_90 cubin" */
+  size_t row_bytes;         /* page features of one visual token */
 } zr_info;
 
 /* The library's version, "0.1.0". */
@@ -89,6 +90,19 @@ ZR_API void zr_window_free(zr_window* window);
  * the page was there already, else 0. */
 ZR_API zr_status zr_window_encode(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
                                   int32_t width, int32_t* hit, zr_error** error);
+
+/* For page features that a program keeps elsewhere, on disk for one. zr_window_find fills a slot when the
+ * pool has the page: *found receives 1, else 0 and the slot stays empty. zr_window_restore fills it as
+ * zr_window_encode does, from `features` and not by running the model. zr_window_features copies a filled
+ * slot's features to `features`. `bytes`: visual tokens of the page x zr_info.row_bytes. Features belong to
+ * one bundle, provider and machine, and to the page's pixels; only their size is checked. */
+ZR_API zr_status zr_window_find(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
+                                int32_t width, int32_t* found, zr_error** error);
+ZR_API zr_status zr_window_restore(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
+                                   int32_t width, const void* features, size_t bytes, int32_t* hit,
+                                   zr_error** error);
+ZR_API zr_status zr_window_features(zr_window* window, size_t slot, void* features, size_t bytes,
+                                    zr_error** error);
 
 /* Scores all pages for one prompt. `ids` [count] holds one image_pad token for each page; `query_mask`
  * [count] marks the text tokens that pages are pruned by, NULL: every token before the first image but vision

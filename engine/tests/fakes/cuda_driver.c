@@ -174,6 +174,11 @@ CUDA(cuMemcpyHtoDAsync_v2)(address to, const void* from, size_t bytes, void* str
   memcpy((void*)to, from, bytes);
   return call("cuMemcpyHtoDAsync", "%#lx %zu %p", (unsigned long)to, bytes, stream);
 }
+CUDA(cuMemcpyDtoHAsync_v2)(void* to, address from, size_t bytes, void* stream) {
+  NEEDS_CONTEXT;
+  memcpy(to, (const void*)from, bytes);
+  return call("cuMemcpyDtoHAsync", "%#lx %zu %p", (unsigned long)from, bytes, stream);
+}
 CUDA(cuMemcpyDtoDAsync_v2)(address to, address from, size_t bytes, void* stream) {
   NEEDS_CONTEXT;
   memcpy((void*)to, (const void*)from, bytes);
