@@ -37,6 +37,10 @@ Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-2
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="A bundle; without it the one in the package.")]
 Provider = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where it can run, else cpu.")]
+PageCacheFolder = Annotated[
+    Path | None, typer.Option("--page-cache", help="A folder that keeps page features for the next time.")
+]
+PageCacheSize = Annotated[str, typer.Option(help="Most bytes in it: 4G, 512M.")]
 Threads = Annotated[int, typer.Option(help="Threads of the engine; 0 lets ONNX Runtime choose.")]
 
 
@@ -81,15 +85,21 @@ def rank(
     bundle: BundlePath = None,
     provider: Provider = "cpu",
     threads: Threads = 0,
+    page_cache: PageCacheFolder = None,
+    page_cache_size: PageCacheSize = "4G",
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON: page counts from 1 (null for an image), kept and tokens are counts.")
     ] = False,
 ) -> None:
     """Rank the pages of FILES by their relevance to QUERY."""
+    from ziprerank.page_cache import parse_size
     from ziprerank.pages import with_pdf_options
     from ziprerank.reranker import Reranker
 
-    reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads)
+    size = parse_size(page_cache_size)
+    reranker = Reranker.from_bundle(
+        bundle, provider=provider, threads=threads, page_cache=page_cache, page_cache_bytes=size
+    )
     with progress_bar("ranking") as report:
         ranking = reranker.rank(
             query,

@@ -25,7 +25,11 @@ def serve(
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
     provider: Annotated[str, _option("PROVIDER", "Execution provider of ONNX Runtime.")] = "cpu",
     threads: Annotated[int, _option("THREADS", "Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
-    cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features, kept over requests.")] = 1024,
+    cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features.")] = 1024,
+    page_cache: Annotated[
+        Path | None, _option("PAGE_CACHE", "Folder that keeps page features over restarts; processes may share it.")
+    ] = None,
+    page_cache_size: Annotated[str, _option("PAGE_CACHE_SIZE", "Most bytes in that folder: 4G, 512M.")] = "4G",
     api_key: Annotated[list[str] | None, _option("API_KEY", "Key that clients send; may be repeated.")] = None,
     cors_origin: Annotated[list[str] | None, _option("CORS_ORIGIN", "Origin of web pages that may call.")] = None,
     web_page: Annotated[bool, _option("WEB_PAGE", "The page at /.")] = _DEFAULT.web_page,
@@ -62,6 +66,7 @@ def serve(
         from ziprerank.serve.server import serve as run
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
+    from ziprerank.page_cache import parse_size
     from ziprerank.reranker import Reranker
 
     settings = Settings(
@@ -84,8 +89,16 @@ def serve(
         fetch_timeout=fetch_timeout,
         text_font=text_font,
     )
+    size = parse_size(page_cache_size)
     bound = listen(host, port)
-    reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads, pool_bytes=cache_mib * MIB)
+    reranker = Reranker.from_bundle(
+        bundle,
+        provider=provider,
+        threads=threads,
+        pool_bytes=cache_mib * MIB,
+        page_cache=page_cache,
+        page_cache_bytes=size,
+    )
     app = create_app(reranker, settings)
     start_logging(log_level)
     run(app, bound)

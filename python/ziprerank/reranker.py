@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ziprerank.bundle import Bundle, Check
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.feed import PageFeed
+from ziprerank.page_cache import PAGE_CACHE_BYTES, FreshPage, PageCache
 from ziprerank.pages import PageInput, PageSource, open_pages
 from ziprerank.prompt import PromptBuilder
 from ziprerank.runtime import find_runtime, preload_cuda
@@ -36,10 +38,13 @@ earlier window or query has counted. What it raises ends the ranking there and r
 class Reranker:
     """Ranks document pages by a query in one pass per window. Several threads may share one."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, watch: Watch = unwatched) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, watch: Watch = unwatched, page_cache: PageCache | None = None
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.watch = watch
+        self.page_cache = page_cache
         self.prompts = PromptBuilder(bundle)
 
     @classmethod
@@ -50,6 +55,8 @@ class Reranker:
         provider: str = "cpu",
         threads: int = 0,
         pool_bytes: int = POOL_BYTES,
+        page_cache: str | Path | None = None,
+        page_cache_bytes: int = PAGE_CACHE_BYTES,
         check: Check = "full",
     ) -> Reranker:
         """Loads a bundle; None is the one inside the package.
@@ -58,15 +65,18 @@ class Reranker:
         exported with ``--target cuda --kernels``; ``"auto"`` is cuda where that can run, else cpu (``engine.info``
         says which).
         ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
-        calls; one window must fit. ``check``: ``"full"`` compares SHA-256 digests, ``"size"`` only file sizes.
-        Raises BundleError, MissingDependency, ProviderError or EngineError.
+        calls; one window must fit. ``page_cache``: a folder where page features are kept over restarts, of at most
+        ``page_cache_bytes``; several processes may use it at once. ``check``: ``"full"`` compares SHA-256 digests,
+        ``"size"`` only file sizes. Raises InvalidInput, BundleError, MissingDependency, ProviderError or EngineError.
         """
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
             raise InvalidInput(f"threads={threads!r}: must be a whole number, 0 lets ONNX Runtime choose")
         if isinstance(pool_bytes, bool) or not isinstance(pool_bytes, int) or pool_bytes < 1:
             raise InvalidInput(f"pool_bytes={pool_bytes!r}: must be a positive number of bytes")
         bundle = Bundle.load(path, check=check)
-        return cls(bundle, load_engine(bundle, provider, threads, pool_bytes))
+        engine = load_engine(bundle, provider, threads, pool_bytes)
+        cache = None if page_cache is None else PageCache(page_cache, page_cache_bytes, bundle, engine)
+        return cls(bundle, engine, page_cache=cache)
 
     def rank(
         self,
@@ -120,7 +130,7 @@ class Reranker:
                 steps = _Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
                 clock.pages += clock.elapsed()
             feed = opened.enter_context(PageFeed(sources, self.watch))
-            with _Windows(self.engine, sources, feed, self.watch) as windows:
+            with _Windows(self, sources, feed) as windows:
                 for query, text in zip(queries, checked, strict=True):
                     outcome = self._run(text, plan, windows, ratio=ratio, clock=clock, steps=steps)
                     ranking = _ranking(
@@ -191,13 +201,15 @@ class _Scored:
 class _Windows:
     """The engine's current window; kept open while the next one holds the same pages, as over many queries."""
 
-    def __init__(self, engine: Engine, sources: Sequence[PageSource], feed: PageFeed, watch: Watch) -> None:
-        self._engine = engine
-        self._watch = watch
+    def __init__(self, reranker: Reranker, sources: Sequence[PageSource], feed: PageFeed) -> None:
+        self._engine = reranker.engine
+        self._watch = reranker.watch
+        self._cache = reranker.page_cache
         self._sources = sources
         self._feed = feed
         self._indices: tuple[int, ...] = ()
         self._window: Window | None = None
+        self._fresh: list[FreshPage] = []  # its pages that are not on disk yet
 
     def __enter__(self) -> _Windows:
         return self
@@ -225,17 +237,29 @@ class _Windows:
                 clock.pages += _ms_since(started)
             with self._watch("vision", page):
                 started = perf_counter()
-                window.encode(slot, pixels)
+                self._fill(window, slot, pixels)
                 clock.vision += _ms_since(started)
             encoded(page)
         self._feed.release([*indices, *following])
         self._indices = tuple(indices)
         return window
 
+    def _fill(self, window: Window, slot: int, pixels: NDArray[np.uint8]) -> None:
+        if self._cache is None:
+            window.encode(slot, pixels)
+        elif (page := self._cache.fill(window, slot, pixels)) is not None:
+            self._fresh.append(page)
+
     def _close(self) -> None:
-        if self._window is not None:
-            self._window.close()
-        self._window, self._indices = None, ()
+        window, fresh = self._window, self._fresh
+        self._window, self._indices, self._fresh = None, (), []
+        if window is None:
+            return
+        try:
+            if self._cache is not None:
+                self._cache.keep(window, fresh)
+        finally:
+            window.close()
 
 
 class _Meter:

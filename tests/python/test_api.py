@@ -18,7 +18,8 @@ OPTIONS = (
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
     Reranker.from_bundle: "(path: 'str | Path | None' = None, *, provider: 'str' = 'cpu', threads: 'int' = 0, "
-    "pool_bytes: 'int' = 1073741824, check: 'Check' = 'full') -> 'Reranker'",
+    "pool_bytes: 'int' = 1073741824, page_cache: 'str | Path | None' = None, "
+    "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full') -> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
     Pdf: "(source: 'str | Path | bytes', pages: 'str | Iterable[int] | None' = None, "

@@ -52,6 +52,20 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert list(ranking["tokens"]) == ["text", "visual", "kept"]
 
 
+def test_page_features_are_kept_for_the_next_process(small_pages: Path, sample: Path, tmp_path: Path) -> None:
+    options = ["--bundle", small_pages, "--pages", "3-5", "--page-cache", tmp_path, "--page-cache-size", "1M", "--json"]
+    results, used = [], []
+    for _ in range(2):
+        done = ziprerank("rank", "fish soup", sample, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        results.append(json.loads(done.stdout)["results"])
+        used.append({path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.page")})
+    assert results[0] == results[1]
+    assert len(used[0]) == 3
+    assert used[0].keys() == used[1].keys()
+    assert all(used[1][name] > used[0][name] for name in used[0])  # read, and so the last to be removed
+
+
 def test_json_of_images(tmp_path: Path, noise: Callable[[int, int, int], np.ndarray]) -> None:
     for seed in range(2):
         Image.fromarray(noise(256, 256, seed)).save(tmp_path / f"{seed}.png")

@@ -47,6 +47,9 @@ class Metrics:
     def watch_pool(self, pool: Callable[[], dict[str, int]]) -> None:
         self.registry.register(_Pool(pool))
 
+    def watch_disk(self, stats: Callable[[], dict[str, int]]) -> None:
+        self.registry.register(_Disk(stats))
+
     def answered(self, path: str, status: int, seconds: float) -> None:
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
@@ -82,3 +85,23 @@ class _Pool(Collector):
             ("used_rows", "Visual tokens held"),
         ):
             yield GaugeMetricFamily(f"ziprerank_page_cache_{name}", text, value=pool[name])
+
+
+class _Disk(Collector):
+    """The counts of the page features on disk."""
+
+    def __init__(self, stats: Callable[[], dict[str, int]]) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats()
+        for name, text in (
+            ("hits", "Page features read from disk"),
+            ("misses", "Page features that were not on disk, or damaged"),
+            ("corrupt", "Damaged page features on disk, removed"),
+            ("failures", "Reads and writes that the disk refused"),
+            ("evictions", "Page features that this process removed for room"),
+        ):
+            yield CounterMetricFamily(f"ziprerank_disk_cache_{name}", text, value=stats[name])
+        yield GaugeMetricFamily("ziprerank_disk_cache_bytes", "Bytes in the folder", value=stats["bytes"])
+        yield GaugeMetricFamily("ziprerank_disk_cache_limit_bytes", "Most bytes in the folder", value=stats["limit"])

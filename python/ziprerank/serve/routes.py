@@ -142,6 +142,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
         },
         "fetch": settings.fetch,
         "page_cache": service.reranker.engine.pool,
+        "disk_cache": None if service.reranker.page_cache is None else service.reranker.page_cache.stats(),
     }
 
 

@@ -57,6 +57,8 @@ class Service:
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
+        if reranker.page_cache is not None:
+            self.metrics.watch_disk(reranker.page_cache.stats)
         self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
         self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
         self.metrics.gauge("ziprerank_held_bytes", "Bodies and fetched files held", lambda: self.admission.held)

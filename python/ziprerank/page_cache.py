@@ -1,0 +1,182 @@
+"""Page features on disk, over restarts and for several processes: what the vision tower made of a page's pixels.
+
+One file a page: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), the features
+[tokens, row_bytes]. Its name is the BLAKE2b digest of the pixels and of everything that the bits of the features depend
+on: bundle, vision graph, precision, provider, device, instruction set and versions. What one of them differs in is
+never found. The number of threads is left out: it does not change a bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ziprerank
+from ziprerank.bounded_folder import BoundedFolder
+from ziprerank.bundle import Bundle
+from ziprerank.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ziprerank._engine import Engine, Window
+
+PAGE_CACHE_BYTES = 4 << 30
+
+_FORMAT = "ziprerank page features 1"
+_CHECKSUM = 16  # bytes
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+logger = logging.getLogger("ziprerank.page_cache")
+
+
+@dataclass(frozen=True, slots=True)
+class FreshPage:
+    """A slot whose page was encoded just now, and the name of its entry on disk."""
+
+    slot: int
+    name: str
+    grid: tuple[int, int]  # rows and columns of visual tokens
+
+
+class PageCache:
+    """The features of one engine in one folder. Several threads may share one, several processes a folder."""
+
+    def __init__(self, folder: str | Path, limit: int, bundle: Bundle, engine: Engine) -> None:
+        """``limit``: bytes of all files together, also those of other engines. Raises InvalidInput where the folder
+        cannot be written, or where ``limit`` has no room for the largest page."""
+        info, image = engine.info, bundle.image
+        self._row_bytes: int = info["row_bytes"]
+        self._factor = image.factor
+        self._identity = _identity(bundle, info)
+        self._key = hashlib.blake2b(self._identity.encode(), digest_size=32).digest()
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(("hits", "misses", "corrupt", "failures"), 0)
+        self._failing = False
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise InvalidInput(f"page_cache_bytes {limit!r}: must be a whole number of bytes")
+        largest = min(image.max_pixels, image.longest_side**2) // image.factor**2 * self._row_bytes + 4096
+        if limit < largest:
+            raise InvalidInput(f"page_cache_bytes {limit:,}: one page may take {largest:,} bytes, give room for some")
+        try:
+            self._folder = BoundedFolder(Path(folder), limit)
+        except OSError as error:
+            raise InvalidInput(
+                f"page_cache {str(folder)!r} cannot be used ({error}): give a folder on a disk with room that this "
+                "process may write, or none"
+            ) from error
+
+    def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8]) -> FreshPage | None:
+        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; that page is returned, for ``keep``."""
+        if window.find(slot, pixels):
+            return None
+        height, width = pixels.shape[:2]
+        page = FreshPage(slot, self._name(pixels), (height // self._factor, width // self._factor))
+        features = self._load(page)
+        if features is not None:
+            window.restore(slot, pixels, features)
+            return None
+        return None if window.encode(slot, pixels) else page
+
+    def keep(self, window: Window, pages: Sequence[FreshPage]) -> None:
+        """Writes pages of an open window to disk. What the disk refuses is logged and counted, and left unwritten."""
+        for page in pages:
+            features = np.empty((page.grid[0] * page.grid[1], self._row_bytes), dtype=np.uint8)
+            window.features(page.slot, features)
+            payload = features.data.cast("B")
+            try:
+                self._folder.put(page.name, [self._header(page), _checksum(payload), payload])
+            except OSError as error:
+                self._failed("written", error)
+                return  # the next page would not fare better
+            self._failing = False
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start (a ``corrupt`` entry is a miss too), and the bytes that the folder holds now."""
+        with self._lock:
+            counts = dict(self._counts)
+        folder = self._folder
+        return counts | {"evictions": folder.evictions, "bytes": folder.used, "limit": folder.limit}
+
+    def _name(self, pixels: NDArray[np.uint8]) -> str:
+        digest = hashlib.blake2b(self._key, digest_size=32)
+        digest.update(np.array(pixels.shape, dtype="<i8").tobytes())
+        digest.update(pixels.data)
+        return digest.hexdigest()
+
+    def _load(self, page: FreshPage) -> NDArray[np.uint8] | None:
+        try:
+            content = self._folder.get(page.name)
+        except OSError as error:
+            self._failed("read", error)
+            content = None
+        features = None if content is None else self._parse(page, content)
+        if content is not None and features is None:
+            logger.warning("page cache: %s is damaged: removed, the page is encoded anew", page.name)
+            self._count("corrupt")
+            try:
+                self._folder.remove(page.name)
+            except OSError as error:
+                self._failed("removed", error)
+        self._count("misses" if features is None else "hits")
+        return features
+
+    def _parse(self, page: FreshPage, content: bytes) -> NDArray[np.uint8] | None:
+        """The features [tokens, row_bytes], or None unless every byte is as it was written."""
+        header, tokens = self._header(page), page.grid[0] * page.grid[1]
+        begin = len(header) + _CHECKSUM
+        payload = memoryview(content)[begin:]
+        if len(payload) != tokens * self._row_bytes or content[:begin] != header + _checksum(payload):
+            return None
+        return np.frombuffer(payload, dtype=np.uint8).reshape(tokens, self._row_bytes)
+
+    def _header(self, page: FreshPage) -> bytes:
+        text = (
+            f"{_FORMAT} {page.name} grid {page.grid[0]}x{page.grid[1]} row_bytes {self._row_bytes} {self._identity}\n"
+        )
+        return text.encode()
+
+    def _failed(self, what: str, error: OSError) -> None:
+        self._count("failures")
+        if not self._failing:  # once, until it works again: a full disk would fill the log too
+            logger.warning("page cache: page features cannot be %s (%s); rankings go on without", what, error)
+        self._failing = True
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self._counts[what] += 1
+
+
+def parse_size(text: str) -> int:
+    """``"4G"``, ``"512M"`` or a number of bytes; K, M, G and T are powers of 1024. Raises InvalidInput."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InvalidInput(f"size {text!r}: give bytes, or a number with K, M, G or T, such as 4G")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def _identity(bundle: Bundle, info: dict[str, Any]) -> str:
+    return json.dumps(
+        {
+            "bundle": bundle.bundle_id,
+            "vision": bundle.files["vision.onnx"].sha256,
+            "precision": info["precision"],
+            "provider": info["provider"].partition(":")[0],
+            "device": info["device"],
+            "kernels": info["prune_kernel"],  # on the CPU: the instruction set
+            "onnxruntime": info["runtime_version"],
+            "ziprerank": ziprerank.__version__,
+        },
+        sort_keys=True,
+    )
+
+
+def _checksum(payload: memoryview) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECKSUM).digest()
