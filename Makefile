@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find engine python kernels export train cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
+SOURCES := $(shell find engine python kernels export train bench cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
 PY := python export kernels train tests bench
@@ -19,7 +19,7 @@ lint: $(VENV)/.dev ## ruff, mypy and clang-format; changes nothing
 	$(BIN)/ruff check $(PY)
 	$(BIN)/ruff format --check $(PY)
 	rm -rf build/types && mkdir -p build/types/ziprerank
-	ln -s $(CURDIR)/python/ziprerank/* $(CURDIR)/export $(CURDIR)/kernels $(CURDIR)/train build/types/ziprerank/
+	ln -s $(CURDIR)/python/ziprerank/* $(CURDIR)/export $(CURDIR)/kernels $(CURDIR)/train $(CURDIR)/bench build/types/ziprerank/
 	MYPYPATH=build/types $(BIN)/mypy -p ziprerank
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 

@@ -20,7 +20,8 @@ from ziprerank.prompt import PromptBuilder
 from ziprerank.windows import Outcome, run_windows
 
 from .cases import AGAIN, FILE, REASONING, Case, Clock, Sample, System
-from .torch_model import Features, Packed, TorchModel
+from .nvml import Joules, between, total
+from .torch_model import Features, Packed, Pixels, TorchModel
 
 SINGLE_PASS, PRUNED, LISTWISE, POINTWISE = "transformers", "transformers_pruned", "autoregressive", "pointwise"
 
@@ -45,17 +46,18 @@ class Read:
 
 @dataclass(slots=True)
 class Pages:
-    """What the last ``prepare`` left: features, and the milliseconds of the stages that all systems share."""
+    """What the last ``prepare`` left: features, and milliseconds and joules of the stages that all systems share."""
 
     features: Features
     shared: dict[str, float] = field(default_factory=dict)
+    energy: float | None = None
 
 
 class Baselines:
     """All systems on PyTorch for one case; ``prepare`` comes first in each round."""
 
-    def __init__(self, model: TorchModel, case: Case) -> None:
-        self.model, self.case = model, case
+    def __init__(self, model: TorchModel, case: Case, energy: Joules) -> None:
+        self.model, self.case, self._energy = model, case, energy
         self._prompts = PromptBuilder(case.bundle)
         self._query = self._prompts.check_query(case.query)
         self.prompt = self._prompts.build(self._query, case.plan.width)
@@ -65,43 +67,54 @@ class Baselines:
         self.ranking_tokens = len(tokenizer.encode(ranking, add_special_tokens=False).ids) + 1  # and the end token
         self._yes_no = [tokenizer.encode(word, add_special_tokens=False).ids[0] for word in ("yes", "no")]
         self.batch = 1
+        self.batches_ms: dict[int, float] = {}  # what choose_batch tried
+
+    def process(self) -> Pixels:
+        """Pages from the PDF, as the vision tower takes them."""
+        return self.model.process(self.model.render(self.case.pdf, self.case.numbers))
 
     @torch.inference_mode()
     def prepare(self) -> Pages:
         """Pages from the PDF through the vision tower, and the prompt."""
-        clock = Clock()
+        clock, energy = Clock(self.model.finish), self._energy()
         with clock.stage("pages"):
-            pixels = self.model.process(self.model.render(self.case.pdf, self.case.numbers))
+            pixels = self.process()
         with clock.stage("tokenize"):
             self._prompts.build(self._query, self.case.plan.width)
         with clock.stage("vision"):
             features = self.model.encode(pixels)
-        return Pages(features, clock.stages)
+        return Pages(features, clock.stages, between(energy, self._energy()))
 
     def single_pass(self, pages: Pages) -> list[Sample]:
         """The whole sequence, no pruning."""
-        started = perf_counter()
-        _, read = self.scores(pages.features, None)
-        return _samples(System(SINGLE_PASS), pages, {"decoder": _since(started)}, read)
+        return self._timed_pass(System(SINGLE_PASS, self.model.precision), pages, None)
 
     def pruned(self, pages: Pages, keep_ratio: float) -> list[Sample]:
         """The paper's method."""
-        started = perf_counter()
-        _, read = self.scores(pages.features, keep_ratio)
-        return _samples(System(PRUNED, keep_ratio), pages, {"decoder": _since(started)}, read)
+        return self._timed_pass(System(PRUNED, self.model.precision, keep_ratio), pages, keep_ratio)
+
+    def _timed_pass(self, system: System, pages: Pages, keep_ratio: float | None) -> list[Sample]:
+        clock, energy = Clock(self.model.finish), self._energy()
+        _, read = self.scores(pages.features, keep_ratio, clock)
+        return _samples(system, pages, clock.stages, read, between(energy, self._energy()))
 
     @torch.inference_mode()
-    def scores(self, features: Features, keep_ratio: float | None) -> tuple[Outcome[Scored], Read]:
+    def scores(
+        self, features: Features, keep_ratio: float | None, clock: Clock | None = None
+    ) -> tuple[Outcome[Scored], Read]:
         """Every window in one pass; None prunes nothing, not even by a ratio of 1."""
-        read = Read()
+        read, clock = Read(), clock or Clock(self.model.finish)
 
         def logits(window: Sequence[int]) -> Tensor:
-            packed = self._pack(features, window, read)
+            with clock.stage("decoder"):
+                packed = self._pack(features, window, read)
             if keep_ratio is not None:
                 counts = [len(features.tokens[page]) for page in window]
-                packed = self.model.prune(packed, self.prompt, keep_ratio, counts)
+                with clock.stage("prune"):
+                    packed = self.model.prune(packed, self.prompt, keep_ratio, counts)
             read.kept += int(packed.is_visual.sum())
-            return self.model.letter_logits(self.model.last_hidden(packed))
+            with clock.stage("decoder"):
+                return self.model.letter_logits(self.model.last_hidden(packed))
 
         return self._over_windows(logits), read
 
@@ -112,14 +125,16 @@ class Baselines:
         reads = {reasoning: Read() for reasoning in REASONING}
         spent = {reasoning: {"decoder": 0.0, "generate": 0.0} for reasoning in REASONING}
         lengths = {reasoning: reasoning + self.ranking_tokens for reasoning in REASONING}
+        joules: dict[int, float | None] = dict.fromkeys(REASONING, 0.0)
 
         def logits(window: Sequence[int]) -> Tensor:
-            started = perf_counter()
+            energy, started = self._energy(), perf_counter()
             packed = self._pack(pages.features, window, *reads.values())
             hidden, cache = self.model.prefill(packed)
             first = self.model.lm_head(hidden)
             token = first.argmax(dim=-1)
             position = int(packed.positions.max()) + 1
+            self.model.finish()
             after_prefill = _since(started)
             for count in range(1, max(lengths.values()) + 1):
                 if count > 1:
@@ -127,23 +142,31 @@ class Baselines:
                     position += 1
                 for reasoning, length in lengths.items():
                     if count == length:
+                        self.model.finish()
+                        joules[reasoning] = total(joules[reasoning], between(energy, self._energy()))
                         spent[reasoning]["decoder"] += after_prefill
                         spent[reasoning]["generate"] += _since(started) - after_prefill
                         reads[reasoning].generated += count
                         reads[reasoning].kept += int(packed.is_visual.sum())
-            return first[0, self.model.letters]
+            return first[0, self.model.letters].float()
 
         self._over_windows(logits)
         return [
             sample
             for reasoning in REASONING
-            for sample in _samples(System(LISTWISE, 1.0, reasoning), pages, spent[reasoning], reads[reasoning])
+            for sample in _samples(
+                System(LISTWISE, self.model.precision, 1.0, reasoning),
+                pages,
+                spent[reasoning],
+                reads[reasoning],
+                joules[reasoning],
+            )
         ]
 
     @torch.inference_mode()
     def pointwise(self, pages: Pages) -> list[Sample]:
         """One pass per page, pages of one size in batches; the score is the logit of yes less that of no."""
-        started = perf_counter()
+        energy, started = self._energy(), perf_counter()
         read = Read()
         counts = [len(tokens) for tokens in pages.features.tokens]
         order = sorted(range(len(counts)), key=lambda page: pages.features.grids[page].tolist())
@@ -155,17 +178,26 @@ class Baselines:
                 yes, no = self.model.lm_head(self.model.last_hidden(packed))[:, self._yes_no].T
                 (yes - no).tolist()
         read.kept = read.visual
-        return _samples(System(POINTWISE), pages, {"decoder": _since(started)}, read)
+        self.model.finish()
+        own = {"decoder": _since(started)}
+        system = System(POINTWISE, self.model.precision)
+        return _samples(system, pages, own, read, between(energy, self._energy()))
 
     def choose_batch(self, pages: Pages) -> int:
-        """The pointwise system's fastest batch among 1, 2, 4, ... and all pages, best of two runs each."""
+        """The pointwise system's fastest batch among 1, 2, 4, ... and all pages: each is run once, after a run of one
+        page at a time that warms up, and the two quickest once more. Batches hold pages of one size."""
         sizes = [2**power for power in range(self.case.pages.bit_length()) if 2**power < self.case.pages]
-        times = {}
-        for size in [*sizes, self.case.pages]:
-            self.batch = size
-            times[size] = min(self.pointwise(pages)[0].stages["decoder"] for _ in range(2))
-        self.batch = min(times, key=lambda size: times[size])
+        self.batch = 1
+        self.pointwise(pages)
+        self.batches_ms = {size: self._batch_ms(pages, size) for size in [*sizes, self.case.pages]}
+        for size in sorted(self.batches_ms, key=lambda size: self.batches_ms[size])[:2]:
+            self.batches_ms[size] = min(self.batches_ms[size], self._batch_ms(pages, size))
+        self.batch = min(self.batches_ms, key=lambda size: self.batches_ms[size])
         return self.batch
+
+    def _batch_ms(self, pages: Pages, size: int) -> float:
+        self.batch = size
+        return self.pointwise(pages)[0].stages["decoder"]
 
     def _pack(self, features: Features, window: Sequence[int], *reads: Read, one_page: bool = False) -> Packed:
         prompt = self._page_prompt if one_page else self.prompt
@@ -186,8 +218,9 @@ class Baselines:
         return run_windows(self.case.plan, score, key=lambda page: page.logit)
 
 
-def _samples(system: System, pages: Pages, own: dict[str, float], read: Read) -> list[Sample]:
-    """From the file, and again: then the pixel values are in memory, and the vision tower runs again."""
+def _samples(system: System, pages: Pages, own: dict[str, float], read: Read, energy: float | None) -> list[Sample]:
+    """From the file, and again: then the pixel values are in memory, and the vision tower runs again. The energy of
+    rendering is the CPU's, so both have the same."""
     samples = []
     for start in (FILE, AGAIN):
         stages = {**pages.shared, **own}
@@ -203,6 +236,7 @@ def _samples(system: System, pages: Pages, own: dict[str, float], read: Read) ->
                 visual_tokens=read.visual,
                 kept_tokens=read.kept,
                 generated_tokens=read.generated,
+                energy=total(pages.energy, energy),
             )
         )
     return samples

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -52,6 +52,13 @@ class Case:
         return STRIDE if self.pages > MAX_WINDOW else None
 
 
+def at_size(bundle: Bundle, longest_side: int | None) -> Bundle:
+    """The bundle with pages of ``longest_side`` px; None is its own size."""
+    if longest_side is None:
+        return bundle
+    return replace(bundle, image=replace(bundle.image, longest_side=longest_side, dpi=None))
+
+
 def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
     """Numbers of the first ``count`` pages that look like none before them: a pool of page features encodes equal
     pages once, which would spare ours work that the others do. Raises SystemExit when there are fewer."""
@@ -69,16 +76,19 @@ def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One line of the comparison. ``reasoning``: tokens written before the ranking string, for listwise generation."""
+    """One line of the comparison. ``precision``: a bundle's, or the dtype of a model in PyTorch. ``reasoning``: tokens
+    written before the ranking string, for listwise generation."""
 
     name: str
+    precision: str
     keep_ratio: float = 1.0
     reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed run, milliseconds; ``total`` is wall time, or the sum of ``stages`` where systems share stages."""
+    """One timed run, milliseconds and joules; ``total`` is wall time, or the sum of ``stages`` where systems share
+    stages."""
 
     system: System
     start: str
@@ -88,16 +98,19 @@ class Sample:
     visual_tokens: int
     kept_tokens: int
     generated_tokens: int
+    energy: float | None = None
 
 
 @dataclass(slots=True)
 class Clock:
-    """Milliseconds by stage."""
+    """Milliseconds by stage. ``finish`` waits for what a GPU has been given."""
 
+    finish: Callable[[], None] = lambda: None
     stages: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         started = perf_counter()
         yield
+        self.finish()
         self.stages[name] = self.stages.get(name, 0.0) + (perf_counter() - started) * 1e3

@@ -1,31 +1,29 @@
-"""Tables of the rows that ``python -m bench`` wrote, as Markdown."""
+"""Tables of the rows that ``ziprerank bench`` wrote, as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .cases import STARTS
-from .ratios import label
+from . import aims
+from .cases import FILE, STARTS
+from .labels import START_NAMES, label, page_sizes
 
-STAGES = ("pages", "tokenize", "vision", "decoder", "generate")
-START_NAMES = {"file": "first query, from the PDF", "again": "next query over the same pages"}
+STAGES = ("pages", "tokenize", "vision", "prune", "decoder", "generate")
+FARTHEST = 2
 
-Rows = Sequence[dict[str, Any]]
+Row = dict[str, Any]
+Rows = Sequence[Row]
 
 
 def tables(rows: Rows) -> str:
-    """Latencies of each page size, then stages against their limits, then memory."""
-    parts = [latency(rows, side) for side in page_sizes(rows)]
-    parts += [stages(rows, side) for side in page_sizes(rows)]
+    """The aims, latencies of each page size, stages and tokens, stages against their limits, memory."""
+    sizes = page_sizes(rows)
+    parts = [aims.table(rows), *(latency(rows, side) for side in sizes), *(stages(rows, side) for side in sizes)]
+    parts += [limits(rows, side) for side in sizes]
     if any(row["what"] == "memory" for row in rows):
         parts.append(memory(rows))
     return "\n\n".join(parts)
-
-
-def page_sizes(rows: Rows) -> list[int]:
-    """The page sizes that were measured."""
-    return list(dict.fromkeys(row["longest_side"] for row in rows if row["what"] == "latency"))
 
 
 def latency(rows: Rows, side: int) -> str:
@@ -38,7 +36,7 @@ def latency(rows: Rows, side: int) -> str:
         for row in of_size:
             if row["start"] == start:
                 systems.setdefault(label(row), {})[row["candidates"]] = row["total_ms"]["p50"]
-        ours = systems["ziprerank, keep 0.5"]
+        ours = systems[aims.ours_label(rows)]
         lines += ["", f"| {START_NAMES[start]} | {' | '.join(map(str, counts))} |", "|---" * (len(counts) + 1) + "|"]
         for name, medians in systems.items():
             cells = [f"{medians[count]:,.0f} ({medians[count] / ours[count]:.1f}x)" for count in counts]
@@ -47,10 +45,38 @@ def latency(rows: Rows, side: int) -> str:
 
 
 def stages(rows: Rows, side: int) -> str:
+    """Where the time of a first query goes, its spread, and tokens in and out, at the most candidates of one pass."""
+    latencies = [row for row in rows if row["what"] == "latency" and row["longest_side"] == side]
+    most = max((row["candidates"] for row in latencies if row["windows"] == 1), default=0)
+    chosen = [row for row in latencies if (row["candidates"], row["start"]) == (most, FILE)]
+    if not chosen:
+        return f"**Stages of a query, pages of {side} px.** No case of one pass was measured."
+    lines = [
+        f"**Stages of a first query, {most} pages of {side} px**, milliseconds, medians. Pruning within a pass of "
+        "ziprerank is its share in ONNX Runtime's profile of that pass; of pointwise systems every page is a pass. "
+        + _energy(chosen),
+        "",
+        "| system | pages | tokenise | vision | prune | decoder | generate | total, p20 to p80 | runs | text tokens "
+        "| visual | kept | generated | J |",
+        "|---" * 14 + "|",
+    ]
+    for row in chosen:
+        times = [f"{row['stages_ms'][stage]['p50']:,.1f}" if stage in row["stages_ms"] else "" for stage in STAGES]
+        tokens = [f"{row[f'{kind}_tokens']:,}" for kind in ("text", "visual", "kept", "generated")]
+        total = row["total_ms"]
+        spread = f"{total['p50']:,.0f}, {total['p20']:,.0f} to {total['p80']:,.0f}"
+        joules = "" if row["energy_j"] is None else f"{row['energy_j']['p50']:,.1f}"
+        lines.append(f"| {' | '.join([label(row), *times, spread, str(row['runs']), *tokens, joules])} |")
+    return "\n".join([*lines, *_batches(chosen)])
+
+
+def limits(rows: Rows, side: int) -> str:
     """Each stage of ours against what the machine could do, at the most candidates measured."""
     (rates,) = (row for row in rows if row["what"] == "machine rates")
-    limits = [row for row in rows if row["what"] == "limit" and row["longest_side"] == side]
-    most = max(row["candidates"] for row in limits)
+    of_size = [row for row in rows if row["what"] == "limit" and row["longest_side"] == side]
+    most = max(row["candidates"] for row in of_size)
+    chosen = [row for row in of_size if row["candidates"] == most]
+    several = len({row["precision"] for row in chosen}) > 1
     lines = [
         f"**Stages against the machine's limit, {most} pages of {side} px.** GEMM {rates['gemm_gflops']:.0f} GFLOP/s "
         f"and copies {rates['copy_gb_s']:.1f} GB/s, measured in the same run.",
@@ -58,12 +84,19 @@ def stages(rows: Rows, side: int) -> str:
         "| stage | GFLOP | MB | limit, ms | measured, ms | fraction of the limit |",
         "|---|---|---|---|---|---|",
     ]
-    for row in limits:
-        if row["candidates"] == most:
-            name = row["stage"] if row["keep_ratio"] is None else f"{row['stage']}, keep {row['keep_ratio']:g}"
-            values = " | ".join(f"{row[key]:,.2f}" for key in ("gflop", "mb", "limit_ms", "measured_ms", "fraction"))
-            lines.append(f"| {name} | {values} |")
-    return "\n".join(lines)
+    for row in chosen:
+        name = _stage(row) + (f", {row['precision']}" if several else "")
+        values = " | ".join(f"{row[key]:,.2f}" for key in ("gflop", "mb", "limit_ms", "measured_ms", "fraction"))
+        lines.append(f"| {name} | {values} |")
+    names = " and ".join(f"{_stage(row)} ({row['fraction']:.2f})" for row in farthest(chosen))
+    return "\n".join([*lines, "", f"Farthest from it: {names}."])
+
+
+def farthest(chosen: Rows) -> list[Row]:
+    """The two stages that reach the smallest fraction of their limit at keep ratio 0.5, of the first precision."""
+    first = chosen[0]["precision"]
+    usual = [row for row in chosen if row["keep_ratio"] in (None, 0.5) and row["precision"] == first]
+    return sorted(usual, key=lambda row: row["fraction"])[:FARTHEST]
 
 
 def memory(rows: Rows) -> str:
@@ -75,18 +108,51 @@ def memory(rows: Rows) -> str:
         "| system | pages | page, px | MB |",
         "|---|---|---|---|",
     ]
+    with_gpu = any(row["gpu_mb"] is not None for row in peaks)
+    if with_gpu:
+        lines[2:] = ["| system | pages | page, px | MB | GPU, MB |", "|---|---|---|---|---|"]
     for row in peaks:
+        gpu = f" {row['gpu_mb']:,.0f} |" if with_gpu else ""
         lines.append(
             f"| {label({**row, 'reasoning_tokens': 0})} | {row['candidates']} | {row['longest_side']} "
-            f"| {row['peak_mb']:,.0f} |"
+            f"| {row['peak_mb']:,.0f} |{gpu}"
         )
     return "\n".join(lines)
 
 
-def _setting(row: dict[str, Any]) -> str:
+def _stage(row: Row) -> str:
+    return str(row["stage"]) if row["keep_ratio"] is None else f"{row['stage']}, keep {row['keep_ratio']:g}"
+
+
+def _energy(chosen: Rows) -> str:
+    if any(row["energy_j"] is not None for row in chosen):
+        return "J: joules that the GPU used, by its own counter."
+    return "J is empty: no counter of energy could be read."
+
+
+def _batches(chosen: Rows) -> Iterator[str]:
+    """Which batches the pointwise system was tried with."""
+    for row in chosen:
+        if row["system"] == "pointwise" and row["batches_tried_ms"]:
+            tried = ", ".join(f"{size}: {time:,.0f}" for size, time in row["batches_tried_ms"].items())
+            yield ""
+            yield f"Pointwise passes hold {row['batch']} pages, the quickest tried (batch: ms of all passes): {tried}."
+
+
+def _setting(row: Row) -> str:
     return (
-        f"Medians, in brackets how many times ziprerank's at keep ratio 0.5; {row['checkpoint']}, float32, "
-        f"{row['document']}; {row['cores']} cores of an {row['processor']}, ONNX Runtime {row['onnxruntime']}, "
+        f"Medians, in brackets how many times ziprerank's at keep ratio 0.5; {row['checkpoint']}, {_dtype(row)}, "
+        f"{row['document']}; {_machine(row)}, ONNX Runtime {row['onnxruntime']}, "
         f"PyTorch {row['torch']}, transformers {row['transformers']}, commit {row['commit']}. All systems interleaved "
         "in one run, on the same weights and pages, after a check that their logits agree."
     )
+
+
+def _dtype(row: Row) -> str:
+    precision = str(row["precision"])
+    return {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}.get(precision, precision)
+
+
+def _machine(row: Row) -> str:
+    host = f"{row['cores']} cores of an {row['processor']}"
+    return host if row["device"] is None else f"{row['device']}, {host}"

@@ -10,22 +10,22 @@ activations between operators) costs time, so a fraction of 1 is out of reach.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from ziprerank._engine import library
 from ziprerank.bundle import Bundle
 from ziprerank.prompt import PromptBuilder
 
-from . import machine, prune_op
 from .cases import FILE, KEEP_RATIOS, Case
 from .ours import BYTES, NAME, Ours
+from .pruning import Share
+from .torch_model import DTYPES
 
 GEMM_SIDE, COPY_BYTES, TRIES = 1536, 128 << 20, 9
-PRUNE_RUNS = 9
+GPU_GEMM_SIDE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,13 @@ class Rates:
     copy: float
 
     @classmethod
-    def measure(cls, *, quick: bool) -> Rates:
-        """float32 GEMM by PyTorch and by NumPy, the faster counts; a copy counts what it reads and what it writes."""
-        side, tries = (256, 2) if quick else (GEMM_SIDE, TRIES)
+    def measure(cls, provider: str, precision: str, *, quick: bool) -> Rates:
+        """Of the CPU in float32, by PyTorch and by NumPy, the faster counts; of a GPU in the dtype of ``precision``. A
+        copy counts what it reads and what it writes."""
+        tries = 2 if quick else TRIES
+        if provider.startswith("cuda"):
+            return cls._of_gpu(provider, DTYPES[precision], tries)
+        side = 256 if quick else GEMM_SIDE
         left, right = torch.rand(side, side), torch.rand(side, side)
         by_numpy = left.numpy(), right.numpy()
         source = np.ones((1 << 20 if quick else COPY_BYTES) // 4, np.float32)
@@ -58,6 +62,21 @@ class Rates:
         threaded = torch.from_numpy(source), torch.from_numpy(target)
         copies = [best(lambda: np.copyto(target, source), tries), best(lambda: threaded[1].copy_(threaded[0]), tries)]
         return cls(2 * side**3 / min(gemms), 2 * source.nbytes / min(copies))
+
+    @classmethod
+    def _of_gpu(cls, device: str, dtype: torch.dtype, tries: int) -> Rates:
+        def finished(run: Callable[[], object]) -> Callable[[], None]:
+            def both() -> None:
+                run()
+                torch.cuda.synchronize(device)
+
+            return both
+
+        left, right = (torch.rand(GPU_GEMM_SIDE, GPU_GEMM_SIDE, device=device).to(dtype) for _ in range(2))
+        source = torch.zeros(1 << 28, dtype=torch.float32, device=device)  # 1 GiB: no cache holds it
+        target = torch.empty_like(source)
+        gemm, copy = (best(finished(run), tries) for run in (lambda: left @ right, lambda: target.copy_(source)))
+        return cls(2 * GPU_GEMM_SIDE**3 / gemm, 2 * source.nbytes / copy)
 
     def row(self) -> dict[str, float]:
         return {"gemm_gflops": round(self.gemm / 1e9, 1), "copy_gb_s": round(self.copy / 1e9, 2)}
@@ -108,33 +127,35 @@ def decoder(bundle: Bundle, text: int, kept: int) -> Work:
     return Work(2 * (products + attention), BYTES[bundle.precision] * moved)
 
 
-def rows(ours: Ours, latencies: Sequence[dict[str, Any]], rates: Rates) -> Iterator[dict[str, Any]]:
-    """One row for the vision tower, one for the pruning operator, one for the decoder at each keep ratio."""
-    case = ours.case
+def rows(
+    ours: Ours, latencies: Sequence[dict[str, Any]], pruning: Mapping[float, Share], rates: Rates
+) -> Iterator[dict[str, Any]]:
+    """For one bundle a row for the vision tower, and at each keep ratio for the pruning operator (where a profile tells
+    it from the decoder) and the decoder."""
+    case, bundle = ours.case, ours.case.bundle
     medians = {
         row["keep_ratio"]: {stage: times["p50"] for stage, times in row["stages_ms"].items()}
         for row in latencies
-        if row["system"] == NAME and row["start"] == FILE
+        if row["system"] == NAME and row["start"] == FILE and row["precision"] == ours.precision
     }
-    bundle = case.bundle
-    tokens = [page.shape[0] * page.shape[1] // bundle.image.factor**2 for page in ours.pixels]
-    tower = sum((vision(bundle, count * bundle.image.merge_size**2) for count in tokens), Work(0, 0))
-    yield _row("vision", None, tower, medians[0.5]["vision"], rates)
+    tower = sum((vision(bundle, count * bundle.image.merge_size**2) for count in ours.tokens), Work(0, 0))
+    yield _row(ours, "vision", None, tower, medians[0.5]["vision"], rates)
 
     prompt = PromptBuilder(bundle).build(bundle_query(case), case.plan.width)
     text = len(prompt.text_ids) - case.plan.width
-    windows = [tokens[start : start + case.plan.width] for start in case.plan.starts]
+    windows = [ours.tokens[start : start + case.plan.width] for start in case.plan.starts]
     compared = compared_tokens(case)
     pruned = sum((prune(bundle, sum(window), compared) for window in windows), Work(0, 0))
-    alone = len(windows) * prune_ms(bundle, windows[0], compared)
-    row = _row("prune", 0.5, pruned, alone, rates)
-    yield {**row, "share_of_pass": float(f"{alone / medians[0.5]['decoder']:.3g}")}
     for keep_ratio in KEEP_RATIOS:
         passes = Work(0, 0)
         for window in windows:
-            kept = sum(max(1, round(keep_ratio * count)) for count in window)
-            passes += decoder(bundle, text, kept) + prune(bundle, sum(window), compared)
-        yield _row("decoder", keep_ratio, passes, medians[keep_ratio]["decoder"], rates)
+            passes += decoder(bundle, text, sum(max(1, round(keep_ratio * count)) for count in window))
+        if keep_ratio in pruning and keep_ratio < 1:  # at 1 the operator compares nothing
+            row = _row(ours, "prune", keep_ratio, pruned, medians[keep_ratio]["prune"], rates)
+            yield {**row, "share_of_pass": float(f"{pruning[keep_ratio].share:.3g}")}
+        elif keep_ratio < 1:
+            passes += pruned
+        yield _row(ours, "decoder", keep_ratio, passes, medians[keep_ratio]["decoder"], rates)
 
 
 def bundle_query(case: Case) -> str:
@@ -151,28 +172,13 @@ def compared_tokens(case: Case) -> int:
     return int((~np.isin(before, [tokens.vision_start, tokens.vision_end])).sum())
 
 
-def prune_ms(bundle: Bundle, window: Sequence[int], compared: int) -> float:
-    """Median milliseconds of the fused operator alone on one window, keep ratio 0.5, float32."""
-    rng = np.random.default_rng(0)
-    levels, hidden, total = bundle.model["levels"], bundle.model["hidden_size"], sum(window)
-    feed = {
-        "pool": rng.standard_normal((total, levels, hidden), dtype=np.float32),
-        "rows": np.arange(total),
-        "page_offsets": np.cumsum([0, *window]),
-        "keep": np.array([max(1, round(0.5 * count)) for count in window]),
-        "text": rng.standard_normal((compared, hidden), dtype=np.float32),
-        "query_mask": np.ones(compared, bool),
-    }
-    fused = prune_op.session(op_library=library())
-    fused.run(None, feed)
-    times = [best(lambda: fused.run(None, feed), 1) * 1e3 for _ in range(PRUNE_RUNS)]
-    return machine.quantiles(times)["p50"]
-
-
-def _row(stage: str, keep_ratio: float | None, work: Work, measured_ms: float, rates: Rates) -> dict[str, Any]:
+def _row(
+    ours: Ours, stage: str, keep_ratio: float | None, work: Work, measured_ms: float, rates: Rates
+) -> dict[str, Any]:
     limit = rates.limit_ms(work)
     return {
         "what": "limit",
+        "precision": ours.precision,
         "stage": stage,
         "keep_ratio": keep_ratio,
         "gflop": float(f"{work.operations / 1e9:.4g}"),

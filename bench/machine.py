@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+
+FOLDER = Path(__file__).resolve().parent
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, versions and commit."""
+    """Processor, cores, versions, and the commit where this is a clone."""
     cpuinfo = Path("/proc/cpuinfo")
     model = next(
         (line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")),
@@ -24,10 +27,10 @@ def describe() -> dict[str, Any]:
         "processor": model,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "onnxruntime": metadata.version("onnxruntime"),
+        "onnxruntime": onnxruntime.__version__,  # of whichever distribution is installed
         "numpy": metadata.version("numpy"),
         "ziprerank": metadata.version("ziprerank"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _changed() else ""),
+        "commit": commit(),
     }
 
 
@@ -36,11 +39,14 @@ def quantiles(samples: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
 
 
-def _changed() -> bool:
-    """Tracked files other than results differ from the commit."""
-    return bool(_git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)bench/results"))
+def commit() -> str | None:
+    """The clone's commit, ``+changes`` where tracked files other than results differ from it; None elsewhere."""
+    if not (FOLDER.parent / ".git").exists():
+        return None
+    changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)bench/results")
+    return _git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    command = ["git", "-C", str(FOLDER), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -10,61 +10,81 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ziprerank import Reranker
 from ziprerank.bundle import Bundle
+from ziprerank.export.manifest import read_manifest
+from ziprerank.reranker import load_engine
 
 from .cases import Case
+from .nvml import between, energy_counter, memory_mb
+
+if TYPE_CHECKING:
+    from .baselines import Baselines
+    from .ours import Ours
 
 STATUS = Path("/proc/self/status")
 SYSTEMS = ("ziprerank", "transformers", "transformers_pruned", "autoregressive", "pointwise")
 KEEP_RATIO = 0.5  # of the systems that prune
 
 
-def rows(case: Case, checkpoint: Path, batch: int, systems: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One row per system, pointwise in batches of ``batch`` pages; none where the peak cannot be read."""
-    if not STATUS.is_file():
-        return
-    for system in systems:
-        task = {
-            "system": system,
-            "checkpoint": str(checkpoint),
-            "bundle": str(case.bundle.path),
-            "pdf": str(case.pdf),
-            "query": case.query,
-            "numbers": case.numbers,
-            "batch": batch,
-        }
-        command = [sys.executable, "-m", f"{__package__}.memory", json.dumps(task)]
-        peak = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
-        yield {
-            "what": "memory",
-            "system": system,
-            "keep_ratio": KEEP_RATIO if system in ("ziprerank", "transformers_pruned") else 1.0,
-            "peak_mb": peak,
-        }
+def rows(
+    systems: Sequence[Ours], baselines: Baselines, checkpoint: Path, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """One row per system, one per bundle for ours; none where the peak cannot be read."""
+    for name in names if STATUS.is_file() else ():
+        for ours in systems if name == SYSTEMS[0] else systems[:1]:
+            options = {"checkpoint": str(checkpoint), "batch": baselines.batch, "provider": ours.provider}
+            yield {
+                "what": "memory",
+                "system": name,
+                "precision": ours.precision if name == SYSTEMS[0] else baselines.model.precision,
+                "keep_ratio": KEEP_RATIO if name in ("ziprerank", "transformers_pruned") else 1.0,
+                **of_query(name, ours.case, **options),
+            }
+
+
+def of_query(system: str, case: Case, **options: Any) -> dict[str, float | None]:
+    """Peak resident MB of a process, and the MB that it takes of a GPU, None for a CPU."""
+    image = case.bundle.image
+    task = {
+        "system": system,
+        "bundle": str(case.bundle.path),
+        "longest_side": image.longest_side,
+        "dpi": image.dpi,
+        "pdf": str(case.pdf),
+        "query": case.query,
+        "numbers": case.numbers,
+        "provider": "cpu",
+        **options,
+    }
+    used = memory_mb(task["provider"])
+    command = [sys.executable, "-m", __name__, json.dumps(task)]
+    said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    return {"peak_mb": said["peak_mb"], "gpu_mb": between(used, said["gpu_used_mb"])}
 
 
 def run_once(task: dict[str, Any]) -> None:
     """One query from the PDF, by one system."""
     bundle = Bundle.load(task["bundle"], check="size")
-    case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), bundle)
-    if task["system"] == "ziprerank":
-        from ziprerank import Reranker
-
-        reranker = Reranker.from_bundle(bundle.path, check="size")
+    image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
+    case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
+    if task["system"] == SYSTEMS[0]:
+        reranker = Reranker(case.bundle, load_engine(case.bundle, task["provider"]))
         reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
         return
     from transformers.utils import logging
-    from ziprerank.export.manifest import read_manifest
 
     from .baselines import Baselines
     from .torch_model import TorchModel
 
-    logging.disable_progress_bar()
-    image = read_manifest(bundle.path)["image"]
-    baselines = Baselines(TorchModel(Path(task["checkpoint"]), bundle, image["mean"], image["std"]), case)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    rules = read_manifest(bundle.path)["image"]
+    model = TorchModel(Path(task["checkpoint"]), case.bundle, rules["mean"], rules["std"], task["provider"])
+    baselines = Baselines(model, case, energy_counter("cpu"))
     pages = baselines.prepare()
     if task["system"] == "transformers":
         baselines.single_pass(pages)
@@ -84,5 +104,6 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    run_once(json.loads(sys.argv[1]))
-    print(peak_mb())
+    given = json.loads(sys.argv[1])
+    run_once(given)
+    print(json.dumps({"peak_mb": peak_mb(), "gpu_used_mb": memory_mb(given["provider"])}))

@@ -1,17 +1,10 @@
-"""Pictures and one self-contained page of the rows that ``python -m bench`` wrote. Needs matplotlib.
-
-    python -m bench.plots ROWS.jsonl DIRECTORY
-
-Writes, for each page size, ``latency-288.png`` (against candidates) and ``stages-288.png`` (stacked, at the most
-candidates), and ``benchmark.html`` with all of them and the tables in it.
-"""
+"""Pictures of the rows that ``ziprerank bench`` wrote, with matplotlib."""
 
 from __future__ import annotations
 
-import argparse
-import base64
-import html
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +14,47 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from .aims import PAGES
 from .cases import STARTS
-from .comparison import STAGES, START_NAMES, Rows, page_sizes, tables
-from .ratios import label
+from .comparison import STAGES, Row, Rows
+from .labels import START_NAMES, label, page_sizes
 
-STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
-STYLE += "table{border-collapse:collapse}td,th{padding:.2rem .7rem;border-bottom:1px solid #ddd;text-align:left}"
-STYLE += "img{max-width:100%}"
+QUALITY = Path(__file__).parent / "results" / "quality_cpu.jsonl"
+SAME_RANKING = ("ziprerank", "transformers_pruned")  # their logits agree, or nothing would have been timed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", type=Path)
-    parser.add_argument("out", type=Path)
-    options = parser.parse_args()
-    rows = [json.loads(line) for line in options.rows.read_text(encoding="utf-8").splitlines()]
-    options.out.mkdir(parents=True, exist_ok=True)
+def draw(rows: Rows, folder: Path) -> list[Path]:
+    """Writes all pictures as PNG."""
     pictures = []
-    for side in page_sizes(rows):
-        for name, draw in (("latency", draw_latency), ("stages", draw_stages)):
-            picture = options.out / f"{name}-{side}.png"
-            figure = draw(rows, side)
-            figure.savefig(picture, dpi=120)
-            plt.close(figure)
-            pictures.append(picture)
-    (options.out / "benchmark.html").write_text(page(tables(rows), pictures), encoding="utf-8")
+    for name, make in pictures_of(rows).items():
+        picture, figure = folder / f"{name}.png", make()
+        figure.savefig(picture, dpi=120)
+        plt.close(figure)
+        pictures.append(picture)
+    return pictures
+
+
+def pictures_of(rows: Rows) -> dict[str, Callable[[], Figure]]:
+    """For each page size ``latency-1024`` (against candidates) and ``stages-1024`` (at the most of one pass), and
+    ``quality`` where the quality of the checkpoint is known and 20 candidates were measured."""
+    sizes = page_sizes(rows)
+    pictures: dict[str, Callable[[], Figure]] = {}
+    for side in sizes:
+        pictures[f"latency-{side}"] = partial(draw_latency, rows, side)
+        pictures[f"stages-{side}"] = partial(draw_stages, rows, side)
+    quality = [json.loads(line) for line in QUALITY.read_text(encoding="utf-8").splitlines()]
+    if points := quality_points(rows, quality, sizes[0]):
+        pictures["quality"] = partial(draw_quality, points, quality)
+    return pictures
+
+
+def caption(name: str) -> str:
+    """What a picture shows."""
+    kind, _, side = name.partition("-")
+    if kind == "quality":
+        return "Quality against latency"
+    what = "Latency against candidates, p20 to p80 shaded" if kind == "latency" else "Stages of a first query"
+    return f"{what}, pages of {side} px"
 
 
 def draw_latency(rows: Rows, side: int) -> Figure:
@@ -68,11 +77,11 @@ def draw_latency(rows: Rows, side: int) -> Figure:
 
 
 def draw_stages(rows: Rows, side: int) -> Figure:
-    """Stages stacked, at the most candidates, from the file."""
+    """Stages stacked, at the most candidates of one pass, from the file."""
     systems = _by_system(rows, side, STARTS[0])
-    most = max(row["candidates"] for points in systems.values() for row in points)
-    bars = {name: points[-1]["stages_ms"] for name, points in systems.items()}
-    figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
+    most = max(row["candidates"] for points in systems.values() for row in points if row["windows"] == 1)
+    bars = {name: row["stages_ms"] for name, points in systems.items() for row in points if row["candidates"] == most}
+    figure, axis = plt.subplots(figsize=(10, 1.5 + 0.35 * len(bars)), layout="constrained")
     left = dict.fromkeys(bars, 0.0)
     for stage in STAGES:
         widths = [times[stage]["p50"] if stage in times else 0.0 for times in bars.values()]
@@ -84,34 +93,47 @@ def draw_stages(rows: Rows, side: int) -> Figure:
     return figure
 
 
-def page(markdown: str, pictures: list[Path]) -> str:
-    """HTML that needs no other file."""
-    images = "".join(
-        f'<img alt="{picture.stem}" src="data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}">'
-        for picture in pictures
-    )
-    title = "ziprerank: measured"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<h1>{title}</h1>{images}{_html(markdown)}</html>\n"
-    )
+def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, float]]:
+    """Latency rows at 20 candidates with the recall@1 of the ranking they give, as far as it was measured: quality rows
+    of this checkpoint in float32 at the same page size and keep ratio, 20 candidates in one pass."""
+    recalls = {
+        row["keep_ratio"]: row["recall@1"]
+        for row in quality
+        if (row["document"], row["kind"], row["window"], row["longest_side"]) == ("all", "all", PAGES, side)
+        and row["bundle"] == rows[0]["checkpoint"]
+    }
+    return [
+        (row, recalls[row["keep_ratio"]])
+        for row in rows
+        if row["what"] == "latency"
+        and (row["candidates"], row["longest_side"], row["precision"]) == (PAGES, side, "fp32")
+        and row["system"] in SAME_RANKING
+        and row["keep_ratio"] in recalls
+    ]
 
 
-def _html(markdown: str) -> str:
-    """Of our own tables: paragraphs with bold starts, and pipe tables."""
-    out = []
-    for block in markdown.split("\n\n"):
-        lines = [html.escape(line) for line in block.splitlines()]
-        if not block.startswith("|"):
-            first, second = "<b>", "</b>"
-            text = " ".join(lines)
-            out.append(f"<p>{text.replace('**', first, 1).replace('**', second, 1)}</p>")
-            continue
-        cells = [line.strip("| ").split(" | ") for line in lines if not line.startswith("|---")]
-        head, *body = ["".join(f"<td>{cell}</td>" for cell in row) for row in cells]
-        rows = "".join(f"<tr>{row}</tr>" for row in body)
-        out.append(f"<table><tr>{head.replace('td>', 'th>')}</tr>{rows}</table>")
-    return "".join(out)
+def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
+    """Recall@1 against seconds a query; what needs no model stands as a line."""
+    figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
+    for index, (row, recall) in enumerate(points):
+        ours = row["system"] == "ziprerank"
+        seconds = row["total_ms"]["p50"] / 1e3
+        name = f"{label(row)}, {START_NAMES[row['start']]}"
+        shape = ("o" if ours else "s") if row["start"] == STARTS[0] else ("^" if ours else "v")
+        axis.plot(seconds, recall, shape, markersize=9 if ours else 6, label=name, color=f"C{index % 10}")
+    for row in quality:
+        if row["bundle"] is None and (row["document"], row["kind"]) == ("all", "all"):
+            axis.axhline(row["recall@1"], linestyle="--", linewidth=1, color="0.6")
+            axis.text(1, row["recall@1"], row["system"], fontsize=8, va="bottom", ha="right", transform=_right(axis))
+    axis.set(xscale="log", ylim=(0, 1), xlabel=f"seconds a query, {PAGES} pages", ylabel="recall@1")
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _right(axis: Any) -> Any:
+    """x as a share of the axes, y as data."""
+    return axis.get_yaxis_transform()
 
 
 def _by_system(rows: Rows, side: int, start: str) -> dict[str, list[dict[str, Any]]]:
@@ -121,7 +143,3 @@ def _by_system(rows: Rows, side: int, start: str) -> dict[str, list[dict[str, An
         if row["what"] == "latency" and row["longest_side"] == side and row["start"] == start:
             systems.setdefault(label(row), []).append(row)
     return {name: sorted(points, key=lambda row: row["candidates"]) for name, points in systems.items()}
-
-
-if __name__ == "__main__":
-    main()

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from ziprerank.export import export_checkpoint
 from ziprerank.judging import judge_both, read_pages
 
 from . import machine, memory
+from .cases import Case
 
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
 REPORTED = ("keep_ratio", "passes", "kendall_tau", "top1", "max_logit_error", "kept_overlap")
@@ -66,7 +65,9 @@ def measure(bundles: dict[str, Path], pdf: Path, queries: list[str], threads: in
             "vision_by_fp32": round(float(np.median(ratios["vision"])), 3),
             "rerank_by_fp32": round(float(np.median(ratios["rerank"])), 3),
             "bundle_mb": round(sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6, 1),
-            "peak_mb": peak_mb(bundle, pdf, queries[0], len(pages)),
+            "peak_mb": memory.of_query(
+                "ziprerank", Case(pdf, queries[0], tuple(range(1, len(pages) + 1)), Bundle.load(bundle, check="size"))
+            )["peak_mb"],
             "agreement": [{name: getattr(one, name) for name in REPORTED} for one in agreement],
         }
         print(json.dumps(row), flush=True)
@@ -86,14 +87,6 @@ def interleaved(bundles: dict[str, Path], pages: list[Any], query: str, threads:
                 times[name]["vision"].append(timings.vision)
                 times[name]["rerank"].append(timings.rerank)
     return {name: {stage: np.array(values) for stage, values in stages.items()} for name, stages in times.items()}
-
-
-def peak_mb(bundle: Path, pdf: Path, query: str, pages: int) -> float:
-    """Peak resident megabytes of a process that ranks ``pages`` pages once."""
-    task = {"system": "ziprerank", "bundle": str(bundle), "pdf": str(pdf), "query": query}
-    task_text = json.dumps({**task, "numbers": list(range(1, pages + 1))})
-    command = [sys.executable, "-m", memory.__name__, task_text]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 if __name__ == "__main__":

@@ -48,17 +48,20 @@ def measure(hidden: int) -> dict[str, object]:
     """Milliseconds of operator, body and GEMM at one hidden size."""
     rng = np.random.default_rng(0)
     count = PAGES * TOKENS
+    pool = rng.standard_normal((count, LEVELS, hidden), dtype=np.float32)
+    rows = rng.permutation(count)
+    compared = rng.standard_normal((TEXT, hidden), dtype=np.float32)
     feed = {
-        "pool": rng.standard_normal((count, LEVELS, hidden), dtype=np.float32),
-        "rows": rng.permutation(count),
+        "pool": pool,
+        "rows": rows,
         "page_offsets": np.arange(PAGES + 1) * TOKENS,
         "keep": np.full(PAGES, round(KEEP_RATIO * TOKENS)),
-        "text": rng.standard_normal((TEXT, hidden), dtype=np.float32),
+        "text": compared,
         "query_mask": np.ones(TEXT, bool),
     }
     fused, body = session(op_library=library()), session()
     np.testing.assert_array_equal(fused.run(None, feed)[0], body.run(None, feed)[0])
-    visual, text = np.ascontiguousarray(feed["pool"][:, 0]), np.ascontiguousarray(feed["text"].T)
+    visual, text = np.ascontiguousarray(pool[:, 0]), np.ascontiguousarray(compared.T)
     systems: dict[str, Callable[[], object]] = {
         "fused": lambda: fused.run(None, feed),
         "body": lambda: body.run(None, feed),

@@ -1,4 +1,5 @@
-"""Writes the tables of the README and of docs/benchmarks.md from the committed results, between `measured` markers.
+"""Writes what the committed results say: the tables of the README and of docs/benchmarks.md between `measured` markers,
+and from the same rows the pictures in docs/images and docs/benchmarks.html, which holds all of them in one file.
 
 python -m bench.report
 """
@@ -10,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .comparison import latency, page_sizes, tables
+from .comparison import latency, tables
+from .labels import page_sizes
+from .page import page
+from .plots import caption, draw, pictures_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
-COMPARISON = "compare_cpu.jsonl"  # of python -m bench
+IMAGES, PAGE = ROOT / "docs" / "images", ROOT / "docs" / "benchmarks.html"
+COMPARISON = "compare_cpu.jsonl"  # of ziprerank bench
 BEGIN, END = "<!-- measured: written by bench/report.py -->\n", "<!-- /measured -->\n"
 
 
@@ -22,6 +27,10 @@ def main() -> None:
     for document in DOCUMENTS:
         file = ROOT / document
         file.write_text(with_tables(document, file.read_text(encoding="utf-8")), encoding="utf-8")
+    rows = read(COMPARISON)
+    for old in (*IMAGES.glob("latency-*.png"), *IMAGES.glob("stages-*.png")):
+        old.unlink()
+    PAGE.write_text(page(tables(rows), draw(rows, IMAGES)), encoding="utf-8")
 
 
 def with_tables(document: str, text: str) -> str:
@@ -32,8 +41,13 @@ def with_tables(document: str, text: str) -> str:
 
 
 def comparison() -> str:
-    """All that one run of ``python -m bench`` says."""
+    """All that one run of ``ziprerank bench`` says."""
     return tables(read(COMPARISON))
+
+
+def pictures() -> str:
+    """Those of the comparison."""
+    return "\n\n".join(f"![{caption(name)}](images/{name}.png)" for name in pictures_of(read(COMPARISON)))
 
 
 def first_comparison() -> str:
@@ -100,7 +114,7 @@ def read(name: str) -> list[dict[str, Any]]:
 
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "README.md": [first_comparison, startup],
-    "docs/benchmarks.md": [comparison, startup, prune_op, page_size],
+    "docs/benchmarks.md": [pictures, comparison, startup, prune_op, page_size],
 }
 
 

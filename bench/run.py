@@ -1,52 +1,77 @@
 """One command, one run: ziprerank against what users would run instead, on the same weights, pages and machine.
 
-    python -m bench OUT.jsonl [--pdf FILE.pdf] [--checkpoint DIRECTORY] [--quick]
-
-For each number of candidates and each page size: the bundle is exported from the checkpoint, all systems are checked to
-give the same logits (bench/agreement.py), everything runs once to warm up, then in rounds, the systems after one
-another in each: A B C A B C. Rows hold p20, p50 and p80 over the rounds.
+For each page size and number of candidates all systems are checked to give the same logits (bench/agreement.py); then
+everything runs once to warm up, then in rounds, the systems after one another in each: A B C A B C. Rows hold p20, p50
+and p80 over the rounds, and how many there were (bench/schedule.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pypdfium2 as pdfium
 import torch
 from transformers.utils import logging
 from ziprerank.bundle import Bundle
+from ziprerank.errors import InvalidInput
 from ziprerank.export import export_checkpoint
-from ziprerank.export.manifest import read_manifest
+from ziprerank.export.manifest import precision_name, read_manifest
+from ziprerank.prompt import PromptBuilder
+from ziprerank.windows import MAX_WINDOW
 
-from . import limits, machine, memory, ratios
-from .agreement import agreement_rows
-from .baselines import Baselines
-from .cases import KEEP_RATIOS, Case, Sample, distinct_pages
-from .ours import Ours
+from . import limits, machine, memory
+from .agreement import Agreement
+from .baselines import Baselines, Pages
+from .cases import KEEP_RATIOS, STRIDE, Case, Sample, at_size, distinct_pages
+from .nvml import energy_counter
+from .ours import NAME, Ours
+from .pruning import Share, shares
+from .schedule import Budget, repeats, rounds
 from .torch_model import TorchModel
 
-ROOT = Path(__file__).parents[1]
-QUERY = "dividend shareholders board directors"
-CANDIDATES = (1, 2, 5, 10, 20, 50)
 SETTLE_S = 0.02  # between systems: threads that spin after their work give the cores back
+ENDLESS_S = 1e9
+FIXED, MEMORY = 4.0, 1.5  # of a case, and for each page of the one whose memory is measured: shares of a budget
+
+Row = dict[str, Any]
+Unit = Callable[[], list[Sample]]
 
 
-def main() -> None:
-    options = parse()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is measured. ``bundles``: exports of ``checkpoint``, empty exports one for ``provider``. ``longest_sides``:
+    px, None is the bundle's own size. ``minutes``: for all of it; ``quick``: one round of everything, in any time."""
+
+    pdf: Path
+    query: str
+    checkpoint: Path
+    bundles: tuple[Path, ...]
+    candidates: tuple[int, ...]
+    longest_sides: tuple[int | None, ...]
+    provider: str
+    minutes: float
+    quick: bool
+
+
+def run(options: Options, out: Path) -> list[Row]:
+    """All rows, each written to ``out`` as soon as it is known. Raises InvalidInput, or SystemExit where the systems do
+    not agree."""
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     common = {
         "document": options.pdf.name,
         "checkpoint": options.checkpoint.resolve().name,
+        "provider": options.provider,
+        "device": torch.cuda.get_device_name(options.provider) if options.provider.startswith("cuda") else None,
         **machine.describe(),
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),
@@ -54,140 +79,201 @@ def main() -> None:
         "load_before": round(os.getloadavg()[0], 2),  # threads of others share the cores: near 0, or run it again
     }
     rows = []
-    with options.out.open("w", encoding="utf-8") as out:
+    with out.open("w", encoding="utf-8") as file:
         for row in measure(options):
-            rows.append(row)
-            out.write(json.dumps({**row, **common}) + "\n")
-            out.flush()
-    print(ratios.table(rows))
+            rows.append({**row, **common})
+            file.write(json.dumps(rows[-1]) + "\n")
+            file.flush()
+    return rows
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", type=Path, help="rows, one JSON object a line")
-    parser.add_argument("--pdf", type=Path, default=ROOT / "python" / "examples" / "sample.pdf")
-    parser.add_argument("--query", default=QUERY)
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "train" / "checkpoints" / "starter")
-    parser.add_argument(
-        "--candidates", type=int, nargs="+", help=f"pages; default: those of {CANDIDATES} that the PDF has"
-    )
-    parser.add_argument(
-        "--longest-side", type=int, nargs="+", help="px of a page; default: the checkpoint's own, and 1024"
-    )
-    parser.add_argument("--rounds", type=int, default=9, help="at most; default 9")
-    parser.add_argument(
-        "--case-seconds", type=float, default=30.0, help="time for the rounds of one case, at least 3; default 30"
-    )
-    parser.add_argument(
-        "--max-tokens", type=int, default=6000, help="cases with more visual tokens are left out; default 6000"
-    )
-    parser.add_argument("--quick", action="store_true", help="2 candidates, 1 round: shows that it works, no more")
-    options = parser.parse_args()
-    with pdfium.PdfDocument(options.pdf) as document:
-        held = len(document)
-    if options.candidates is None:
-        options.candidates = [2] if options.quick else [count for count in CANDIDATES if count <= held]
-    if options.longest_side is None:
-        options.longest_side = [None] if options.quick else [None, 1024]
-    if options.quick:
-        options.rounds = 1
-    if not 1 <= min(options.candidates) <= max(options.candidates) <= held:
-        parser.error(f"{options.pdf} has {held} pages, candidates are {options.candidates}: choose 1..{held}")
-    return options
-
-
-def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All rows: for each page size its cases; for the first one peak memory at the most candidates of one pass."""
-    rates = limits.Rates.measure(quick=options.quick)
-    yield {"what": "machine rates", **rates.row()}
-    for longest_side in options.longest_side:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = export_checkpoint(str(options.checkpoint), Path(scratch) / "bundle", longest_side=longest_side)
-            bundle = Bundle.load(folder)
-            image = read_manifest(folder)["image"]
-            model = TorchModel(options.checkpoint, bundle, image["mean"], image["std"])
-            numbers = distinct_pages(options.pdf, bundle, max(options.candidates))
-            largest: tuple[Case, int] | None = None  # in one pass, with the batch of the pointwise system
-            for pages in options.candidates:
-                case = Case(options.pdf, options.query, numbers[:pages], bundle)
-                tokens = case.visual_tokens()
-                if tokens > options.max_tokens:
-                    print(f"left out: {pages} pages of {bundle.image.longest_side} px, {tokens} visual tokens")
+def measure(options: Options) -> Iterator[Row]:
+    """Rows of the machine, then of each case; peak memory at the most candidates of one pass, at the first size."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        bundles = load_bundles(options, Path(scratch))
+        first = next(iter(bundles.values()))
+        rates = limits.Rates.measure(options.provider, first.precision, quick=options.quick)
+        yield {"what": "machine rates", **rates.row()}
+        image = read_manifest(first.path)["image"]
+        cases = [(side, pages) for side in options.longest_sides for pages in sorted(options.candidates)]
+        seconds = ENDLESS_S if options.quick else options.minutes * 60 - (time.perf_counter() - started)
+        one_pass = [pages for pages in options.candidates if pages <= MAX_WINDOW]
+        with_memory = (options.longest_sides[0], max(one_pass, default=0))
+        weights = {case: _weight(*case, options.longest_sides, with_memory=case == with_memory) for case in cases}
+        budget = Budget(seconds, weights)
+        for side in options.longest_sides:
+            sized = {precision: at_size(bundle, side) for precision, bundle in bundles.items()}
+            rules = next(iter(sized.values()))
+            model = TorchModel(options.checkpoint, rules, image["mean"], image["std"], options.provider)
+            agreement = Agreement()
+            numbers = distinct_pages(options.pdf, rules, max(options.candidates))
+            for pages in sorted(options.candidates):
+                place = {"candidates": pages, "longest_side": rules.image.longest_side}
+                if not budget.fits((side, pages)):
+                    print(f"left out: {pages} pages of {rules.image.longest_side} px, {budget.left:.0f} s are left")
+                    yield {"what": "left out", **place, "seconds_left": round(budget.left)}
+                    budget.skip((side, pages))
                     continue
-                ours, baselines = Ours(case), Baselines(model, case)
-                for row in case_rows(ours, baselines, options, rates):
-                    yield {"candidates": pages, "longest_side": bundle.image.longest_side, **row}
-                if len(case.plan.starts) == 1 and (largest is None or largest[0].pages < pages):
-                    largest = case, baselines.batch
-            if largest is not None and longest_side == options.longest_side[0]:
-                systems = memory.SYSTEMS[:2] if options.quick else memory.SYSTEMS
-                for row in memory.rows(largest[0], options.checkpoint, largest[1], systems):
-                    yield {"candidates": largest[0].pages, "longest_side": bundle.image.longest_side, **row}
+                case = _Case(options, sized, model, numbers[:pages], budget.seconds((side, pages)), rates)
+                for row in case.rows(agreement, with_memory=(side, pages) == with_memory):
+                    yield {**place, **row}
+                budget.done((side, pages), case.least_s)
 
 
-def case_rows(
-    ours: Ours, baselines: Baselines, options: argparse.Namespace, rates: limits.Rates
-) -> Iterator[dict[str, Any]]:
-    """Agreement, then times, then each stage of ours against its limit."""
+def load_bundles(options: Options, scratch: Path) -> dict[str, Bundle]:
+    """The bundles by precision. Raises InvalidInput."""
+    paths = options.bundles
+    if not paths:
+        gpu = options.provider.startswith("cuda")
+        target = "cuda" if gpu else "cpu"
+        paths = (export_checkpoint(str(options.checkpoint), scratch / "bundle", target=target, kernels=gpu),)
+    bundles: dict[str, Bundle] = {}
+    for path in paths:
+        precision = precision_name(read_manifest(path))
+        if precision in bundles:
+            raise InvalidInput(f"{bundles[precision].path} and {path} are both {precision}: give one of each precision")
+        bundles[precision] = Bundle.load(path, check="size")
+    return bundles
+
+
+class _Case:
+    """All systems on one number of pages of one size."""
+
+    def __init__(
+        self,
+        options: Options,
+        bundles: dict[str, Bundle],
+        model: TorchModel,
+        numbers: tuple[int, ...],
+        seconds: float,
+        rates: limits.Rates,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._options, self._rates, self._seconds = options, rates, seconds
+        energy = energy_counter(options.provider)
+        cases = {name: Case(options.pdf, options.query, numbers, bundle) for name, bundle in bundles.items()}
+        self._ours = [Ours(case, name, options.provider, energy) for name, case in cases.items()]
+        self._baselines = Baselines(model, self._ours[0].case, energy)
+        self.least_s = 0.0
+
+    def rows(self, agreement: Agreement, *, with_memory: bool) -> Iterator[Row]:
+        """Agreement, memory, times, then each stage of ours against its limit."""
+        yield from agreement.rows(self._ours, self._baselines)
+        self._baselines.choose_batch(self._baselines.prepare())
+        pruning = {ours.precision: self._pruning(ours) for ours in self._ours}
+        units = self._units()
+        costs: dict[str, float] = {}
+        warm: dict[tuple[object, str], float] = {}
+        for name, unit in units.items():
+            samples, costs[name] = _timed(unit)
+            warm.update({(sample.system, sample.start): sample.total for sample in samples})
+        if with_memory:
+            names = memory.SYSTEMS[:2] if self._options.quick else memory.SYSTEMS
+            yield from memory.rows(self._ours, self._baselines, self._options.checkpoint, names)
+        spent = time.perf_counter() - self._started
+        self.least_s = spent + sum(costs.values())
+        counts = repeats(costs, self._seconds - spent) if not self._options.quick else dict.fromkeys(units, 1)
+        found: dict[tuple[object, str], list[Sample]] = defaultdict(list)
+        for names_of_round in rounds(counts):
+            for name in names_of_round:
+                for sample in _timed(units[name])[0]:
+                    found[sample.system, sample.start].append(sample)
+        latencies = [self._latency(samples, warm[key], pruning) for key, samples in found.items()]
+        yield from latencies
+        for ours in self._ours:
+            yield from limits.rows(ours, latencies, pruning[ours.precision], self._rates)
+        case = self._baselines.case
+        spent = time.perf_counter() - self._started
+        print(f"{case.pages} pages of {case.bundle.image.longest_side} px: {_said(counts)}, {spent:.0f} s", flush=True)
+
+    def _units(self) -> dict[str, Unit]:
+        """What runs in a round; the systems on PyTorch together, since they share pages and vision tower."""
+        units: dict[str, Unit] = {}
+        for ours in self._ours:
+            for keep_ratio in KEEP_RATIOS:
+                name = f"{ours.precision} {keep_ratio:g}"
+                units[f"{name} first"] = partial(_alone, ours.first_query, keep_ratio)
+                units[f"{name} next"] = partial(_alone, ours.next_query, keep_ratio)
+        units["PyTorch"] = self._on_pytorch
+        return units
+
+    def _on_pytorch(self) -> list[Sample]:
+        pages: Pages = self._baselines.prepare()
+        samples = _settled(partial(self._baselines.single_pass, pages))
+        for keep_ratio in KEEP_RATIOS[1:]:
+            samples += _settled(partial(self._baselines.pruned, pages, keep_ratio))
+        samples += _settled(partial(self._baselines.pointwise, pages))
+        return samples + _settled(partial(self._baselines.listwise, pages))
+
+    def _pruning(self, ours: Ours) -> dict[float, Share]:
+        """The operator's part of a pass, one window's; nothing on a GPU, where ONNX Runtime's profile cannot tell."""
+        if ours.provider != "cpu":
+            return {}
+        case, factor = ours.case, ours.case.bundle.image.factor
+        prompt = PromptBuilder(case.bundle).build(limits.bundle_query(case), case.plan.width)
+        grids = [(page.shape[0] // factor, page.shape[1] // factor) for page in ours.pixels[: case.plan.width]]
+        return shares(case.bundle, prompt, grids, KEEP_RATIOS)
+
+    def _latency(self, samples: Sequence[Sample], warmup_ms: float, pruning: dict[str, dict[float, Share]]) -> Row:
+        """One system at one start. Of ours, whose passes are one call, pruning's part is that of a profiled pass."""
+        first = samples[0]
+        system, windows = first.system, len(self._baselines.case.plan.starts)
+        stages = {stage: [sample.stages[stage] for sample in samples] for stage in first.stages}
+        if system.name == NAME and system.keep_ratio in pruning[system.precision]:
+            share = pruning[system.precision][system.keep_ratio].share
+            stages["prune"] = [share * time for time in stages["decoder"]]
+            stages["decoder"] = [(1 - share) * time for time in stages["decoder"]]
+        joules = [sample.energy for sample in samples if sample.energy is not None]
+        row = {
+            "what": "latency",
+            "system": system.name,
+            "precision": system.precision,
+            "keep_ratio": system.keep_ratio,
+            "reasoning_tokens": system.reasoning,
+            "start": first.start,
+            "windows": windows,
+            "runs": len(samples),
+            "total_ms": machine.quantiles([sample.total for sample in samples]),
+            "stages_ms": {stage: machine.quantiles(times) for stage, times in stages.items()},
+            "warmup_ms": float(f"{warmup_ms:.4g}"),
+            "energy_j": machine.quantiles(joules) if joules else None,
+            "text_tokens": first.text_tokens,
+            "visual_tokens": first.visual_tokens,
+            "kept_tokens": first.kept_tokens,
+            "generated_tokens": first.generated_tokens,
+        }
+        if system.name != "pointwise":
+            return row
+        tried = {str(size): float(f"{time:.4g}") for size, time in self._baselines.batches_ms.items()}
+        return {**row, "batch": self._baselines.batch, "batches_tried_ms": tried}
+
+
+def _weight(side: int | None, pages: int, sides: Sequence[int | None], *, with_memory: bool) -> float:
+    """Of a case in the budget, in passes of one page: pages go through the vision tower once and through the decoder in
+    every window, memory takes a few runs more, and any case needs some time. Another page size than the first counts by
+    its area where both are known."""
+    windows = 1 + max(0, -(-(pages - MAX_WINDOW) // STRIDE))
+    area = (side / sides[0]) ** 2 if side is not None and sides[0] is not None else 1.0
+    return (FIXED + pages + windows * min(pages, MAX_WINDOW) + MEMORY * pages * with_memory) * area
+
+
+def _timed(unit: Unit) -> tuple[list[Sample], float]:
+    """Its samples, and the seconds it took with all that is not timed: emptying the pool, waiting for the cores."""
     started = time.perf_counter()
-    case = ours.case
-    yield from agreement_rows(ours, baselines)
-    baselines.choose_batch(baselines.prepare())
-    warm, round_s = run_round(ours, baselines)
-    rounds = max(min(3, options.rounds), min(options.rounds, int(options.case_seconds / round_s)))
-    samples: dict[tuple[object, str], list[Sample]] = defaultdict(list)
-    for _ in range(rounds):
-        for sample in run_round(ours, baselines)[0]:
-            samples[sample.system, sample.start].append(sample)
-    first = {(sample.system, sample.start): sample.total for sample in warm}
-    latencies = [latency_row(group, first[key], case, baselines) for key, group in samples.items()]
-    yield from latencies
-    yield from limits.rows(ours, latencies, rates)
-    spent = time.perf_counter() - started
-    print(f"{case.pages} pages of {case.bundle.image.longest_side} px: {rounds} rounds, {spent:.0f} s", flush=True)
-
-
-def run_round(ours: Ours, baselines: Baselines) -> tuple[list[Sample], float]:
-    """Every system once, and the seconds it took. A first query of ours includes pushing the pages out of its pool,
-    which is not timed."""
-    started = time.perf_counter()
-    samples: list[Sample] = []
-    for keep_ratio in KEEP_RATIOS:
-        samples.append(settled(lambda ratio=keep_ratio: ours.first_query(ratio)))
-        samples.append(settled(lambda ratio=keep_ratio: ours.next_query(ratio)))
-    pages = settled(baselines.prepare)
-    samples += settled(lambda: baselines.single_pass(pages))
-    for keep_ratio in KEEP_RATIOS[1:]:
-        samples += settled(lambda ratio=keep_ratio: baselines.pruned(pages, ratio))
-    samples += settled(lambda: baselines.pointwise(pages))
-    samples += settled(lambda: baselines.listwise(pages))
+    samples = _settled(unit)
     return samples, time.perf_counter() - started
 
 
-def settled(run: Callable[[], Any]) -> Any:
+def _alone(query: Callable[[float], Sample], keep_ratio: float) -> list[Sample]:
+    return [query(keep_ratio)]
+
+
+def _settled(unit: Unit) -> list[Sample]:
     time.sleep(SETTLE_S)
-    return run()
+    return unit()
 
 
-def latency_row(samples: Sequence[Sample], warmup_ms: float, case: Case, baselines: Baselines) -> dict[str, Any]:
-    """One system at one start."""
-    first = samples[0]
-    row = {
-        "what": "latency",
-        "system": first.system.name,
-        "keep_ratio": first.system.keep_ratio,
-        "reasoning_tokens": first.system.reasoning,
-        "start": first.start,
-        "windows": len(case.plan.starts),
-        "runs": len(samples),
-        "total_ms": machine.quantiles([sample.total for sample in samples]),
-        "stages_ms": {stage: machine.quantiles([sample.stages[stage] for sample in samples]) for stage in first.stages},
-        "warmup_ms": float(f"{warmup_ms:.4g}"),
-        "text_tokens": first.text_tokens,
-        "visual_tokens": first.visual_tokens,
-        "kept_tokens": first.kept_tokens,
-        "generated_tokens": first.generated_tokens,
-    }
-    return {**row, "batch": baselines.batch} if first.system.name == "pointwise" else row
+def _said(counts: dict[str, int]) -> str:
+    least, most = min(counts.values()), max(counts.values())
+    return f"{least} rounds" if least == most else f"{least} to {most} rounds"

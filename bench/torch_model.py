@@ -1,4 +1,5 @@
-"""The same checkpoint in transformers, float32, cut into the stages that every system on PyTorch shares.
+"""The same checkpoint in transformers, cut into the stages that every system on PyTorch shares: in float32 on the CPU,
+in the bundle's dtype on a GPU.
 
 Nothing here is slower than what users run: page features are computed once for all windows of a query, generation is a
 plain loop without ``generate``'s bookkeeping, and the last position alone goes through ``lm_head``. That the parts
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pypdfium2 as pdfium
+import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +26,7 @@ from ziprerank.export.reference import Reference
 from ziprerank.prompt import Prompt
 
 DPI = 200  # at which pages are usually rendered for a vision model
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Pixels:
 
     patches: Tensor
     grids: Tensor  # [K, 3]: frames, rows, columns of patches
+
+    def counts(self, merge_size: int) -> list[int]:
+        """Visual tokens of each page."""
+        counts: list[int] = (self.grids.prod(dim=1) // merge_size**2).tolist()
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,15 @@ class Packed:
 class TorchModel:
     """Stages of the model; all are called without gradients."""
 
-    def __init__(self, checkpoint: Path, bundle: Bundle, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.bundle = bundle
-        self.model = Reference(checkpoint, mean=mean, std=std, letters=bundle.tokens.letters).model
+    def __init__(
+        self, checkpoint: Path, bundle: Bundle, mean: Sequence[float], std: Sequence[float], device: str = "cpu"
+    ) -> None:
+        self.bundle, self.device = bundle, torch.device(device)
+        self.precision = bundle.precision if self.device.type == "cuda" else "fp32"
+        self.dtype = DTYPES[self.precision]
+        reference = Reference(checkpoint, mean=mean, std=std, letters=bundle.tokens.letters)
+        self.model = reference.model
+        torch.nn.Module.to(self.model, self.device, self.dtype)  # transformers' own has no types
         self.letters = list(bundle.tokens.letters)
         rules = bundle.image
         self.processor = Qwen2VLImageProcessorPil(
@@ -67,9 +80,14 @@ class TorchModel:
             image_std=list(std),
             patch_size=rules.patch_size,
             merge_size=rules.merge_size,
-            temporal_patch_size=self.model.config.vision_config.temporal_patch_size,
+            temporal_patch_size=reference.config.vision.temporal_patch_size,
             size={"longest_edge": rules.max_pixels, "shortest_edge": rules.min_pixels},
         )
+
+    def finish(self) -> None:
+        """Waits for what a GPU has been given, so that the next reading of a clock is of work that is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def render(self, pdf: Path, numbers: Sequence[int]) -> list[Image.Image]:
         """Pages, numbered from 1, at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
@@ -97,8 +115,9 @@ class TorchModel:
 
     def encode(self, pixels: Pixels) -> Features:
         """The vision tower on all pages at once, as transformers calls it."""
-        output = self.model.model.visual(pixels.patches, grid_thw=pixels.grids, return_dict=True)
-        counts = (pixels.grids.prod(dim=1) // self.bundle.image.merge_size**2).tolist()
+        patches = pixels.patches.to(self.device, self.dtype)
+        output = self.model.model.visual(patches, grid_thw=pixels.grids.to(self.device), return_dict=True)
+        counts = pixels.counts(self.bundle.image.merge_size)
         return Features(
             tuple(output.pooler_output.split(counts)),
             tuple(tuple(level.split(counts)) for level in output.deepstack_features),
@@ -111,6 +130,7 @@ class TorchModel:
         positions, _ = self.model.model.get_rope_index(
             ids[None], image_grid_thw=features.grids[list(pages)], mm_token_type_ids=is_visual.long()[None]
         )
+        ids, positions, is_visual = (part.to(self.device) for part in (ids, positions, is_visual))
         embeddings = self.model.get_input_embeddings()(ids)
         embeddings[is_visual] = torch.cat([features.tokens[page] for page in pages])
         levels = [torch.cat([level[page] for page in pages]) for level in features.deepstack]
@@ -138,13 +158,13 @@ class TorchModel:
     def prune(self, packed: Packed, prompt: Prompt, keep_ratio: float, counts: Sequence[int]) -> Packed:
         """Page by page as the paper's implementation does it: the [text, page] cosines, their maximum, top-k."""
         ids = torch.from_numpy(prompt.text_ids)
-        text = self.model.get_input_embeddings()(ids[self._compared(ids, prompt.query_mask)])
+        text = self.model.get_input_embeddings()(ids[self._compared(ids, prompt.query_mask)].to(self.device)).float()
         slots = packed.is_visual[0].nonzero().flatten()
         keep_sequence = ~packed.is_visual[0]
         kept = []
         start = 0
         for count in counts:
-            visual = packed.embeddings[0, slots[start : start + count]]
+            visual = packed.embeddings[0, slots[start : start + count]].float()
             similarity = functional.normalize(text, dim=1) @ functional.normalize(visual, dim=1).T  # [T, n]
             best = similarity.max(dim=0).values.topk(max(1, round(keep_ratio * count))).indices.sort().values + start
             keep_sequence[slots[best]] = True
@@ -160,7 +180,8 @@ class TorchModel:
 
     def last_hidden(self, packed: Packed) -> Tensor:
         """The decoder in one pass: hidden states ``[B, H]`` at the last position."""
-        return self._decoder(packed, use_cache=False).last_hidden_state[:, -1]
+        hidden: Tensor = self._decoder(packed, use_cache=False).last_hidden_state[:, -1]
+        return hidden
 
     def prefill(self, packed: Packed) -> tuple[Tensor, object]:
         """The same with a key-value cache, for generation."""
@@ -171,7 +192,7 @@ class TorchModel:
         """One generated token ``[1]`` further: hidden state ``[1, H]``."""
         output = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(token)[None],
-            position_ids=torch.full((3, 1, 1), position),
+            position_ids=torch.full((3, 1, 1), position, device=self.device),
             past_key_values=cache,
             use_cache=True,
         )
@@ -185,20 +206,22 @@ class TorchModel:
 
     def letter_logits(self, hidden: Tensor) -> Tensor:
         """``[20]`` from the hidden state ``[1, H]`` at the last position."""
-        return self.lm_head(hidden)[0, self.letters]
+        logits: Tensor = self.lm_head(hidden)[0, self.letters]
+        return logits.float()
 
     def whole(self, text_ids: NDArray[np.int64], pixels: Pixels, features: Features) -> Tensor:
         """Letter logits ``[20]`` by transformers' own ``forward`` on all pages, for comparison with the parts."""
         ids, is_visual = self.expand(text_ids, features, range(len(features.tokens)))
         output = self.model(
-            input_ids=ids[None],
-            pixel_values=pixels.patches,
-            image_grid_thw=pixels.grids,
-            mm_token_type_ids=is_visual.int()[None],
+            input_ids=ids[None].to(self.device),
+            pixel_values=pixels.patches.to(self.device, self.dtype),
+            image_grid_thw=pixels.grids.to(self.device),
+            mm_token_type_ids=is_visual.int()[None].to(self.device),
             logits_to_keep=1,
             use_cache=False,
         )
-        return output.logits[0, -1, self.letters]
+        logits: Tensor = output.logits[0, -1, self.letters]
+        return logits.float()
 
     def _decoder(self, packed: Packed, *, use_cache: bool) -> Any:
         return self.model.model.language_model(

@@ -17,6 +17,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from ziprerank.cli_batch import batch
+from ziprerank.cli_bench import bench
 from ziprerank.cli_build import build
 from ziprerank.cli_export import export, verify
 from ziprerank.cli_kernels import kernels
@@ -69,6 +70,7 @@ app.command()(profile)
 app.command()(serve)
 app.command()(batch)
 app.command()(train)
+app.command()(bench)
 
 
 @app.command()

@@ -13,17 +13,22 @@ from ziprerank.export import export_checkpoint
 
 from bench import limits
 
-STARTER = Path(__file__).parents[2] / "train" / "checkpoints" / "starter"  # it has DeepStack, and several heads
+CHECKPOINTS = Path(__file__).parents[2] / "train" / "checkpoints"
+
+
+@pytest.fixture(scope="module", params=["default", "starter"])  # the second has DeepStack, and several heads
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    return CHECKPOINTS / str(request.param)
 
 
 @pytest.fixture(scope="module")
-def model() -> Qwen3VLForConditionalGeneration:
-    return Qwen3VLForConditionalGeneration.from_pretrained(STARTER, dtype=torch.float32, attn_implementation="eager")
+def model(checkpoint: Path) -> Qwen3VLForConditionalGeneration:
+    return Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager")
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.load(export_checkpoint(str(STARTER), tmp_path_factory.mktemp("starter") / "bundle"))
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(export_checkpoint(str(checkpoint), tmp_path_factory.mktemp("exported") / "bundle"))
 
 
 @torch.inference_mode()

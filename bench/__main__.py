@@ -1,5 +1,0 @@
-"""``python -m bench``."""
-
-from .run import main
-
-main()
