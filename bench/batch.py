@@ -80,7 +80,7 @@ def measure(scratch: Path, bundle: Path, rounds: int) -> dict[int, list[float]]:
         results = []
         for workers in WORKERS:
             out = scratch / f"{number}-{workers}"
-            command = [sys.executable, "-m", "ziprerank.cli", "batch", scratch / "rows.jsonl", out]
+            command: list[str | Path] = [sys.executable, "-m", "ziprerank.cli", "batch", scratch / "rows.jsonl", out]
             started = time.perf_counter()
             subprocess.run([*command, "--bundle", bundle, "--workers", str(workers)], check=True, stdout=sys.stderr)
             seconds[workers].append(time.perf_counter() - started)
