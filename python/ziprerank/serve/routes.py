@@ -135,6 +135,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
         "limits": {
             "queue": settings.queue,
             "timeout_s": settings.timeout,
+            "drain_s": settings.drain,
             "max_body_bytes": settings.max_body_bytes,
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
