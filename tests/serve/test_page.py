@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: apt-get install chromium")
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 QUERY = "dividend shareholders board directors"
+DRAGGED = """encoded => {
+  const files = new DataTransfer();
+  const bytes = Uint8Array.from(atob(encoded), letter => letter.charCodeAt(0));
+  files.items.add(new File([bytes], "dropped.pdf", {type: "application/pdf"}));
+  return files;
+}"""
 WAIT = 60_000  # ms; a busy machine
 
 
@@ -72,6 +79,32 @@ def test_ranks_a_pdf(page: Page, reranker: Reranker) -> None:
         assert picture.evaluate("image => image.naturalWidth") > 100
     expect(page.get_by_role("status")).to_contain_text(f"Ranked {ranking.pages} pages")
     expect(page.get_by_label("Milliseconds by stage")).to_contain_text(re.compile(r"vision.*ms.*rerank.*ms", re.S))
+
+
+@pytest.mark.parametrize("where", ["#drop", "h1"])
+def test_takes_files_that_are_dropped(page: Page, reranker: Reranker, where: str) -> None:
+    """Also beside the box."""
+    encoded = base64.b64encode(SAMPLE.read_bytes()).decode()
+    dragged = page.evaluate_handle(DRAGGED, encoded)
+    page.dispatch_event(where, "drop", {"dataTransfer": dragged})
+    page.get_by_label("What to look for").fill(QUERY)
+    page.get_by_role("button", name="Rank pages").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text(f"Ranked {reranker.rank(QUERY, SAMPLE).pages} pages")
+    expect(page.get_by_role("heading", level=2).first).to_contain_text("of dropped.pdf")
+
+
+def test_tab_goes_through_every_control(page: Page) -> None:
+    def walk(steps: int) -> list[str]:
+        found = []
+        for _ in range(steps):
+            page.keyboard.press("Tab")
+            found.append(page.evaluate("document.activeElement.id"))
+        return found
+
+    assert walk(6) == ["", "files", "query", "pages", "show", "rank"]  # first the link to the API's pages
+    rank(page)
+    page.get_by_role("button", name="Rank pages").focus()
+    assert walk(2) == ["ratio", "shade"]
 
 
 def test_shades_what_was_dropped(page: Page) -> None:

@@ -74,7 +74,7 @@ form.addEventListener("submit", (event) => {
 });
 fileInput.addEventListener("change", () => choose(fileInput.files));
 for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
-  drop.addEventListener(type, (event) => {
+  document.addEventListener(type, (event) => {  // beside the box too, where the browser would open the file itself
     event.preventDefault();
     drop.classList.toggle("over", type === "dragenter" || type === "dragover");
     if (type === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files);
