@@ -48,7 +48,10 @@ def test_features_outlive_the_server(bundle_path: Path, sample: bytes, tmp_path:
         assert rank(third, sample, "16-18") == wanted
         assert counts(second) == {"hits": 3, "misses": 1, "corrupt": 1, "failures": 0, "evictions": 0}
         assert counts(third) == {"hits": 4, "misses": 0, "corrupt": 0, "failures": 0, "evictions": 0}
-        assert [line["logger"] for line in second.log if line.get("level") == "warning"] == ["ziprerank.page_cache"]
+        (warning,) = [line for line in second.log if line.get("level") == "warning"]
+        answered = next(line for line in second.log if line.get("path") == "/v1/rerank/files")
+        assert warning["logger"] == "ziprerank.page_cache"
+        assert warning["request_id"] == answered["request_id"]
         held = sum(path.stat().st_size for path in tmp_path.glob("*.page"))
         assert third.metric("ziprerank_disk_cache_bytes") == held
         assert third.metric("ziprerank_disk_cache_limit_bytes") == 20 << 20

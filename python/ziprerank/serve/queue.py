@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Event
 from time import perf_counter
@@ -56,7 +57,8 @@ class EngineQueue:
             return Done(value, started - submitted, perf_counter() - started)
 
         try:
-            return await settled(self._thread.submit(run), job.stop.set)
+            # in the request's context, so that what is logged there carries its id
+            return await settled(self._thread.submit(copy_context().run, run), job.stop.set)
         finally:
             self._leave(job)
 
