@@ -50,6 +50,13 @@ class Host:
         self.vision = ort.InferenceSession(bundle / "vision.onnx", options, providers=providers)
         self.rerank = ort.InferenceSession(bundle / "rerank.onnx", options, providers=providers)
 
+    @classmethod
+    def over(cls, manifest: dict[str, Any], vision: Any, rerank: Any) -> Host:
+        """A host whose graphs run elsewhere: ``vision`` and ``rerank`` have the ``run`` of an InferenceSession."""
+        host = cls.__new__(cls)
+        host.manifest, host.vision, host.rerank = manifest, vision, rerank
+        return host
+
     def encode(self, pixels: NDArray[np.uint8]) -> HostPage:
         """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
         patch, merge = self.manifest["image"]["patch_size"], self.manifest["image"]["merge_size"]

@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 MANIFEST = "ziprerank.json"
 REQUIRED = ("tokenizer.json", "vision.onnx", "rerank.onnx")
 
-Check = Literal["full", "size"]
+Check = Literal["full", "size", "none"]
 _T = TypeVar("_T")
 
 
@@ -99,13 +99,15 @@ class Bundle:
         """Reads the bundle at ``path`` (None: the bundle inside the package) and checks its files.
 
         ``check="full"`` compares every file's size and SHA-256 with the manifest; ``"size"`` skips the digests, which
-        for a 16 GB bundle takes milliseconds instead of many seconds. Raises BundleError.
+        for a 16 GB bundle takes milliseconds instead of many seconds; ``"none"`` reads the manifest alone, for a client
+        whose graphs run elsewhere. Raises BundleError.
         """
-        if check not in ("full", "size"):
-            raise BundleError(f"check={check!r}: must be 'full' or 'size'")
+        if check not in ("full", "size", "none"):
+            raise BundleError(f"check={check!r}: must be 'full', 'size' or 'none'")
         folder = default_bundle() if path is None else Path(path)
         bundle = _parse(folder, _read_manifest(folder))
-        _check_files(bundle, digests=check == "full")
+        if check != "none":
+            _check_files(bundle, digests=check == "full")
         return bundle
 
 

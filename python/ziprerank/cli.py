@@ -24,6 +24,7 @@ from ziprerank.cli_kernels import kernels
 from ziprerank.cli_profile import profile
 from ziprerank.cli_serve import serve
 from ziprerank.cli_train import train
+from ziprerank.cli_triton import triton_repo
 from ziprerank.errors import InvalidInput, ZipRerankError
 from ziprerank.types import Ranking
 from ziprerank.windows import WindowOption
@@ -71,6 +72,7 @@ app.command()(serve)
 app.command()(batch)
 app.command()(train)
 app.command()(bench)
+app.command()(triton_repo)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""The service on more than one machine (docs/scale.md)."""

@@ -1,0 +1,125 @@
+"""``ziprerank triton-repo``: what Triton would load is what ONNX Runtime loads, and gives the engine's scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import triton_server
+from typer.testing import CliRunner
+from ziprerank.bundle import default_bundle
+from ziprerank.cli import app
+from ziprerank.errors import BundleError, EngineError, InvalidInput
+from ziprerank.pages import Pdf
+from ziprerank.reranker import Reranker
+from ziprerank.scale.triton import Placement, config, write_repository
+from ziprerank.scale.triton_client import TritonReranker
+
+SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
+QUERY = "dividend shareholders board directors"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
+    manifest = json.loads((folder / "ziprerank.json").read_text())
+    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
+    (folder / "ziprerank.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repository(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("triton") / "models"
+    done = CliRunner().invoke(app, ["triton-repo", str(bundle), str(out), "--threads", "1", "--instances", "2"])
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def address(repository: Path) -> Iterator[str]:
+    server, address = triton_server.start(repository)
+    yield address
+    server.stop(None)
+
+
+@pytest.mark.parametrize("name", ["vision", "rerank"])
+def test_configs_say_what_the_graphs_declare(repository: Path, bundle: Path, name: str) -> None:
+    read = triton_server.read_config(repository / name)
+    assert (read.name, read.backend, read.max_batch_size) == (name, "onnxruntime", 0)
+    session = triton_server.load_session(repository / name)
+    kinds = {"TYPE_UINT8": "uint8", "TYPE_BOOL": "bool", "TYPE_INT64": "int64", "TYPE_FP32": "float"}
+    for tensors, declared in ((read.input, session.get_inputs()), (read.output, session.get_outputs())):
+        named = type(read.input[0]).DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number
+        found = [(one.name, f"tensor({kinds[named[one.data_type].name]})", list(one.dims)) for one in tensors]
+        sizes = [[size if isinstance(size, int) else -1 for size in one.shape] for one in declared]
+        assert found == [(one.name, one.type, size) for one, size in zip(declared, sizes, strict=True)]
+    assert [(group.count, group.kind) for group in read.instance_group] == [(2, 2)]  # KIND_CPU
+    assert read.parameters["intra_op_thread_count"].string_value == "1"
+    libraries = [str(repository / "libziprerank.so")] if name == "rerank" else []
+    assert list(read.model_operations.op_library_filename) == libraries
+    versions = [entry.name for entry in (repository / name).iterdir() if entry.is_dir()]
+    assert versions == ["1"]
+    assert (repository / name / "1" / "model.onnx").read_bytes() == (bundle / f"{name}.onnx").read_bytes()
+
+
+def test_the_registered_library_is_what_runs(repository: Path) -> None:
+    config = triton_server.read_config(repository / "rerank")
+    (library,) = config.model_operations.op_library_filename
+    moved = Path(library).rename(Path(library).with_suffix(".away"))
+    try:
+        with pytest.raises(Exception, match=r"libziprerank\.so"):
+            triton_server.load_session(repository / "rerank")
+    finally:
+        moved.rename(library)
+
+
+@pytest.mark.parametrize("keep_ratio", [1.0, 0.5, 0.25])
+def test_scores_are_the_engines(repository: Path, address: str, bundle: Path, keep_ratio: float) -> None:
+    reranker = Reranker.from_bundle(bundle, check="size", threads=1)
+    pages = [Pdf(SAMPLE, pages="1-6")]
+    expected = reranker.rank(QUERY, pages, keep_ratio=keep_ratio)
+    found = TritonReranker(repository, address).rank(QUERY, pages, keep_ratio=keep_ratio)
+    assert [(page.rank, page.index, page.source, page.page) for page in found] == [
+        (page.rank, page.index, page.source, page.page) for page in expected
+    ]
+    np.testing.assert_allclose([page.score for page in found], [page.score for page in expected], atol=1e-4)
+
+
+def test_windows_are_the_engines(repository: Path, address: str, bundle: Path) -> None:
+    reranker = Reranker.from_bundle(bundle, check="size", threads=1)
+    expected = reranker.rank(QUERY, SAMPLE, window=5, stride=2)
+    found = TritonReranker(repository, address).rank(QUERY, SAMPLE, window=5, stride=2)
+    assert [page.index for page in found] == [page.index for page in expected]
+
+
+def test_a_failure_on_the_server_is_told(repository: Path, address: str) -> None:
+    reranker = TritonReranker(repository, address)
+    with pytest.raises(EngineError, match="rerank on the server failed"):
+        reranker._host.rerank.run(["scores"], {"keep": np.zeros((2, 2), np.int64)})
+
+
+def test_a_server_that_sees_the_repository_elsewhere(bundle: Path) -> None:
+    model = onnx.load(bundle / "rerank.onnx", load_external_data=False)
+    text = config(model, "rerank", Placement("gpu"), None)
+    assert "KIND_GPU" in text
+    assert "op_library" not in text
+    done = CliRunner().invoke(app, ["triton-repo", str(bundle), str(bundle / "t"), "--at", "/models"])
+    assert done.exit_code == 0
+    config_text = (bundle / "t" / "rerank" / "config.pbtxt").read_text()
+    assert 'op_library_filename: "/models/libziprerank.so"' in config_text
+
+
+def test_what_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="exported for cpu, the repository is for gpu"):
+        write_repository(bundle, tmp_path / "gpu", Placement("gpu"))
+    with pytest.raises(InvalidInput, match="is there already"):
+        write_repository(bundle, tmp_path)
+    with pytest.raises(InvalidInput, match="0 instances"):
+        write_repository(bundle, tmp_path / "none", Placement(instances=0))
+    assert list(tmp_path.iterdir()) == []
