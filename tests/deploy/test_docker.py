@@ -1,0 +1,59 @@
+"""The Dockerfile, as far as it can be judged without a daemon: linted, and naming what exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+
+
+def lint(text: str) -> subprocess.CompletedProcess[str]:
+    hadolint = shutil.which("hadolint", path=f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}")
+    assert hadolint is not None
+    return subprocess.run([hadolint, "-"], input=text, capture_output=True, text=True, check=False)
+
+
+def test_hadolint_finds_nothing() -> None:
+    done = lint(DOCKERFILE.read_text())
+    assert (done.returncode, done.stdout) == (0, "")
+    assert lint("FROM debian\nRUN cd /tmp && sudo ls\n").returncode == 1
+
+
+def test_the_build_has_all_sources() -> None:
+    """What the wheel is built from is what the ignore file lets through."""
+    allowed = {
+        line[1:] for line in DOCKERFILE.with_suffix(".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    named = set(re.findall(r'"ziprerank[\w/]*" = "(\w+)', (ROOT / "pyproject.toml").read_text()))
+    assert named | {"CMakeLists.txt", "cmake", "engine", "pyproject.toml", "README.md", "LICENSE"} == allowed
+    assert all((ROOT / name).exists() for name in allowed)
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_images_run_as_nobody_and_have_a_runtime(target: str) -> None:
+    stage = re.search(rf"FROM base AS {target}\n(.*?)(?=\nFROM|\Z)", DOCKERFILE.read_text(), re.DOTALL)
+    assert stage is not None
+    assert stage[1].rstrip().endswith("USER 10001:10001")
+    (extras,) = re.findall(r"\.whl\)\[([\w,]+)\]", stage[1])
+    defined = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert set(extras.split(",")) == {target, "serve"}
+    assert set(extras.split(",")) <= set(defined)
+
+
+def test_yaml() -> None:
+    chart = ROOT / "deploy" / "helm" / "ziprerank"
+    rules = "{extends: default, rules: {line-length: {max: 140}, document-start: disable, comments: {level: error}}}"
+    files = [chart / "Chart.yaml", chart / "values.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "-d", rules, *files], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
