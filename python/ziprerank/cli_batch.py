@@ -38,6 +38,10 @@ def batch(
     provider: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes, or actors on Ray; each holds the model.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of each engine; 0 shares the CPUs out.")] = 0,
+    page_cache: Annotated[
+        Path | None, typer.Option(help="A folder that keeps page features for other queries, another night.")
+    ] = None,
+    page_cache_size: Annotated[str, typer.Option(help="Most bytes in it: 4G, 512M.")] = "4G",
     part_rows: Annotated[int, typer.Option(help="Rows of a part file; after a minute it is written anyway.")] = 1000,
     retry_errors: Annotated[bool, typer.Option(help="Rank the rows again that have an error.")] = False,
     ray: Annotated[
@@ -61,13 +65,24 @@ def batch(
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[batch]"') from error
     from ziprerank.cli import parse_window, progress_bar
+    from ziprerank.page_cache import parse_size
 
     if workers < 1 or threads < 0:
         raise InvalidInput(f"{workers} workers of {threads} threads: at least 1 worker, and 0 or more threads")
     if gpus_per_worker and ray is None:
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
     each = threads or max(1, len(os.sched_getaffinity(0)) // workers)
-    ranker = Ranker(bundle, provider, each, top_k, keep_ratio, parse_window(window), stride)
+    ranker = Ranker(
+        bundle,
+        provider,
+        each,
+        top_k,
+        keep_ratio,
+        parse_window(window),
+        stride,
+        page_cache,
+        parse_size(page_cache_size),
+    )
     rows = read_rows(
         source,
         [*(query or ()), *_lines(queries)],

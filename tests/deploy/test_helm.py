@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 from ziprerank.cli_serve import serve
+from ziprerank.page_cache import parse_size
 from ziprerank.reranker import Reranker
 from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
@@ -31,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tolerations": [{"operator": "Exists"}],
         "podAnnotations": {"team": "search"},
         "service": {"type": "LoadBalancer", "port": 8080},
+        "pageCache": {"size": "10Gi"},
     },
 }
 CUSTOM = ("ScaledObject", "ServiceMonitor")  # KEDA's and the Prometheus operator's: no schema of Kubernetes has them
@@ -123,6 +125,16 @@ def test_every_variable_is_one_of_the_command(case: str) -> None:
 
 def test_numbers_are_written_out() -> None:
     assert variables(render(CASES["all"]))["ZIPRERANK_MAX_IMAGE_PIXELS"] == "40000000"
+
+
+def test_page_cache() -> None:
+    manifests = render(CASES["all"])
+    given = variables(manifests)
+    assert parse_size(given["ZIPRERANK_PAGE_CACHE_SIZE"]) == 10 << 30
+    assert {"name": "cache", "mountPath": given["ZIPRERANK_PAGE_CACHE"]} in pod(manifests)["containers"][0][
+        "volumeMounts"
+    ]
+    assert {"name": "cache", "emptyDir": {}} in pod(manifests)["volumes"]
 
 
 def test_gpus_and_bundles() -> None:

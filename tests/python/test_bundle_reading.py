@@ -111,5 +111,12 @@ def test_a_manifest_that_is_no_json(bundle_copy: Path) -> None:
 
 
 def test_an_unknown_check() -> None:
-    with pytest.raises(BundleError, match="must be 'full' or 'size'"):
-        Bundle.load(check="none")  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match="must be 'full', 'size' or 'none'"):
+        Bundle.load(check="some")  # type: ignore[arg-type]
+
+
+def test_the_manifest_alone(bundle_copy: Path) -> None:
+    (bundle_copy / "rerank.onnx").unlink()
+    with pytest.raises(BundleError, match=r"misses rerank\.onnx"):
+        Bundle.load(bundle_copy, check="size")
+    assert Bundle.load(bundle_copy, check="none").bundle_id == Bundle.load().bundle_id

@@ -11,6 +11,7 @@ from typing import Any
 from ziprerank.batch.rows import Document, Group, Row
 from ziprerank.errors import InvalidInput, PageError, PoolError
 from ziprerank.images import image_kind
+from ziprerank.page_cache import PAGE_CACHE_BYTES
 from ziprerank.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
 from ziprerank.reranker import Reranker
 from ziprerank.types import Ranking
@@ -28,9 +29,17 @@ class Ranker:
     keep_ratio: float | None = None
     window: WindowOption = "auto"
     stride: int | None = None
+    page_cache: Path | None = None
+    page_cache_bytes: int = PAGE_CACHE_BYTES
 
     def load(self) -> Reranker:
-        return Reranker.from_bundle(self.bundle, provider=self.provider, threads=self.threads)
+        return Reranker.from_bundle(
+            self.bundle,
+            provider=self.provider,
+            threads=self.threads,
+            page_cache=self.page_cache,
+            page_cache_bytes=self.page_cache_bytes,
+        )
 
     def rank(self, reranker: Reranker, group: Group) -> Done:
         """Rows in the shape of ``parts.SCHEMA``, one for each of ``group``."""
