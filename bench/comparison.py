@@ -89,7 +89,7 @@ def limits(rows: Rows, side: int) -> str:
         values = " | ".join(f"{row[key]:,.2f}" for key in ("gflop", "mb", "limit_ms", "measured_ms", "fraction"))
         lines.append(f"| {name} | {values} |")
     names = " and ".join(f"{_stage(row)} ({row['fraction']:.2f})" for row in farthest(chosen))
-    return "\n".join([*lines, "", f"Farthest from it: {names}."])
+    return "\n".join([*lines, "", f"Farthest from it: {names}; the reasons stand in bench/SPEED.md."])
 
 
 def farthest(chosen: Rows) -> list[Row]:
