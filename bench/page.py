@@ -19,6 +19,7 @@ h1 { font-size: 1.6rem } figure { margin: 2rem 0 } img { max-width: 100% } figca
 .table { overflow-x: auto; margin: 1rem 0 2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #d8dee4; text-align: left; white-space: nowrap }
+td:first-child, td:last-child { white-space: normal; min-width: 8rem }
 th { border-bottom-color: #8c959f; font-weight: 600 } tbody tr:hover { background: #f6f8fa }
 code { background: #f6f8fa; padding: 0 .2rem }
 """

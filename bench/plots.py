@@ -115,17 +115,21 @@ def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, floa
 def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
     """Recall@1 against seconds a query; what needs no model stands as a line."""
     figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
-    for index, (row, recall) in enumerate(points):
+    colours: dict[str, str] = {}
+    for row, recall in points:
         ours = row["system"] == "ziprerank"
         seconds = row["total_ms"]["p50"] / 1e3
         name = f"{label(row)}, {START_NAMES[row['start']]}"
         shape = ("o" if ours else "s") if row["start"] == STARTS[0] else ("^" if ours else "v")
-        axis.plot(seconds, recall, shape, markersize=9 if ours else 6, label=name, color=f"C{index % 10}")
+        colour = colours.setdefault(label(row), f"C{len(colours)}")
+        axis.plot(seconds, recall, shape, markersize=9 if ours else 6, label=name, color=colour)
     for row in quality:
         if row["bundle"] is None and (row["document"], row["kind"]) == ("all", "all"):
             axis.axhline(row["recall@1"], linestyle="--", linewidth=1, color="0.6")
             axis.text(1, row["recall@1"], row["system"], fontsize=8, va="bottom", ha="right", transform=_right(axis))
     axis.set(xscale="log", ylim=(0, 1), xlabel=f"seconds a query, {PAGES} pages", ylabel="recall@1")
+    for formatted in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        formatted(lambda seconds, _: f"{seconds:g}")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
