@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from ziprerank._engine import library
-from ziprerank.export.graph import IR_VERSION, OPSET, PRUNE_DOMAIN
+from ziprerank.export.graph import DOMAIN, IR_VERSION, OPSET
 from ziprerank.export.prune import OP_NAME, prune_function
 
 from . import machine
@@ -91,10 +91,10 @@ def measure(hidden: int) -> dict[str, object]:
 def session(op_library: str | None = None) -> ort.InferenceSession:
     """A graph that is just the operator."""
     inputs = [ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape)) for name, dtype, shape in INPUTS]
-    node = ir.node(OP_NAME, inputs, domain=PRUNE_DOMAIN)
+    node = ir.node(OP_NAME, inputs, domain=DOMAIN)
     (kept,) = node.outputs
     kept.name, kept.type, kept.shape = "kept", ir.TensorType(ir.DataType.INT64), ir.Shape(["M"])
-    graph = ir.Graph(inputs, [kept], nodes=[node], opset_imports={"": OPSET, PRUNE_DOMAIN: 1}, name="prune")
+    graph = ir.Graph(inputs, [kept], nodes=[node], opset_imports={"": OPSET, DOMAIN: 1}, name="prune")
     model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=[prune_function()]))
     options = ort.SessionOptions()
     # an idle thread pool that spins would take a core from whoever runs next

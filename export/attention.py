@@ -1,8 +1,8 @@
 """The two lowerings of attention. Both take ``[B, S, heads * head_dim]`` and scale by ``head_dim ** -0.5``.
 
-``std`` uses the standard operator (opset 23): CUDA, TensorRT and TensorRT-RTX fuse it. ``cpu`` uses ONNX
-Runtime's own operators, because its CPU kernel for the standard one materialises the S x S matrix (2.2 GB against
-232 MB at S = 8192).
+``cuda`` uses the standard operator (opset 23): CUDA, TensorRT and TensorRT-RTX fuse it. ``cpu`` uses operators of ours
+(docs/bundle.md), for which libziprerank has kernels. Their bodies, for other hosts, are ONNX Runtime's own operators,
+because its CPU kernel for the standard one materialises the S x S matrix (2.2 GB against 232 MB at S = 8192).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 import onnx_ir as ir
 
 from .errors import ExportError
-from .graph import MICROSOFT, Ops
+from .graph import MICROSOFT, GraphBuilder, Ops
 
 
 class Attention(Protocol):
     """How the attention of both graphs is written down."""
 
-    def full(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
+    def full(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
         """Every position sees every other: the vision tower, within one page."""
         ...
 
-    def causal(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
+    def causal(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
         """Every position sees itself and those before it: the decoder, batch 1."""
         ...
 
@@ -31,26 +31,58 @@ class Attention(Protocol):
 class StandardAttention:
     """ONNX ``Attention``-23."""
 
-    def full(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
+    def full(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
         return op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=heads)
 
-    def causal(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
+    def causal(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
         return op.Attention(q, k, v, q_num_heads=heads, kv_num_heads=kv_heads, is_causal=1)
 
 
 class CpuAttention:
-    """ONNX Runtime's ``MultiHeadAttention`` and ``GroupQueryAttention``: tiled, no S x S matrix."""
+    """``FullAttention`` and ``CausalAttention`` of ours."""
 
-    def full(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
-        return op.MultiHeadAttention(q, k, v, num_heads=heads, _domain=MICROSOFT)
+    def full(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
+        return _float(op.call(full_function(), q, k, v, heads=heads))
 
-    def causal(self, op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
-        # no cache: one prompt of S tokens, whose last key is at S - 1
-        length = op.cast(op.Shape(q, start=1, end=2), ir.DataType.INT32)
-        last_key = op.Sub(length, np.array([1], np.int32))
-        total = op.Squeeze(length, [0])
-        inputs = (q, k, v, None, None, last_key, total)
-        return op.multi("GroupQueryAttention", 3, *inputs, num_heads=heads, kv_num_heads=kv_heads, _domain=MICROSOFT)[0]
+    def causal(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
+        return _float(op.call(causal_function(), q, k, v, heads=heads, kv_heads=kv_heads))
+
+
+def full_function() -> ir.Function:
+    """``(q, k, v [B, S, heads * head_dim]) -> [B, S, heads * head_dim]``; attribute ``heads``."""
+    op, q, k, v = _operands("FullAttention")
+    attended = op.MultiHeadAttention(q, k, v, num_heads=_parameter("num_heads", "heads"), _domain=MICROSOFT)
+    return op.function("FullAttention", (q, k, v), attended, ["heads"])
+
+
+def causal_function() -> ir.Function:
+    """``(q [1, S, heads * head_dim], k, v [1, S, kv_heads * head_dim]) -> [1, S, heads * head_dim]``.
+
+    Attributes ``heads`` and ``kv_heads``.
+    """
+    op, q, k, v = _operands("CausalAttention")
+    # no cache: one prompt of S tokens, whose last key is at S - 1
+    length = op.cast(op.Shape(q, start=1, end=2), ir.DataType.INT32)
+    inputs = (q, k, v, None, None, op.Sub(length, np.array([1], np.int32)), op.Squeeze(length, [0]))
+    heads = {"num_heads": _parameter("num_heads", "heads"), "kv_num_heads": _parameter("kv_num_heads", "kv_heads")}
+    attended = op.multi("GroupQueryAttention", 3, *inputs, **heads, _domain=MICROSOFT)[0]
+    return op.function("CausalAttention", (q, k, v), attended, ["heads", "kv_heads"])
+
+
+def _float(attended: ir.Value) -> ir.Value:
+    """ONNX's own type inference knows no operators of ONNX Runtime's, so it cannot tell from the body."""
+    attended.type = ir.TensorType(ir.DataType.FLOAT)
+    return attended
+
+
+def _operands(name: str) -> tuple[Ops, ir.Value, ir.Value, ir.Value]:
+    q, k, v = (ir.Value(name=f"{name}/{part}") for part in "qkv")
+    return Ops(), q, k, v
+
+
+def _parameter(name: str, of_function: str) -> ir.Attr:
+    """An attribute of an operator in a body, which has the value of the function's attribute."""
+    return ir.RefAttr(name, of_function, ir.AttributeType.INT)
 
 
 def attention_for(target: str) -> Attention:

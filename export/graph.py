@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 OPSET = 23  # the first with Attention, RMSNormalization and RotaryEmbedding
 IR_VERSION = 11
-PRUNE_DOMAIN = "ziprerank"
+DOMAIN = "ziprerank"
+"""of the operators that libziprerank has kernels for"""
 MICROSOFT = "com.microsoft"
 _T = TypeVar("_T")
 
@@ -65,6 +66,23 @@ class Ops:
         """``value`` in another dtype."""
         return self.Cast(value, to=int(dtype))
 
+    def function(
+        self, name: str, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str] = ()
+    ) -> ir.Function:
+        """What was built so far, as the body of the operator ``ziprerank::name``; ``attributes`` are integers.
+
+        It is the fallback that makes a bundle run in any host of its target; libziprerank has kernels in its place.
+        """
+        # a runtime that inlines the body puts these names into the graph around it, so they must be nobody else's there
+        for position, node in enumerate(self.tape.nodes):
+            node.name = f"{name}/{position}_{node.op_type}"
+            for result in node.outputs:
+                result.name = f"{node.name}:{result.index()}"
+        opsets = {"": OPSET, **({MICROSOFT: 1} if any(node.domain == MICROSOFT for node in self.tape.nodes) else {})}
+        graph = ir.Graph(inputs, [output], nodes=self.tape.nodes, opset_imports=opsets, name=name)
+        parameters = [ir.Attr(attribute, ir.AttributeType.INT, None) for attribute in attributes]
+        return ir.Function(DOMAIN, name, graph=graph, attributes=parameters)
+
 
 class GraphBuilder(Ops):
     """Builds one graph of a bundle: inputs, weights that stay in the checkpoint's files, outputs."""
@@ -78,6 +96,7 @@ class GraphBuilder(Ops):
         self._inputs: list[ir.Value] = []
         self._outputs: list[ir.Value] = []
         self._initializers: dict[str, ir.Value] = {}
+        self._functions: dict[str, ir.Function] = {}
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """A graph input; strings name dynamic dimensions."""
@@ -122,6 +141,11 @@ class GraphBuilder(Ops):
         """``x [rows, inputs] -> [rows, outputs]``, as the precision has it."""
         return self.lowering.linear.apply(self, x, name, inputs, outputs, bias)
 
+    def call(self, function: ir.Function, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        """An operator of ours, whose body goes into the model."""
+        self._functions.setdefault(function.name, function)
+        return self.tape.op(function.name, inputs, attributes, domain=DOMAIN)
+
     def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """What ``make`` made the first time it was asked for under ``key``."""
         if key not in self._made:
@@ -138,16 +162,20 @@ class GraphBuilder(Ops):
         """RMSNorm over the last dimension, computed in float32."""
         return self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
 
-    def model(self, name: str, metadata: dict[str, str], functions: Sequence[ir.Function] = ()) -> ir.Model:
+    def model(self, name: str, metadata: dict[str, str]) -> ir.Model:
         """The finished model."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,
             nodes=self.tape.nodes,
             initializers=list(self._initializers.values()),
-            opset_imports={"": OPSET, MICROSOFT: 1, PRUNE_DOMAIN: 1},
+            opset_imports={"": OPSET, MICROSOFT: 1, DOMAIN: 1},
             name=name,
         )
         return ir.Model(
-            graph, ir_version=IR_VERSION, producer_name="ziprerank", functions=functions, metadata_props=metadata
+            graph,
+            ir_version=IR_VERSION,
+            producer_name="ziprerank",
+            functions=list(self._functions.values()),
+            metadata_props=metadata,
         )

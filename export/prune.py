@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from .graph import OPSET, PRUNE_DOMAIN, Ops
+from .graph import Ops
 
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
 OP_NAME = "QueryImagePrune"
@@ -25,13 +25,7 @@ def prune_function() -> ir.Function:
         ir.Value(name=f"{OP_NAME}/{name}") for name in ("pool", "rows", "page_offsets", "keep", "text", "query_mask")
     ]
     kept = _select(op, _relevance(op, pool, rows, text, mask), offsets, keep)
-    # a runtime that inlines the body puts these names into the graph around it, so they must be nobody else's there
-    for position, node in enumerate(op.tape.nodes):
-        node.name = f"{OP_NAME}/{position}_{node.op_type}"
-        for result in node.outputs:
-            result.name = f"{node.name}:{result.index()}"
-    graph = ir.Graph(inputs, [kept], nodes=op.tape.nodes, opset_imports={"": OPSET}, name=OP_NAME)
-    return ir.Function(PRUNE_DOMAIN, OP_NAME, graph=graph, attributes=[])
+    return op.function(OP_NAME, inputs, kept)
 
 
 def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir.Value) -> ir.Value:

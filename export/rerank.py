@@ -13,9 +13,9 @@ import onnx_ir as ir
 from .attention import attend_last
 from .checkpoint import Tensors
 from .config import EMBEDDINGS, DecoderConfig
-from .graph import PRUNE_DOMAIN, GraphBuilder
+from .graph import GraphBuilder
 from .precision import Lowering
-from .prune import OP_NAME, prune_function
+from .prune import prune_function
 
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 PREFIX = "model.language_model"
@@ -39,7 +39,7 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
 
     table = op.raw(EMBEDDINGS, (config.vocab_size, config.hidden_size))
     text = op.cast(op.Gather(table, text_ids), dtype)  # [T, H]; gathered first: the table keeps its stored dtype
-    kept = getattr(op, OP_NAME)(pool, rows, page_offsets, keep, text, query_mask, _domain=PRUNE_DOMAIN)  # [M]
+    kept = op.call(prune_function(), pool, rows, page_offsets, keep, text, query_mask)  # [M]
 
     first_level = op.Mul(op.Gather(rows, kept), levels)
     by_level = op.Reshape(pool, [-1, config.hidden_size])  # [R * L, H]
@@ -69,7 +69,7 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
     logits = op.Gemm(op.cast(x, FLOAT), letters, transB=1)  # in float32: half precisions tie close pages
     op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [len(letter_ids)])
     op.output(op.Identity(kept), "kept", INT64, ["M"])
-    return op.model("rerank", metadata, functions=[prune_function()])
+    return op.model("rerank", metadata)
 
 
 def _rotary(op: GraphBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:

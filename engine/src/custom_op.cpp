@@ -3,6 +3,7 @@
 #include <map>
 #include <mutex>
 
+#include "attention_op.hpp"
 #include "op_context.hpp"
 #include "text.hpp"
 #include "ziprerank/errors.hpp"
@@ -23,17 +24,7 @@ class PruneKernelNode {
   void Compute(OrtKernelContext* context) const {
     const PruneInputs in = ReadInputs(api_, context, element_);
     std::int64_t* out = MakeOutput(api_, context, CheckPrune(in));
-    Prune(
-        in, kernel_,
-        [&](std::int64_t count, const std::function<void(std::int64_t)>& task) {
-          const auto call = [](void* data, std::size_t index) {
-            (*static_cast<const std::function<void(std::int64_t)>*>(data))(static_cast<std::int64_t>(index));
-          };
-          void* data = const_cast<std::function<void(std::int64_t)>*>(&task);
-          CheckStatus(
-              api_, api_.KernelContext_ParallelFor(context, call, static_cast<std::size_t>(count), 0, data));
-        },
-        out);
+    Prune(in, kernel_, ThreadsOf(api_, context), out);
   }
 
   const OrtApi& api_;
@@ -53,9 +44,11 @@ class PruneOp : public PruneOpBase<PruneOp, PruneKernelNode> {
 
 // Sessions keep pointers to the domain and its ops, so both live for ever: one domain for each runtime.
 OrtStatus* DomainOf(const OrtApi* api, OrtCustomOpDomain** domain) {
-  static const auto* ops = new PruneOp[3]{PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT),
-                                          PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16),
-                                          PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16)};
+  static const auto* prune = new PruneOp[3]{PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT),
+                                            PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16),
+                                            PruneOp(ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16)};
+  static const auto* attention = new AttentionOp[2]{AttentionOp(false), AttentionOp(true)};
+  const OrtCustomOp* const ops[] = {&prune[0], &prune[1], &prune[2], &attention[0], &attention[1]};
   static auto* mutex = new std::mutex;
   static auto* domains = new std::map<const OrtApi*, OrtCustomOpDomain*>;
   const std::lock_guard lock(*mutex);
@@ -63,8 +56,8 @@ OrtStatus* DomainOf(const OrtApi* api, OrtCustomOpDomain** domain) {
   if (entry == nullptr) {
     OrtCustomOpDomain* made = nullptr;
     if (OrtStatus* status = api->CreateCustomOpDomain("ziprerank", &made)) return status;
-    for (int i = 0; i < 3; ++i) {
-      if (OrtStatus* status = api->CustomOpDomain_Add(made, &ops[i])) {
+    for (const OrtCustomOp* op : ops) {
+      if (OrtStatus* status = api->CustomOpDomain_Add(made, op)) {
         api->ReleaseCustomOpDomain(made);
         return status;
       }
@@ -77,7 +70,7 @@ OrtStatus* DomainOf(const OrtApi* api, OrtCustomOpDomain** domain) {
 
 }  // namespace
 
-OrtStatus* AddPruneOp(OrtSessionOptions* options, const OrtApi* api) {
+OrtStatus* AddCpuOps(OrtSessionOptions* options, const OrtApi* api) {
   try {
     OrtCustomOpDomain* domain = nullptr;
     if (OrtStatus* status = DomainOf(api, &domain)) return status;
@@ -92,7 +85,7 @@ OrtStatus* AddPruneOp(OrtSessionOptions* options, const OrtApi* api) {
 // What ONNX Runtime calls when this library is given to it (`register_custom_ops_library`).
 extern "C" ZIPRERANK_API OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(ziprerank::kApiVersion);
-  if (api != nullptr) return ziprerank::AddPruneOp(options, api);
+  if (api != nullptr) return ziprerank::AddCpuOps(options, api);
   // A status can only be made with an API, and this runtime has no API 23: 1 is the oldest, with these two
   // members.
   return base->GetApi(1)->CreateStatus(ORT_NOT_IMPLEMENTED,

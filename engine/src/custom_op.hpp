@@ -1,5 +1,4 @@
-// ziprerank::QueryImagePrune as an ONNX Runtime custom op for the CPU, for any session of any ONNX Runtime in
-// the process.
+// The operators of the domain `ziprerank` for the CPU, for any session of any ONNX Runtime in the process.
 #ifndef ZIPRERANK_CUSTOM_OP_HPP_
 #define ZIPRERANK_CUSTOM_OP_HPP_
 
@@ -7,8 +6,8 @@
 
 namespace ziprerank {
 
-// Adds the op's domain to session options of the runtime that `api` belongs to.
-OrtStatus* AddPruneOp(OrtSessionOptions* options, const OrtApi* api);
+// Adds the domain to session options of the runtime that `api` belongs to.
+OrtStatus* AddCpuOps(OrtSessionOptions* options, const OrtApi* api);
 
 }  // namespace ziprerank
 

@@ -63,7 +63,7 @@ class HostFeed : public PageFeed {
 }  // namespace
 
 void HostDevice::Configure(Ort::SessionOptions* options) const {
-  Ort::ThrowOnError(AddPruneOp(*options, runtime_.api()));
+  Ort::ThrowOnError(AddCpuOps(*options, runtime_.api()));
 }
 
 void HostDevice::Describe(EngineInfo* info) const {

@@ -4,16 +4,6 @@
 #include "ziprerank/errors.hpp"
 
 namespace ziprerank {
-namespace {
-
-struct Input {
-  std::vector<std::int64_t> shape;
-  const void* data = nullptr;
-  template <typename T>
-  const T* as() const {
-    return static_cast<const T*>(data);
-  }
-};
 
 Input GetInput(const OrtApi& api, OrtKernelContext* context, std::size_t index, const char* name,
                std::size_t rank) {
@@ -37,7 +27,24 @@ Input GetInput(const OrtApi& api, OrtKernelContext* context, std::size_t index, 
   return input;
 }
 
-}  // namespace
+void* GetOutput(const OrtApi& api, OrtKernelContext* context, std::size_t index,
+                const std::vector<std::int64_t>& shape) {
+  OrtValue* output = nullptr;
+  CheckStatus(api, api.KernelContext_GetOutput(context, index, shape.data(), shape.size(), &output));
+  void* data = nullptr;
+  CheckStatus(api, api.GetTensorMutableData(output, &data));
+  return data;
+}
+
+ParallelFor ThreadsOf(const OrtApi& api, OrtKernelContext* context) {
+  return [&api, context](std::int64_t count, const std::function<void(std::int64_t)>& task) {
+    const auto call = [](void* data, std::size_t index) {
+      (*static_cast<const std::function<void(std::int64_t)>*>(data))(static_cast<std::int64_t>(index));
+    };
+    void* data = const_cast<std::function<void(std::int64_t)>*>(&task);
+    CheckStatus(api, api.KernelContext_ParallelFor(context, call, static_cast<std::size_t>(count), 0, data));
+  };
+}
 
 void CheckStatus(const OrtApi& api, OrtStatus* status) {
   if (status == nullptr) return;
@@ -46,13 +53,12 @@ void CheckStatus(const OrtApi& api, OrtStatus* status) {
   throw RuntimeFailure(text);
 }
 
-OrtStatus* StatusOf(const OrtApi& api, const std::exception& error) noexcept {
+OrtStatus* StatusOf(const OrtApi& api, const std::exception& error, const char* op) noexcept {
   const bool argument = dynamic_cast<const InvalidArgument*>(&error) != nullptr;
   try {
-    return api.CreateStatus(argument ? ORT_INVALID_ARGUMENT : ORT_FAIL,
-                            Text("QueryImagePrune: ", error.what()).c_str());
+    return api.CreateStatus(argument ? ORT_INVALID_ARGUMENT : ORT_FAIL, Text(op, ": ", error.what()).c_str());
   } catch (...) {
-    return api.CreateStatus(ORT_FAIL, "QueryImagePrune failed, and there is no memory to say how");
+    return api.CreateStatus(ORT_FAIL, "an operator failed, and there is no memory to say how");
   }
 }
 
@@ -88,11 +94,7 @@ PruneInputs ReadInputs(const OrtApi& api, OrtKernelContext* context, Element ele
 }
 
 std::int64_t* MakeOutput(const OrtApi& api, OrtKernelContext* context, std::int64_t count) {
-  OrtValue* output = nullptr;
-  CheckStatus(api, api.KernelContext_GetOutput(context, 0, &count, 1, &output));
-  void* data = nullptr;
-  CheckStatus(api, api.GetTensorMutableData(output, &data));
-  return static_cast<std::int64_t*>(data);
+  return static_cast<std::int64_t*>(GetOutput(api, context, 0, {count}));
 }
 
 }  // namespace ziprerank

@@ -1,6 +1,7 @@
-// What the operator's kernels share, whichever device they run on: its signature, and its inputs and output
-// out of ONNX Runtime's hands. A process may hold two ONNX Runtimes (Python's module carries its own copy),
-// so a kernel calls the API that its session came with, never the one that the engine loaded.
+// What the operators' kernels share, whichever device they run on: the pruning operator's signature, and
+// inputs and outputs out of ONNX Runtime's hands. A process may hold two ONNX Runtimes (Python's module
+// carries its own copy), so a kernel calls the API that its session came with, never the one that the engine
+// loaded.
 #ifndef ZIPRERANK_OP_CONTEXT_HPP_
 #define ZIPRERANK_OP_CONTEXT_HPP_
 
@@ -39,19 +40,40 @@ class PruneOpBase : public Ort::CustomOpBase<Op, Kernel, /*WithStatus=*/true> {
 // The C API reports by status; inside a kernel a status is an exception (RuntimeFailure).
 void CheckStatus(const OrtApi& api, OrtStatus* status);
 
-// An error as the status that ONNX Runtime wants.
-OrtStatus* StatusOf(const OrtApi& api, const std::exception& error) noexcept;
+// An error of the operator `op` as the status that ONNX Runtime wants.
+OrtStatus* StatusOf(const OrtApi& api, const std::exception& error, const char* op) noexcept;
 
 // Runs a kernel's body; what it throws becomes a status.
 template <typename Body>
-OrtStatus* Guarded(const OrtApi& api, Body&& body) noexcept {
+OrtStatus* Guarded(const OrtApi& api, Body&& body, const char* op = "QueryImagePrune") noexcept {
   try {
     body();
     return nullptr;
   } catch (const std::exception& error) {
-    return StatusOf(api, error);
+    return StatusOf(api, error, op);
   }
 }
+
+// One input of one run, in the memory that ONNX Runtime put it into.
+struct Input {
+  std::vector<std::int64_t> shape;
+  const void* data = nullptr;
+  template <typename T>
+  const T* as() const {
+    return static_cast<const T*>(data);
+  }
+};
+
+// InvalidArgument where the input has another number of dimensions than `rank`.
+Input GetInput(const OrtApi& api, OrtKernelContext* context, std::size_t index, const char* name,
+               std::size_t rank);
+
+// Memory of the output `index`.
+void* GetOutput(const OrtApi& api, OrtKernelContext* context, std::size_t index,
+                const std::vector<std::int64_t>& shape);
+
+// The threads of the session that runs the kernel.
+ParallelFor ThreadsOf(const OrtApi& api, OrtKernelContext* context);
 
 // The inputs of one run: shapes checked against one another, pointers wherever ONNX Runtime put them.
 // InvalidArgument names the input that does not fit.

@@ -4,9 +4,9 @@
 #define ZIPRERANK_PRUNE_HPP_
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "parallel.hpp"
 #include "prune_tile.hpp"
 
 namespace ziprerank {
@@ -26,10 +26,6 @@ struct PruneInputs {
   const bool* query_mask = nullptr;            // [text_rows]
   std::int64_t text_rows = 0;                  // T
 };
-
-// Runs task(0) .. task(count - 1), in any order, perhaps at once; returns when all have ended. Tasks do not
-// throw.
-using ParallelFor = std::function<void(std::int64_t count, const std::function<void(std::int64_t)>& task)>;
 
 // The kernels that this processor can run, the slowest first; never empty.
 std::vector<const PruneKernel*> PruneKernels();

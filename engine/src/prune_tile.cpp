@@ -1,24 +1,19 @@
-// Compiled once per instruction set with ZIPRERANK_ISA_NAME (a string), ZIPRERANK_ISA_SYMBOL (the constant it
-// defines) and ZIPRERANK_ISA_LANES (floats of a register). See prune_tile.hpp for why nothing else is
-// included.
+// Compiled once per instruction set, see register_tile.hpp: ZIPRERANK_ISA_SYMBOL is the constant that it
+// defines.
 //
 // A GEMM whose result is never stored: text rows are packed in panels of two registers, visual rows are
 // widened to float once per tile, and a block of kRows x 2 registers accumulates over a slice of H. Only the
 // largest value of each visual row leaves the tile.
 #include "prune_tile.hpp"
 
+#include "register_tile.hpp"
+
 namespace ziprerank {
 namespace {
 
-constexpr int kLanes = ZIPRERANK_ISA_LANES;
-constexpr int kCols = 2 * kLanes;                               // of a panel
-constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : 4;  // accumulators that fit the registers
-constexpr int kTileRows = 96;                                   // a multiple of every kRows: 12, 6, 4
-constexpr int kDepth = 256;                                     // of a slice of H: 96 x 256 floats stay in L2
-constexpr int kGroupPanels = 256 / kCols;                       // panels whose sums are held at a time
-
-using Vec = float __attribute__((vector_size(kLanes * sizeof(float))));
-using Loose = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+constexpr int kTileRows = 96;              // a multiple of every kRows: 12, 6, 4
+constexpr int kDepth = 256;                // of a slice of H: 96 x 256 floats stay in L2
+constexpr int kGroupPanels = 256 / kCols;  // panels whose sums are held at a time
 
 inline float BitsToFloat(std::uint32_t bits) {
   float value;
@@ -70,32 +65,6 @@ float WidenSlice(const T* source, int depth, float* out) {
   return total;
 }
 
-// sums [kRows, kCols] += rows [kRows, depth] * panel [depth, kCols]
-inline void MultiplyAdd(const float* rows, const float* panel, int depth, float* sums) {
-  Vec low[kRows];
-  Vec high[kRows];
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
-    low[r] = *reinterpret_cast<const Loose*>(sums + r * kCols);
-    high[r] = *reinterpret_cast<const Loose*>(sums + r * kCols + kLanes);
-  }
-  for (int k = 0; k < depth; ++k) {
-    const Vec left = *reinterpret_cast<const Loose*>(panel + k * kCols);
-    const Vec right = *reinterpret_cast<const Loose*>(panel + k * kCols + kLanes);
-#pragma GCC unroll 12
-    for (int r = 0; r < kRows; ++r) {
-      const float value = rows[r * kDepth + k];
-      low[r] += left * value;
-      high[r] += right * value;
-    }
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
-    *reinterpret_cast<Loose*>(sums + r * kCols) = low[r];
-    *reinterpret_cast<Loose*>(sums + r * kCols + kLanes) = high[r];
-  }
-}
-
 template <typename T>
 void Run(const PruneTile& tile) {
   float* const widened = tile.scratch;                    // [kTileRows, kDepth]
@@ -119,7 +88,7 @@ void Run(const PruneTile& tile) {
       for (int p = 0; p < group; ++p) {
         const float* panel = tile.text + ((first + p) * tile.hidden + k) * kCols;
         for (int r = 0; r < padded; r += kRows) {
-          MultiplyAdd(widened + r * kDepth, panel, depth, sums + (p * kTileRows + r) * kCols);
+          MultiplyAdd(widened + r * kDepth, kDepth, panel, depth, sums + (p * kTileRows + r) * kCols, kCols);
         }
       }
     }

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
-from ziprerank.export.graph import IR_VERSION, OPSET, PRUNE_DOMAIN
+from ziprerank.export.graph import DOMAIN, IR_VERSION, OPSET
 from ziprerank.export.prune import OP_NAME, prune_function
 from ziprerank.kernels import reference
 
@@ -28,10 +28,10 @@ def body() -> ort.InferenceSession:
     inputs = [
         ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape)) for name, (dtype, shape) in INPUTS.items()
     ]
-    node = ir.node(OP_NAME, inputs, domain=PRUNE_DOMAIN)
+    node = ir.node(OP_NAME, inputs, domain=DOMAIN)
     (kept,) = node.outputs
     kept.name, kept.type, kept.shape = "kept", ir.TensorType(ir.DataType.INT64), ir.Shape(["M"])
-    opsets = {"": OPSET, PRUNE_DOMAIN: 1}
+    opsets = {"": OPSET, DOMAIN: 1}
     graph = ir.Graph(inputs, [kept], nodes=[node], opset_imports=opsets, name="prune")
     model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=[prune_function()]))
     onnx.checker.check_model(model, full_check=True)

@@ -143,7 +143,7 @@ def test_parts_of_the_decoder_follow_the_nodes(profile: Profile) -> None:
     inside = {part.name: [node for node in nodes if part.holds(node)] for part in parts}
     assert [node.args["op_name"] for node in inside["prune"]] == ["QueryImagePrune"]
     assert inside["letters"][0].args["output_type_shape"] == [{"float": [1, 20]}]
-    attention = [node for node in nodes if node.args["op_name"] == "GroupQueryAttention"]
+    attention = [node for node in nodes if node.args["op_name"] == "CausalAttention"]
     assert attention
     assert all(node in inside["decoder"] for node in attention)
 
@@ -198,7 +198,7 @@ def test_the_terminal_shows_stages_and_operators(
         "decoder",
         "letters",
         "render (beside)",
-        "GroupQueryAttention",
+        "CausalAttention",
         "others",
     ):
         assert name in shown
