@@ -1,0 +1,102 @@
+"""The HTTP service as a Ray Serve application: replicas by CPU or GPU share, autoscaling (extra ``ray``).
+
+``serve run ziprerank.scale.ray_serve:build KEY=VALUE``, or the same as ``import_path`` and ``args`` in a config file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from ray import serve
+from ray.serve import Application
+
+from ziprerank.page_cache import parse_size
+from ziprerank.reranker import Reranker
+from ziprerank.serve.app import create_app
+from ziprerank.serve.logs import start_logging
+from ziprerank.serve.settings import MIB, Settings
+
+_KNOWN = {field.name for field in fields(Settings)}
+
+
+class Options(BaseModel):
+    """What an operator decides: each replica's engine and share of a machine, how many there are, and ``settings``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bundle: Path | None = None
+    """on every machine the same path; None: the bundle in the package"""
+    provider: str = "cpu"
+    threads: int = Field(0, ge=0)
+    """of each engine; 0: as many as ``cpus``"""
+    cache_mib: int = Field(1024, ge=1)
+    page_cache: Path | None = None
+    """a folder that keeps page features over restarts; replicas of one machine share it"""
+    page_cache_size: str = "4G"
+    log_level: str = "info"
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+    """of each replica: 0.5 lets two share a GPU"""
+    replicas: int | None = Field(None, ge=1)
+    """as many always; None: between the two below, by load"""
+    min_replicas: int = Field(1, ge=0)
+    max_replicas: int = Field(4, ge=1)
+    target_ongoing_requests: float = Field(2, gt=0)
+    """a replica's, on average, over which one is added: one is ranked, the next is prepared meanwhile"""
+    upscale_delay_s: float = Field(10, ge=0)
+    downscale_delay_s: float = Field(300, ge=0)
+
+    settings: Settings = Settings()
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        unknown = sorted(set(value) - _KNOWN) if isinstance(value, dict) else []
+        if unknown:
+            raise ValueError(f"settings has no {', '.join(unknown)}, known are {', '.join(sorted(_KNOWN))}")
+        return value
+
+
+def build(options: Options) -> Application:
+    """The application. Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting for one;
+    more are answered 503. A replica that goes has ``settings.drain`` seconds for those it has."""
+    scaling: dict[str, Any] = {"num_replicas": options.replicas}
+    if options.replicas is None:
+        scaling = {
+            "autoscaling_config": {
+                "min_replicas": options.min_replicas,
+                "max_replicas": options.max_replicas,
+                "target_ongoing_requests": options.target_ongoing_requests,
+                "upscale_delay_s": options.upscale_delay_s,
+                "downscale_delay_s": options.downscale_delay_s,
+            }
+        }
+    settings = options.settings
+    deployment = serve.deployment(
+        name="ziprerank",
+        ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
+        max_ongoing_requests=settings.queue,
+        max_queued_requests=settings.queue,
+        graceful_shutdown_timeout_s=settings.drain + 5,  # after the service has given up by itself
+        **scaling,
+    )
+
+    def app() -> FastAPI:  # called in each replica
+        start_logging(options.log_level)
+        reranker = Reranker.from_bundle(
+            options.bundle,
+            provider=options.provider,
+            threads=options.threads or max(1, int(options.cpus)),
+            pool_bytes=options.cache_mib * MIB,
+            page_cache=options.page_cache,
+            page_cache_bytes=parse_size(options.page_cache_size),
+        )
+        return create_app(reranker, settings)
+
+    application: Application = deployment(serve.ingress(app)()).bind()
+    return application
