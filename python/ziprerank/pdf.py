@@ -49,6 +49,12 @@ class PdfFile:
                 shown.close()
         return height, width
 
+    def labels(self) -> list[str]:
+        """[pages] what is printed on each: ``"iv"``, ``"A-3"``, or its number where the PDF does not say."""
+        with _LOCK:
+            document = _open(self)
+            return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
+
     def render(self, page: int, size: Size) -> NDArray[np.uint8]:
         """The page over white as RGB [h, w, 3] uint8, exactly ``size`` (height, width) px. Raises PageError."""
         height, width = size

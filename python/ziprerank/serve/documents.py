@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
+from ziprerank.encoded import decode_media, is_encoded_page
 from ziprerank.errors import InvalidInput
 from ziprerank.images import image_kind, open_image
 from ziprerank.pages import PageInput, PageSource, Pdf, open_pages
@@ -215,31 +214,12 @@ class PreparedPage:
             pixels.exception()
 
 
-def decode_media(text: str) -> bytes:
-    """Base64 or a ``data:`` URL -> bytes. Raises InvalidInput; strings are never opened as files."""
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise InvalidInput("a data URL must be data:TYPE;base64,DATA")
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)  # some encoders break lines
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput(f"this is not valid base64 ({error}): encode the file again") from None
-    if not data:
-        raise InvalidInput("the file is empty")
-    return data
-
-
 def _is_url(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
 def _is_media(text: str) -> bool:
-    """Whether a bare string is a file: a URL of a single word, or base64 that begins like a page."""
-    if text[:5].lower() == "data:" or _is_url(text):
+    """Whether a bare string is a file: a URL of a single word, or an encoded page."""
+    if _is_url(text):
         return not any(character.isspace() for character in text[:2048].strip())
-    try:
-        head = base64.b64decode(text[:24], validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return image_kind(head) is not None or head.startswith(b"%PDF-")
+    return is_encoded_page(text)

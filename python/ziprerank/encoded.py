@@ -1,0 +1,35 @@
+"""Pages inside strings: base64, and ``data:`` URLs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from ziprerank.errors import InvalidInput
+from ziprerank.images import image_kind
+
+
+def decode_media(text: str) -> bytes:
+    """Base64 or a ``data:`` URL -> bytes. Raises InvalidInput; strings are never opened as files."""
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidInput("a data URL must be data:TYPE;base64,DATA")
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)  # some encoders break lines
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"this is not valid base64 ({error}): encode the file again") from None
+    if not data:
+        raise InvalidInput("the file is empty")
+    return data
+
+
+def is_encoded_page(text: str) -> bool:
+    """Whether a string is a file and not words: a ``data:`` URL without blanks, or base64 that begins as a page."""
+    if text[:5].lower() == "data:":
+        return not any(character.isspace() for character in text[:2048].strip())
+    try:
+        head = base64.b64decode(text[:24], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return image_kind(head) is not None or head.startswith(b"%PDF-")

@@ -1,0 +1,69 @@
+"""LangChain: a document compressor (extra ``langchain``).
+
+>>> from ziprerank.integrations.langchain import ZipRerankCompressor
+>>> compressor = ZipRerankCompressor(top_n=3)
+>>> best = compressor.compress_documents(documents, "revenue by region")
+>>> best[0].metadata["relevance_score"]
+0.74
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ziprerank.integrations import missing_extra
+
+try:
+    from langchain_core.callbacks import Callbacks
+    from langchain_core.documents import BaseDocumentCompressor, Document
+except ImportError as error:
+    raise missing_extra("langchain", error) from error
+from pydantic import Field
+from typing_extensions import override
+
+from ziprerank.encoded import is_encoded_page
+from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
+from ziprerank.integrations.pydantic_options import PydanticOptions
+from ziprerank.integrations.ranking import rank_documents, read_documents
+
+
+class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
+    """Ranks documents by the page images that they come from.
+
+    A document shows a page by ``metadata["source"]``, an image or a PDF with ``metadata["page"]`` from 0, as loaders
+    write them; or by ``page_content`` that is a page's base64 or ``data:`` URL. Returned are copies, best first, with
+    ``metadata["relevance_score"]``. Raises ValueError for a document that shows no page.
+    """
+
+    path_key: str = Field(default="source", description="Metadata key of the PDF's or the image's path.")
+    page_key: str = Field(default="page", description="Metadata key of the page in a PDF.")
+    first_page: int = Field(default=0, description="The number of a PDF's first page in the metadata.")
+
+    @override
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Raises InvalidInput (a ValueError), PoolError or EngineError. ``callbacks`` are not called."""
+        if not documents:
+            return []
+        pages = read_documents(documents, self._page)
+        ranked = rank_documents(self._loaded_reranker(), query, pages, self.top_n, self._rank_options())
+        return [
+            documents[result.index].model_copy(
+                update={"metadata": {**documents[result.index].metadata, "relevance_score": result.score}}
+            )
+            for result in ranked.results
+        ]
+
+    def _page(self, index: int, document: Document) -> DocumentPage:
+        rules = self._metadata_rules()
+        if is_encoded_page(document.page_content):
+            return encoded_page(document.page_content, rules.page(document.metadata), f"metadata[{self.page_key!r}]")
+        page = rules.read(document.metadata)
+        if page is None:
+            ways = (
+                f"give metadata[{self.path_key!r}], a PDF (with its page from {self.first_page} in "
+                f"metadata[{self.page_key!r}]) or an image, or a page_content that is an image's base64"
+            )
+            raise no_page(index, document.id or "document", ways)
+        return page

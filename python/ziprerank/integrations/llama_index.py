@@ -1,0 +1,114 @@
+"""LlamaIndex: a node postprocessor (extra ``llama-index``).
+
+>>> from ziprerank.integrations.llama_index import ZipRerankPostprocessor
+>>> engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[ZipRerankPostprocessor(top_n=3)])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ziprerank.integrations import missing_extra
+
+try:
+    from llama_index.core.callbacks import CBEventType, EventPayload
+    from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]  # exported by use
+    from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node, NodeWithScore, QueryBundle
+except ImportError as error:
+    raise missing_extra("llama-index", error) from error
+from pydantic import Field, model_validator
+
+from ziprerank.errors import InvalidInput
+from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
+from ziprerank.integrations.pydantic_options import PydanticOptions
+from ziprerank.integrations.ranking import rank_documents, read_documents
+
+_dispatcher = get_dispatcher(__name__)
+
+
+class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
+    """Ranks nodes by the page images that they come from.
+
+    A node shows a page by its image (``ImageNode.image`` or ``image_path``, ``image_resource`` of a ``Node`` or a
+    ``Document``), or by ``metadata["file_path"]``, an image or a PDF with ``metadata["page_label"]``, as
+    ``SimpleDirectoryReader`` writes them: text is the label printed on the page, a whole number its position from 1.
+    The nodes themselves are returned, best first, each in a new ``NodeWithScore``. Raises ValueError for a node that
+    shows no page.
+    """
+
+    page_key: str = Field(default="page_label", description="Metadata key of the page in a PDF.")
+    keep_retrieval_score: bool = Field(
+        default=False, description="Write the score before reranking to metadata['retrieval_score'] of a copied node."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_class_name(cls, values: Any) -> Any:
+        """LlamaIndex writes its class's name among the fields."""
+        return (
+            {key: value for key, value in values.items() if key != "class_name"} if isinstance(values, dict) else values
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "ZipRerankPostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        """Raises InvalidInput (a ValueError), PoolError or EngineError."""
+        if query_bundle is None:
+            raise InvalidInput("nodes cannot be ranked without a query: pass query_bundle or query_str")
+        if not nodes:
+            return []
+        reranker = self._loaded_reranker()
+        query, top_n = query_bundle.query_str, self.top_n or len(nodes)
+        name = str(reranker.bundle.source.get("name") or "ziprerank")
+        _dispatcher.event(ReRankStartEvent(query=query_bundle, nodes=nodes, top_n=top_n, model_name=name))
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: name,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            pages = read_documents(nodes, self._page)
+            ranked = rank_documents(reranker, query, pages, self.top_n, self._rank_options())
+            best = [self._scored(nodes[result.index], result.score) for result in ranked.results]
+            event.on_end(payload={EventPayload.NODES: best})
+        _dispatcher.event(ReRankEndEvent(nodes=best))
+        return best
+
+    def _scored(self, before: NodeWithScore, score: float) -> NodeWithScore:
+        node = before.node
+        if self.keep_retrieval_score:
+            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": before.score}})
+        return NodeWithScore(node=node, score=score)
+
+    def _page(self, index: int, scored: NodeWithScore) -> DocumentPage:
+        node, rules, hint = scored.node, self._metadata_rules(), f"metadata[{self.page_key!r}]"
+        data, path, url = _image_of(node)
+        if data:
+            return encoded_page(data, rules.page(node.metadata), hint)
+        if path or url:
+            return rules.file(path or url, node.metadata)  # a URL is refused there
+        page = rules.read(node.metadata)
+        if page is None:
+            ways = (
+                f"use an ImageNode, or give metadata[{self.path_key!r}], an image or a PDF with its page in "
+                f"metadata[{self.page_key!r}]"
+            )
+            raise no_page(index, f"node {node.node_id}", ways)
+        return page
+
+
+def _image_of(node: BaseNode) -> tuple[str, str, str]:
+    """Base64, path and URL of a node's image, empty where it has none."""
+    if isinstance(node, ImageNode):
+        return node.image or "", node.image_path or "", node.image_url or ""
+    resource: MediaResource | None = node.image_resource if isinstance(node, Node) else None
+    if resource is None:
+        return "", "", ""
+    return (resource.data or b"").decode(), str(resource.path or ""), str(resource.url or "")

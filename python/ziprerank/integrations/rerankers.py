@@ -1,0 +1,154 @@
+"""AnswerDotAI's ``rerankers`` (extra ``rerankers``).
+
+>>> from ziprerank.integrations.rerankers import ZipRerankRanker
+>>> ZipRerankRanker().rank("revenue by region", ["page1.png", "page2.png"]).top_k(1)
+
+Importing this module also makes ``rerankers.Reranker("ziprerank", model_type="ZipRerankRanker")`` known.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ziprerank.integrations import missing_extra
+
+try:
+    from rerankers.documents import Document
+    from rerankers.models import AVAILABLE_RANKERS
+    from rerankers.models.ranker import BaseRanker
+    from rerankers.results import RankedResults, Result
+except ImportError as error:
+    raise missing_extra("rerankers", error) from error
+
+from ziprerank.errors import InvalidInput
+from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text, shortened
+from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
+from ziprerank.reranker import POOL_BYTES, Reranker
+from ziprerank.windows import WindowOption
+
+if TYPE_CHECKING:
+    from ziprerank.integrations.langchain import ZipRerankCompressor
+
+IN_THE_BOX = "ziprerank"  # the name of the bundle in the package
+_RULES = MetadataRules(path_key="file_path", page_key="page_number")
+_WAYS = (
+    "give a Document with document_type='image' and base64 or image_path (of a PDF with metadata['page_number']), or "
+    "a string that is a file's path, its base64 or a data URL"
+)
+
+
+class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no types
+    """Ranks page images. Results keep their documents' ids and metadata."""
+
+    def __init__(
+        self,
+        model_name_or_path: str = IN_THE_BOX,
+        verbose: int = 1,
+        *,
+        provider: str = "cpu",
+        threads: int = 0,
+        pool_bytes: int = POOL_BYTES,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        scale: Scale = "probability",
+        reranker: Reranker | LazyReranker | None = None,
+    ) -> None:
+        """``model_name_or_path``: a bundle's folder, or ``"ziprerank"`` for the one in the package.
+
+        ``verbose`` is there for ``rerankers``; nothing is printed. The others as ``Reranker.from_bundle`` and
+        ``Reranker.rank``; ``scale``: what a score is, the ``"probability"`` in its window or the ``"logit"``.
+        ``reranker``: a loaded one, which may be shared. Raises InvalidInput.
+        """
+        bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
+        self.verbose = verbose
+        self.options = RankOptions(keep_ratio, window, stride, scale)
+        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle, provider, threads, pool_bytes))
+
+    def rank(
+        self,
+        query: str,
+        docs: str | Document | Sequence[str | Document],
+        doc_ids: Sequence[str] | Sequence[int] | None = None,
+        metadata: Sequence[dict[str, Any]] | None = None,
+    ) -> RankedResults:
+        """All documents, best first; ``rank`` counts from 1.
+
+        With several windows ``has_scores`` is false, so that ``top_k`` goes by rank: the scores of pages from different
+        windows do not compare. Raises InvalidInput (a ValueError), PoolError or EngineError.
+        """
+        documents = _documents(docs, doc_ids, metadata)
+        pages = read_documents(documents, _page)
+        ranked = rank_documents(self.reranker.get(), query, pages, options=self.options)
+        results = [
+            Result(document=documents[result.index], score=result.score, rank=rank)
+            for rank, result in enumerate(ranked.results, start=1)
+        ]
+        return RankedResults(results=results, query=query, has_scores=ranked.windows <= 1)
+
+    def score(self, query: str, doc: str | Document) -> float:
+        """The logit of a page by itself, whatever the scale: of one page alone the probability is always 1."""
+        pages = read_documents(_documents(doc, None, None), _page)
+        options = RankOptions(self.options.keep_ratio, scale="logit")
+        return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
+
+    def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
+        """LangChain's compressor on the same engine; needs the extra ``langchain``. Raises MissingDependency."""
+        from ziprerank.integrations.langchain import ZipRerankCompressor
+
+        options = self.options
+        return ZipRerankCompressor(
+            top_n=k,
+            keep_ratio=options.keep_ratio,
+            window=options.window,
+            stride=options.stride,
+            scale=options.scale,
+            reranker=self.reranker,
+        )
+
+
+def _documents(
+    docs: str | Document | Sequence[str | Document],
+    doc_ids: Sequence[str] | Sequence[int] | None,
+    metadata: Sequence[dict[str, Any]] | None,
+) -> list[Document]:
+    """Copies with an id each: the one given, the document's own, or its position."""
+    given = [docs] if isinstance(docs, (str, Document)) else list(docs)
+    for name, values in (("doc_ids", doc_ids), ("metadata", metadata)):
+        if values is not None and len(values) != len(given):
+            raise InvalidInput(f"{len(values)} {name} for {len(given)} documents: give one for each")
+    documents = []
+    for index, doc in enumerate(given):
+        document = copy.copy(doc) if isinstance(doc, Document) else _from_text(index, doc)
+        if doc_ids is not None:
+            document.doc_id = doc_ids[index]
+        elif document.doc_id is None:
+            document.doc_id = index
+        if metadata is not None:
+            document.metadata = metadata[index]
+        documents.append(document)
+    return documents
+
+
+def _from_text(index: int, text: str) -> Document:
+    found = page_in_text(text)
+    if found is None:
+        raise no_page(index, shortened(text), f"{_WAYS}; no such file is there")
+    if isinstance(found, bytes):
+        return Document(document_type="image", base64=text)
+    return Document(document_type="image", image_path=text)
+
+
+def _page(index: int, document: Document) -> DocumentPage:
+    page = _RULES.page(document.metadata)
+    if document.base64:
+        return encoded_page(document.base64, page, "metadata['page_number']")
+    if document.image_path:
+        return _RULES.file(document.image_path, document.metadata)
+    raise no_page(index, f"document {document.doc_id}", _WAYS)
+
+
+AVAILABLE_RANKERS["ZipRerankRanker"] = ZipRerankRanker

@@ -1,0 +1,113 @@
+"""The sample PDF's pages, one loaded reranker for all adapters, and the ranking that they have to give."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pypdfium2
+import pytest
+from PIL import Image
+from ziprerank.bundle import default_bundle
+from ziprerank.pages import PageInput
+from ziprerank.reranker import Reranker
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+os.environ["LANGSMITH_TRACING"] = "false"
+
+SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
+QUERY = "dividend shareholders board directors"
+
+
+@dataclass(frozen=True)
+class Want:
+    """What ``Reranker.rank`` says: positions best first, and their scores."""
+
+    order: list[int]
+    probabilities: list[float]
+    logits: list[float]
+
+
+@pytest.fixture(scope="session")
+def query() -> str:
+    return QUERY
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    return SAMPLE
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bundle with pages of 192 px, so that the tests stay quick."""
+    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
+    manifest = json.loads((folder / "ziprerank.json").read_text())
+    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
+    (folder / "ziprerank.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reranker(bundle: Path) -> Reranker:
+    return Reranker.from_bundle(bundle, threads=1, pool_bytes=64 << 20, check="size")
+
+
+@pytest.fixture(scope="session")
+def ranked(reranker: Reranker) -> Callable[..., Want]:
+    """``Reranker.rank`` itself, which every adapter is compared with."""
+
+    def rank(pages: PageInput | Sequence[PageInput], **options: float) -> Want:
+        ranking = reranker.rank(QUERY, pages, **options)  # type: ignore[arg-type]
+        return Want(
+            [page.index for page in ranking], [page.probability for page in ranking], [page.score for page in ranking]
+        )
+
+    return rank
+
+
+@pytest.fixture(scope="session")
+def want(ranked: Callable[..., Want]) -> Want:
+    """All 18 pages of the sample PDF."""
+    return ranked(SAMPLE)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """The sample's first five pages as a scanner would leave them."""
+    pdf = pypdfium2.PdfDocument(SAMPLE)
+    return [pdf[page].render(scale=1).to_pil() for page in range(5)]
+
+
+@pytest.fixture(scope="session")
+def files(pictures: list[Image.Image]) -> list[bytes]:
+    """``pictures`` as PNG files."""
+    streams = [io.BytesIO() for _ in pictures]
+    for picture, stream in zip(pictures, streams, strict=True):
+        picture.save(stream, "PNG")
+    return [stream.getvalue() for stream in streams]
+
+
+@pytest.fixture(scope="session")
+def encoded(files: list[bytes]) -> list[str]:
+    return [base64.b64encode(file).decode() for file in files]
+
+
+@pytest.fixture(scope="session")
+def stored(files: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    paths = [folder / f"page{number}.png" for number, _ in enumerate(files, start=1)]
+    for path, file in zip(paths, files, strict=True):
+        path.write_bytes(file)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def want_pictures(ranked: Callable[..., Want], files: list[bytes]) -> Want:
+    return ranked(files)

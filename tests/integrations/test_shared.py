@@ -1,0 +1,106 @@
+"""What the adapters share: one engine, loaded when it is needed, and errors that say what is missing."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from ziprerank import Pdf
+from ziprerank.errors import BundleError, InvalidInput, PageError
+from ziprerank.integrations.documents import DocumentPage
+from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.haystack import ZipRerankRanker
+from ziprerank.integrations.langchain import ZipRerankCompressor
+from ziprerank.integrations.ranking import rank_documents
+from ziprerank.reranker import Reranker
+
+EXTRAS = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack", "rerankers": "rerankers"}
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("adapter", EXTRAS)
+def test_a_missing_package_is_named_with_its_extra(adapter: str) -> None:
+    code = f"""
+import sys
+sys.modules[{EXTRAS[adapter]!r}] = None
+try:
+    import ziprerank.integrations.{adapter}
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+    said = run(code)
+    assert said.startswith("MissingDependency")
+    assert f'pip install "ziprerank[{adapter.replace("_", "-")}]"' in said
+
+
+def test_the_sentence_transformers_shape_needs_no_package() -> None:
+    code = """
+import sys
+for name in ("sentence_transformers", "torch", "transformers", "pydantic"):
+    sys.modules[name] = None
+from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
+print(ZipRerankCrossEncoder().reranker.loaded)
+"""
+    assert run(code) == "False\n"
+
+
+def test_threads_load_one_engine(bundle: Path) -> None:
+    lazy = LazyReranker(EngineOptions(str(bundle), threads=1))
+    with ThreadPoolExecutor(8) as pool:
+        loaded = list(pool.map(lambda _: lazy.get(), range(8)))
+    assert len({id(reranker) for reranker in loaded}) == 1
+
+
+def test_copies_share_the_engine_and_pickles_its_options(reranker: Reranker, bundle: Path) -> None:
+    lazy = LazyReranker(reranker=reranker)
+    assert lazy.options == EngineOptions(str(bundle), "cpu", 1, 64 << 20)
+    assert copy.deepcopy(lazy).get() is copy.copy(lazy).get() is reranker
+    sent = pickle.loads(pickle.dumps(lazy))
+    assert (sent.loaded, sent.options) == (False, lazy.options)
+    assert sent.get().engine.info["pool_bytes"] == reranker.engine.info["pool_bytes"]
+
+
+def test_adapters_share_a_reranker(reranker: Reranker) -> None:
+    lazy = LazyReranker(reranker=reranker)
+    compressor, ranker = ZipRerankCompressor(reranker=lazy), ZipRerankRanker(reranker=lazy)
+    assert compressor.reranker is ranker.reranker is lazy
+    with pytest.raises(InvalidInput, match="leave one of them out"):
+        ZipRerankRanker(reranker=lazy, threads=7)
+    with pytest.raises(InvalidInput, match=r"'threads': 7.* beside a reranker"):
+        ZipRerankRanker(reranker=reranker, threads=7)
+
+
+def test_loading_that_failed_is_tried_again(bundle: Path, tmp_path: Path) -> None:
+    lazy = LazyReranker(EngineOptions(str(tmp_path / "later"), threads=1))
+    with pytest.raises(BundleError):
+        lazy.get()
+    (tmp_path / "later").symlink_to(bundle)
+    assert lazy.get().bundle.image.longest_side == 192
+
+
+def test_errors_while_ranking_name_the_document(reranker: Reranker, sample: Path, files: list[bytes]) -> None:
+    """Two chunks of one page before it: the third document is the second candidate."""
+    cut = files[0][: len(files[0]) // 2]  # a whole header, and half of the pixels
+    documents = [DocumentPage(sample, 1), DocumentPage(sample, 1), DocumentPage(cut)]
+    with pytest.raises(PageError, match=r"candidate 2 .*damaged image") as caught:
+        rank_documents(reranker, "dividend", documents)
+    assert caught.value.index == 2
+
+
+def test_equal_pdfs_in_memory_and_pages_out_of_order(reranker: Reranker, sample: Path) -> None:
+    """Positions are those of the documents, whatever file they come from and in whatever order."""
+    data = sample.read_bytes()
+    numbers = [7, 2, 16, 2]
+    documents = [DocumentPage(bytes(bytearray(data)), number) for number in numbers]
+    ranked = rank_documents(reranker, "dividend shareholders", documents)
+    wanted = reranker.rank("dividend shareholders", Pdf(sample, [7, 2, 16]))
+    shown_by = {0: [0], 1: [1, 3], 2: [2]}
+    assert [result.index for result in ranked.results] == [at for page in wanted for at in shown_by[page.index]]
