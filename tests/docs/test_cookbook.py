@@ -70,7 +70,8 @@ def run_page(text: str, folder: Path) -> int:
 
 def _run(block: Block, folder: Path) -> str:
     """What the block printed. It and all that it started end with it."""
-    variables = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "HAYSTACK_TELEMETRY_ENABLED": "False"}
     done = subprocess.run(
         [*_COMMANDS[block.language], block.code],
         cwd=folder,
