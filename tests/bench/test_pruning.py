@@ -23,7 +23,7 @@ def run(microseconds: int) -> dict[str, Any]:
 def test_a_profile_is_read_run_by_run() -> None:
     events = [
         {"cat": "Session", "name": "session_initialization", "dur": 9},
-        *(node("QueryImagePrune", 900), node("Gemm", 50), run(5000)),  # warms up
+        *(node("QueryImagePrune", 5), node("Gemm", 50), run(500)),  # the first run is left out, however quick
         *(node("QueryImagePrune", 30), node("Gemm", 700), run(1200)),
         *(node("Gemm", 700), node("QueryImagePrune", 50), run(1000)),
     ]
