@@ -1,0 +1,192 @@
+"""The pruning kernels and whole rankings on a GPU, on a checkpoint of the 8B model's shapes with random weights.
+
+    python -m bench.gpu OUT.jsonl                          # 17 GB of weights in a temporary folder
+    python -m bench.gpu OUT.jsonl --layers 8 --provider cuda --provider tensorrt
+    python -m bench.gpu OUT.jsonl --dry-run                # every path without a GPU, on a tiny checkpoint
+
+Rows are written as they are measured: the roofline of this run (roofline.py); the kernels by themselves (kernels.py);
+ziprerank and transformers in turns (compare.py, systems.py); the aims (aims.py). The time limit is for what is
+measured, after set-up. Sections go by importance: the kernels in the bundle's precision, rankings of 20 pages, 5, 10
+and 1, then the kernels in other precisions; one that does not fit or does not run has a row that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ziprerank.bundle import Bundle
+
+    from .budget import Budget
+    from .device import Device
+    from .roofline import Roofline
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of pages, by importance; pixels and visual tokens of a page, Letter at 1024 px; the hidden size."""
+
+    pages: tuple[int, ...] = (20, 5, 10, 1)
+    page: tuple[int, int] = (1024, 800)
+    tokens: int = 800
+    hidden: int = 4096
+
+    @classmethod
+    def tiny(cls) -> Sizes:
+        return cls(pages=(2, 1), page=(256, 256), tokens=64, hidden=64)
+
+
+def main() -> None:
+    options = parse()
+    if options.dry_run:
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
+    import torch
+    from transformers.utils import logging
+
+    from .aims import aims
+    from .device import Device
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if not options.dry_run and not torch.cuda.is_available():
+        raise SystemExit("PyTorch sees no CUDA device: --dry-run goes through everything without one")
+    device = Device("cpu" if options.dry_run else options.device)
+    precision = "fp32" if options.dry_run else "bf16"
+    common = {**device.describe(), "dry_run": options.dry_run}
+    rows: list[Row] = []
+    with options.out.open("w", encoding="utf-8") as out:
+
+        def write(row: Row) -> None:
+            rows.append(row)
+            out.write(json.dumps({**row, **common}) + "\n")
+            out.flush()
+
+        for row in measure(options, device, precision):
+            write(row)
+            if row["what"] == "not run":
+                print(f"not run: {row['section']}: {row['reason']}", flush=True)
+        for provider in options.provider:
+            print(f"\n{provider}:")
+            for aim in aims(rows, provider, precision):
+                write({**aim.row(), "provider": provider})
+                print(f"  {aim}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="rows, one JSON object a line")
+    parser.add_argument("--device", default="cuda", help="cuda or cuda:N, for the kernels and transformers")
+    parser.add_argument("--provider", action="append", help="of the engine, may be repeated; default: cuda")
+    parser.add_argument("--layers", type=int, default=36, help="of the decoder, 2..36; default 36, as the 8B model has")
+    parser.add_argument("--seconds", type=float, default=280.0, help="for what is measured; default 280")
+    parser.add_argument("--scratch", type=Path, help="where the checkpoint is written; default: a temporary folder")
+    parser.add_argument("--checkpoint", type=Path, help="one of these shapes, in place of a new one")
+    parser.add_argument("--bundle", type=Path, help="its bundle, such as one with plans for TensorRT")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU and a tiny checkpoint: times mean nothing")
+    options = parser.parse_args()
+    if not 2 <= options.layers <= 36:
+        parser.error(f"--layers {options.layers}: must be 2..36")
+    if options.bundle is not None and options.checkpoint is None:
+        parser.error("--bundle needs the --checkpoint that it was exported from: transformers runs that")
+    options.provider = options.provider or ["cpu" if options.dry_run else "cuda"]
+    return options
+
+
+def measure(options: argparse.Namespace, device: Device, precision: str) -> Iterator[Row]:
+    """All rows but the aims."""
+    from .budget import Budget, not_run
+    from .roofline import Roofline
+
+    sizes = Sizes.tiny() if options.dry_run else Sizes()
+    with tempfile.TemporaryDirectory(prefix="ziprerank-gpu-", dir=options.scratch) as scratch:
+        started = time.perf_counter()
+        try:
+            from .compare import Comparison
+
+            checkpoint, bundle = prepare(options, device, precision, Path(scratch))
+        except ImportError as error:
+            compare = None
+            yield not_run("rankings", error)
+        else:
+            compare = partial(Comparison, device, checkpoint, bundle)
+            yield {"what": "set-up", "layers": bundle.model["decoder"]["layers"], "seconds": _seconds(started)}
+        started = time.perf_counter()
+        budget = Budget(options.seconds)
+        roofline = Roofline.measure(device, precision, quick=options.dry_run)
+        yield from kernels(device, roofline, budget, sizes)
+        if compare is not None:
+            yield from compare(roofline, sizes.page, sizes.pages, budget).rows(options.provider)
+        for dtype in ("bf16", "fp16", "fp32"):
+            if dtype != precision:
+                other = Roofline.measure(device, dtype, quick=options.dry_run)
+                yield from kernels(device, other, budget, sizes)
+        yield {"what": "measured", "seconds": _seconds(started), "limit": options.seconds}
+
+
+def prepare(options: argparse.Namespace, device: Device, precision: str, scratch: Path) -> tuple[Path, Bundle]:
+    """Checkpoint and bundle."""
+    from ziprerank.bundle import Bundle
+
+    from .checkpoint import shape_8b, shape_tiny, write_checkpoint
+
+    checkpoint = options.checkpoint
+    if checkpoint is None:
+        shape = shape_tiny() if options.dry_run else shape_8b(options.layers)
+        checkpoint = write_checkpoint(scratch / "checkpoint", shape, device.torch)
+    folder = options.bundle or export(checkpoint, scratch / "bundle", device, precision)
+    return checkpoint, Bundle.load(folder, check="size")
+
+
+def export(checkpoint: Path, out: Path, device: Device, precision: str) -> Path:
+    """With kernels for this GPU alone, which takes seconds; a bundle for users has those of eight generations."""
+    import torch
+    from ziprerank.export import export_checkpoint
+    from ziprerank.kernels import compile_kernels
+
+    target = "cuda" if device.cuda else "cpu"
+    export_checkpoint(str(checkpoint), out, target=target, precision=precision, longest_side=1024, window=20, stride=10)
+    if device.cuda:
+        major, minor = torch.cuda.get_device_capability(device.torch)
+        model = json.loads((out / "ziprerank.json").read_text(encoding="utf-8"))["model"]
+        compile_kernels(out / "kernels", model["hidden_size"], precision, model["levels"], targets=[10 * major + minor])
+    return out
+
+
+def kernels(device: Device, roofline: Roofline, budget: Budget, sizes: Sizes) -> Iterator[Row]:
+    """The kernels in the roofline's precision, by numbers of pages."""
+    from .budget import left_out, not_run
+
+    yield roofline.row()
+    try:
+        from .kernels import row
+    except ImportError as error:
+        yield not_run(f"kernels, {roofline.dtype}", error)
+        return
+    for pages in sizes.pages:
+        if not budget.fits("kernels", pages):
+            yield left_out(f"kernels, {roofline.dtype}, {pages} pages", budget)
+            continue
+        started = time.monotonic()
+        yield {**row(device, roofline, pages, sizes.tokens, sizes.hidden), "clocks": device.clocks()}
+        budget.spent("kernels", pages, time.monotonic() - started)
+
+
+def _seconds(started: float) -> float:
+    return round(time.perf_counter() - started, 1)
+
+
+if __name__ == "__main__":
+    main()
