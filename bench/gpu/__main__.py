@@ -63,7 +63,7 @@ def main() -> None:
         raise SystemExit("PyTorch sees no CUDA device: --dry-run goes through everything without one")
     device = Device("cpu" if options.dry_run else options.device)
     precision = "fp32" if options.dry_run else "bf16"
-    common = {**device.describe(), "dry_run": options.dry_run}
+    common = {**device.describe(), "tiny": options.tiny}
     rows: list[Row] = []
     with options.out.open("w", encoding="utf-8") as out:
 
@@ -95,8 +95,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, help="where the checkpoint is written; default: a temporary folder")
     parser.add_argument("--checkpoint", type=Path, help="one of these shapes, in place of a new one")
     parser.add_argument("--bundle", type=Path, help="its bundle, such as one with plans for TensorRT")
-    parser.add_argument("--dry-run", action="store_true", help="on the CPU and a tiny checkpoint: times mean nothing")
+    parser.add_argument("--tiny", action="store_true", help="small shapes: every path in a minute, times mean nothing")
+    parser.add_argument("--dry-run", action="store_true", help="--tiny on the CPU, with Triton's interpreter")
     options = parser.parse_args()
+    options.tiny |= options.dry_run
     if not 2 <= options.layers <= 36:
         parser.error(f"--layers {options.layers}: must be 2..36")
     if options.bundle is not None and options.checkpoint is None:
@@ -110,7 +112,7 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
     from .budget import Budget, not_run
     from .roofline import Roofline
 
-    sizes = Sizes.tiny() if options.dry_run else Sizes()
+    sizes = Sizes.tiny() if options.tiny else Sizes()
     with tempfile.TemporaryDirectory(prefix="ziprerank-gpu-", dir=options.scratch) as scratch:
         started = time.perf_counter()
         try:
@@ -125,13 +127,13 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
             yield {"what": "set-up", "layers": bundle.model["decoder"]["layers"], "seconds": _seconds(started)}
         started = time.perf_counter()
         budget = Budget(options.seconds)
-        roofline = Roofline.measure(device, precision, quick=options.dry_run)
+        roofline = Roofline.measure(device, precision, quick=options.tiny)
         yield from kernels(device, roofline, budget, sizes)
         if compare is not None:
             yield from compare(roofline, sizes.page, sizes.pages, budget).rows(options.provider)
         for dtype in ("bf16", "fp16", "fp32"):
             if dtype != precision:
-                other = Roofline.measure(device, dtype, quick=options.dry_run)
+                other = Roofline.measure(device, dtype, quick=options.tiny)
                 yield from kernels(device, other, budget, sizes)
         yield {"what": "measured", "seconds": _seconds(started), "limit": options.seconds}
 
@@ -144,7 +146,7 @@ def prepare(options: argparse.Namespace, device: Device, precision: str, scratch
 
     checkpoint = options.checkpoint
     if checkpoint is None:
-        shape = shape_tiny() if options.dry_run else shape_8b(options.layers)
+        shape = shape_tiny() if options.tiny else shape_8b(options.layers)
         checkpoint = write_checkpoint(scratch / "checkpoint", shape, device.torch)
     folder = options.bundle or export(checkpoint, scratch / "bundle", device, precision)
     return checkpoint, Bundle.load(folder, check="size")

@@ -50,7 +50,7 @@ def of(rows: list[Row], what: str) -> list[Row]:
 def test_every_row_says_where_it_was_measured(rows: list[Row]) -> None:
     for row in rows:
         assert {"device", "driver", "cuda", "torch", "triton", "transformers", "onnxruntime", "commit"} <= set(row)
-        assert row["dry_run"] is True
+        assert row["tiny"] is True
 
 
 def test_every_kernel_window_is_measured(rows: list[Row]) -> None:
