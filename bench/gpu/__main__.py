@@ -57,8 +57,8 @@ def main() -> None:
     from .aims import aims
     from .device import Device
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if not options.dry_run and not torch.cuda.is_available():
         raise SystemExit("PyTorch sees no CUDA device: --dry-run goes through everything without one")
     device = Device("cpu" if options.dry_run else options.device)

@@ -41,7 +41,7 @@ class Device:
             return [_wall_ms(run) for _ in range(runs)]
         marks = []
         for _ in range(runs):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             self._flush.zero_()
             start.record()
             run()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,11 +95,10 @@ class Window:
     def launches(self) -> dict[str, Callable[[], None]]:
         """Each kernel by itself, in the order in which they depend on each other."""
         text, visual, pages = len(self.text), len(self.rows), len(self.keep)
-        empty = {"device": self.pool.device}
-        order, scale = torch.empty(text, dtype=torch.int32, **empty), torch.empty(text, **empty)
-        count, relevance = torch.empty(1, dtype=torch.int32, **empty), torch.empty(visual, **empty)
-        kept = torch.empty(self.counts.kept, dtype=torch.int64, **empty)
-        status = torch.empty(pages, dtype=torch.int32, **empty)
+        empty = partial(torch.empty, device=self.pool.device)
+        order, scale = empty(text, dtype=torch.int32), empty(text, dtype=torch.float32)
+        count, relevance = empty(1, dtype=torch.int32), empty(visual, dtype=torch.float32)
+        kept, status = empty(self.counts.kept, dtype=torch.int64), empty(pages, dtype=torch.int32)
         mask, launch = self.mask.view(torch.uint8), _Launch(self.pool)
         return {
             "text_scales": lambda: launch(text_scales, text, self.text, mask, order, scale, count, text),
