@@ -65,7 +65,7 @@ def write_repository(bundle_path: Path | None, out: Path, placement: Placement |
             shutil.copyfile(bundle.path / f"{graph}.onnx", version / "model.onnx")
             for shard in sorted(_shards(model)):
                 bring_shard(bundle.path / shard, version / shard, "auto")
-            text = config(model, graph, where, library if graph == "rerank" else None)
+            text = config(model, graph, where, library if _has_own_operators(model) else None)
             (folder / graph / "config.pbtxt").write_text(text, encoding="utf-8")
         if library is not None:
             shutil.copyfile(_op_library(), folder / "libziprerank.so")
@@ -105,6 +105,10 @@ def config(model: onnx.ModelProto, name: str, where: Placement, library: str | N
     if library is not None:
         lines.append(f'model_operations {{ op_library_filename: "{library}" }}')
     return "\n".join(lines) + "\n"
+
+
+def _has_own_operators(model: onnx.ModelProto) -> bool:
+    return any(node.domain == "ziprerank" for node in model.graph.node)
 
 
 def _op_library() -> Path:
