@@ -2,7 +2,8 @@
 
 A plan stands in a folder named after its provider, as an ONNX graph of one ``EPContext`` node beside the serialised
 engine: what ONNX Runtime's provider of that name loads without building anything. TensorRT-RTX builds for a GPU that
-is not there; TensorRT builds on the GPU.
+is not there; TensorRT builds on the GPU, and only ``vision.onnx``: ``rerank.onnx`` is split around the pruning
+operator, which is the engine's, so the engine's first session builds what is on either side of it and keeps that too.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from .errors import ExportError
 from .files import checksums, new_directory
 from .manifest import precision_name, read_manifest, write_manifest
 from .profiles import Shapes, profiles
+from .prune import OP_NAME
 
 GRAPHS = ("vision.onnx", "rerank.onnx")
+PLAN = "plan.txt"
 RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 PROVIDERS = {RTX: "NvTensorRTRTXExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
-CAPABILITIES = ("8.0", "8.6", "8.9", "12.0", "12.1")
-"""that TensorRT-RTX builds for; 7.5 has no bfloat16 and is left out"""
+CAPABILITIES = ("8.6", "8.9", "12.0", "12.1")
+"""that TensorRT-RTX builds for and that its provider for ONNX Runtime runs on"""
 FP8_CAPABILITIES = ("8.9", "12.0", "12.1")
 
 
@@ -33,7 +36,7 @@ def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -
     """Build both graphs of ``bundle`` for ``provider``, replacing the plans it has for it, and record them.
 
     Args:
-        bundle: exported for ``cuda`` in bf16, fp16 or fp8.
+        bundle: exported for ``cuda`` in bf16, fp16 or, for ``tensorrt-rtx``, fp8.
         provider: ``tensorrt-rtx`` (no GPU needed) or ``tensorrt`` (on the GPU that will run it).
         capabilities: compute capabilities such as ``8.9``, for ``tensorrt-rtx``; none: all that can run the precision.
 
@@ -56,21 +59,31 @@ def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -
         )
     if provider == TENSORRT and capabilities:
         raise ExportError("compute capabilities for tensorrt: it builds for the GPU of this machine, leave them out")
-    chosen = _checked_capabilities(capabilities, precision) if provider == RTX else []
+    if provider == TENSORRT and precision == "fp8":
+        raise ExportError(
+            "fp8 for tensorrt: ONNX Runtime's TensorRT provider does not build it, use --provider tensorrt-rtx, "
+            "or export with --precision bf16"
+        )
     shapes = profiles(manifest)
+    if provider == RTX:
+        chosen, graphs, builder = _checked_capabilities(capabilities, precision), GRAPHS, "TensorRT-RTX"
+    else:
+        chosen, graphs, builder = [_gpu()], GRAPHS[:1], "TensorRT of"
+        shapes["rerank.onnx"] |= _between_partitions(bundle / "rerank.onnx", shapes["rerank.onnx"])
     with new_directory(bundle / f".{provider}.new") as folder:
-        for graph in GRAPHS:
+        for graph in graphs:
             if provider == RTX:
                 _build_rtx(bundle / graph, folder, shapes[graph], chosen)
             else:
-                _build_tensorrt(bundle / graph, folder, shapes[graph])
+                _build_tensorrt(bundle / graph, folder, shapes[graph], precision)
+        (folder / PLAN).write_text(_plan_text(f"{builder} {_version(provider)}", precision, chosen, shapes))
     _forget(bundle, provider)
     (bundle / f".{provider}.new").rename(bundle / provider)
     entry = {
         "provider": provider,
         "version": _version(provider),
         "compute_capabilities": chosen,
-        "graphs": {graph: f"{provider}/{graph}" for graph in GRAPHS},
+        "graphs": {graph: f"{provider}/{graph}" for graph in graphs},
         "profiles": shapes,
     }
     manifest = read_manifest(bundle)
@@ -81,6 +94,33 @@ def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -
     plans = [*manifest.get("plans", []), entry]
     write_manifest(bundle, {**manifest, "files": {**manifest["files"], **built}, "plans": plans})
     return entry
+
+
+def _plan_text(builder: str, precision: str, capabilities: Sequence[str], shapes: Mapping[str, Shapes]) -> str:
+    """The part of a plan's entry that the engine needs, for a host without a JSON parser (docs/bundle.md)."""
+    lines = ["ziprerank-plan 1", f"builder {builder}", f"precision {precision}"]
+    lines += [f"capability {capability}" for capability in capabilities]
+    for graph, tensors in shapes.items():
+        for tensor, sizes in tensors.items():
+            lines.append(" ".join(["profile", graph, tensor, *("x".join(map(str, size)) for size in sizes)]))
+    return "\n".join(lines) + "\n"
+
+
+def _between_partitions(graph: Path, shapes: Shapes) -> Shapes:
+    """Sizes of the values of ``rerank.onnx`` that cross the pruning operator: TensorRT wants those of all its inputs.
+
+    ``text [T, H]`` goes into the operator and into the decoder behind it, ``kept [M]`` comes out of it. Each has a
+    second name where ONNX Runtime's optimiser drops a cast or a copy that changes nothing.
+    """
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    (prune,) = (node for node in nodes if node.op_type == OP_NAME)
+    text, kept = prune.input[4], prune.output[0]
+    texts = {text} | {node.input[0] for node in nodes if text in node.output}
+    copies = {kept} | {node.output[0] for node in nodes if node.op_type == "Identity" and kept in node.input}
+    hidden, rows = shapes["pool"][0][-1], shapes["rows"]
+    usual = shapes["layout"][1][0] - shapes["text_ids"][1][0]
+    text_sizes = [[*size, hidden] for size in shapes["text_ids"]]
+    return dict.fromkeys(sorted(texts), text_sizes) | dict.fromkeys(sorted(copies), [rows[0], [usual], rows[2]])
 
 
 def _checked_capabilities(capabilities: Sequence[str], precision: str) -> list[str]:
@@ -162,18 +202,12 @@ def _write_context(graph: Path, folder: Path, engine: str, version: str, capabil
     onnx.save(context, folder / graph.name)
 
 
-def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes) -> None:
-    devices = _gpus()
-    if not devices:
-        raise ExportError(
-            "provider tensorrt builds on the GPU that will run the plan, and this machine has none: run this command "
-            "there, or build for --provider tensorrt-rtx, which needs no GPU"
-        )
+def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes, precision: str) -> None:
     import onnxruntime as ort
 
     name = PROVIDERS[TENSORRT]
     if name not in ort.get_available_providers():
-        raise ExportError(f'ONNX Runtime {ort.__version__} has no {name}: pip install "ziprerank[gpu]"')
+        raise ExportError(f'ONNX Runtime {ort.__version__} has no {name}: pip install "ziprerank[tensorrt]"')
     limits = {
         f"trt_profile_{limit}_shapes": ",".join(
             f"{tensor}:{'x'.join(map(str, sizes[number]))}" for tensor, sizes in shapes.items()
@@ -183,27 +217,38 @@ def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes) -> None:
     options = {
         **limits,
         "trt_engine_cache_enable": "1",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
         "trt_dump_ep_context_model": "1",
         "trt_ep_context_embed_mode": "0",
         "trt_ep_context_file_path": str(folder / graph.name),
-        "trt_fp16_enable": "1",
-        "trt_bf16_enable": "1",
+        f"trt_{precision}_enable": "1",
     }
     session = ort.InferenceSession(graph, providers=[(name, options)])
-    if session.get_providers()[0] != name or not (folder / graph.name).is_file():
+    context = folder / graph.name
+    if session.get_providers()[0] != name or not context.is_file():
         raise ExportError(f"TensorRT did not take {graph} as a whole: ONNX Runtime's messages stand above")
+    model = onnx.load(context, load_external_data=False)
+    original = onnx.load(graph, load_external_data=False)
+    helper.set_model_props(model, {entry.key: entry.value for entry in original.metadata_props})
+    onnx.save(model, context)
 
 
-def _gpus() -> int:
-    """GPUs that the CUDA driver sees; 0 without a driver."""
+def _gpu() -> str:
+    """The compute capability of the first GPU that the CUDA driver sees, ``8.9``."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
+        driver = None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        raise ExportError(
+            "provider tensorrt builds on the GPU that will run the plan, and this machine has none: run this command "
+            "there, or build for --provider tensorrt-rtx, which needs no GPU"
+        )
+    for value, attribute in ((major, 75), (minor, 76)):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+    return f"{major.value}.{minor.value}"
 
 
 def _version(provider: str) -> str:

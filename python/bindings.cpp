@@ -64,6 +64,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["runtime_library"] = info.runtime_library;
   out["runtime_version"] = info.runtime_version;
   out["prune_kernel"] = info.prune_kernel;
+  out["plan"] = info.plan;
   out["device"] = info.device;
   out["compute_capability"] = info.compute_capability;
   out["driver_library"] = info.driver_library;
@@ -210,13 +211,14 @@ NB_MODULE(_engine, module) {
       .def(
           "__init__",
           [](Engine* self, std::string bundle, std::string runtime_library, std::string provider, int threads,
-             std::size_t pool_bytes, std::string profile) {
+             std::size_t pool_bytes, std::string profile, std::string provider_library, std::string cache) {
             const nb::gil_scoped_release release;
             new (self) Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
-                               pool_bytes, std::move(profile)});
+                               pool_bytes, std::move(profile), std::move(provider_library),
+                               std::move(cache)});
           },
           "bundle"_a, "runtime_library"_a, "provider"_a = "cpu", "threads"_a = 0,
-          "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "")
+          "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "", "provider_library"_a = "", "cache"_a = "")
       .def("window", OpenWindow, "sizes"_a)
       .def("end_profile", [](Engine& self) { return ToDict(self.end_profile()); })
       .def_prop_ro("info", [](const Engine& self) { return ToDict(self.info()); })

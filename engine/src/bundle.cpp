@@ -143,8 +143,8 @@ class Metadata {
   Ort::AllocatorWithDefaultOptions allocator_;
 };
 
-Ort::Session LoadGraph(const Runtime& runtime, const Device& device, const std::string& file, int threads,
-                       const std::string& profile) {
+Ort::Session LoadGraph(const Runtime& runtime, const Device& device, const std::string& graph,
+                       const std::string& file, int threads, const std::string& profile) {
   if (!std::filesystem::is_regular_file(file)) {
     throw BundleError(Text(file, " is missing: give the directory that ziprerank export wrote"));
   }
@@ -157,7 +157,7 @@ Ort::Session LoadGraph(const Runtime& runtime, const Device& device, const std::
     // one busy process, 20 pages on 2 cores took 1.76 s with spinning and 0.81 s without.
     options.AddConfigEntry("session.intra_op.allow_spinning", "0");
     if (!profile.empty()) options.EnableProfiling(profile.c_str());
-    device.Configure(&options);
+    device.Configure(&options, graph);
     return Ort::Session(runtime.env(), file.c_str(), options);
   } catch (const Ort::Exception& error) {
     throw BundleError(Text(file, " cannot be loaded: ", error.what()));
@@ -217,8 +217,8 @@ void ReadInfo(const Metadata& metadata, const std::string& file, EngineInfo* inf
 
 Bundle LoadBundle(const Runtime& runtime, const Device& device, const std::string& directory, int threads,
                   const std::string& profile, EngineInfo* info) {
-  const std::string vision_file = (std::filesystem::path(directory) / "vision.onnx").string();
-  const std::string rerank_file = (std::filesystem::path(directory) / "rerank.onnx").string();
+  const std::string vision_file = device.File(directory, "vision.onnx");
+  const std::string rerank_file = device.File(directory, "rerank.onnx");
   if (!std::filesystem::is_directory(directory)) {
     throw BundleError(Text("'", directory, "' is no directory: give the one that ziprerank export wrote"));
   }
@@ -226,8 +226,8 @@ Bundle LoadBundle(const Runtime& runtime, const Device& device, const std::strin
     return profile.empty() ? profile : Text(profile, '.', graph);
   };
   Bundle bundle;
-  bundle.vision = LoadGraph(runtime, device, vision_file, threads, prefix("vision"));
-  bundle.rerank = LoadGraph(runtime, device, rerank_file, threads, prefix("rerank"));
+  bundle.vision = LoadGraph(runtime, device, "vision.onnx", vision_file, threads, prefix("vision"));
+  bundle.rerank = LoadGraph(runtime, device, "rerank.onnx", rerank_file, threads, prefix("rerank"));
 
   const Metadata vision(vision_file, bundle.vision);
   const Metadata rerank(rerank_file, bundle.rerank);

@@ -85,6 +85,8 @@ zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_err
     if (given.provider != nullptr) out.provider = given.provider;
     out.threads = given.threads;
     if (given.pool_bytes != 0) out.pool_bytes = given.pool_bytes;
+    if (given.provider_library != nullptr) out.provider_library = given.provider_library;
+    if (given.cache != nullptr) out.cache = given.cache;
     *engine = new zr_engine{ziprerank::Engine(out)};
   });
 }

@@ -46,6 +46,7 @@ class CudaContext {
   int index() const { return index_; }
   const std::string& name() const { return name_; }  // "NVIDIA H100 80GB HBM3"
   int capability() const { return capability_; }     // 90 is 9.0
+  cuda::Device device() const { return device_; }
 
  private:
   CudaDriver driver_;

@@ -1,14 +1,9 @@
 #include "cuda_device.hpp"
 
-#include <algorithm>
-#include <filesystem>
-
 #include "text.hpp"
 
 namespace ziprerank {
 namespace {
-
-constexpr const char* kProvider = "CUDAExecutionProvider";
 
 class CudaStorage : public PoolStorage {
  public:
@@ -48,68 +43,17 @@ class CudaStorage : public PoolStorage {
   CudaBuffer memory_;
 };
 
-// Before the driver is looked for: without the provider the GPU is of no use.
-int CheckRuntime(const Runtime& runtime, int index) {
-  const std::vector<std::string> offered = runtime.providers();
-  if (std::find(offered.begin(), offered.end(), kProvider) != offered.end()) return index;
-  std::string names;
-  for (const std::string& name : offered) names += (names.empty() ? "" : ", ") + name;
-  throw ProviderError(
-      Text("ONNX Runtime ", runtime.version(), " offers ", names, " and no ", kProvider,
-           ": install onnxruntime-gpu in place of onnxruntime (pip uninstall onnxruntime, then pip "
-           "install \"ziprerank[gpu]\")"));
-}
-
-ONNXTensorElementDataType TypeOf(const std::string& precision) {
-  return precision == "fp32"   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
-         : precision == "fp16" ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
-                               : ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
-}
-
 }  // namespace
 
-CudaDevice::CudaDevice(const Runtime& runtime, int index, const std::string& bundle)
+CudaDevice::CudaDevice(const Runtime& runtime, int index)
     : runtime_(runtime),
-      context_(CudaDriver::Library(), CheckRuntime(runtime, index)),
-      prune_(context_, (std::filesystem::path(bundle) / "kernels").string()),
-      op_(TypeOf(prune_.precision()), prune_, index),
-      domain_("ziprerank"),
+      context_(CudaDriver::Library(), index),
       compute_(context_),
-      feeds_(context_, compute_) {
-  domain_.Add(&op_);
-}
-
-CudaDevice::~CudaDevice() = default;
-
-void CudaDevice::Configure(Ort::SessionOptions* options) const {
-  try {
-    Ort::CUDAProviderOptions provider;
-    // Its arena grows by what is asked for, as on the CPU; float32 is float32 and not TF32, which has 10
-    // bits.
-    provider.Update({{"device_id", std::to_string(context_.index())},
-                     {"arena_extend_strategy", "kSameAsRequested"},
-                     {"use_tf32", "0"}});
-    provider.UpdateWithValue("user_compute_stream", compute_.get());
-    options->AppendExecutionProvider_CUDA_V2(*provider);
-  } catch (const Ort::Exception& error) {
-    throw ProviderError(
-        Text("ONNX Runtime ", runtime_.version(), " cannot start ", kProvider, ": ", error.what(),
-             "; it needs the CUDA and cuDNN libraries that it was built for, such as pip install "
-             "\"onnxruntime-gpu[cuda,cudnn]\" brings"));
-  }
-  options->Add(domain_);
-}
+      feeds_(context_, compute_) {}
 
 void CudaDevice::Describe(EngineInfo* info) const {
-  if (info->precision != prune_.precision() || info->hidden_size != prune_.hidden_size() ||
-      info->levels != prune_.levels()) {
-    throw BundleError(Text("kernels/ was compiled for hidden size ", prune_.hidden_size(), ", ",
-                           prune_.levels(), " levels, ", prune_.precision(), "; the bundle has ",
-                           info->hidden_size, ", ", info->levels, ", ", info->precision,
-                           ": export the bundle again"));
-  }
-  info->provider = context_.index() == 0 ? "cuda" : Text("cuda:", context_.index());
-  info->prune_kernel = prune_.choice();
+  info->provider = name();
+  if (context_.index() != 0) info->provider += ":" + std::to_string(context_.index());
   info->device = context_.name();
   info->compute_capability = CapabilityText(context_.capability());
   info->driver_library = context_.driver().library();

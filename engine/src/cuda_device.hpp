@@ -1,5 +1,5 @@
-// One NVIDIA GPU as a device: ONNX Runtime's CUDA provider on a stream of ours, the page pool in its memory,
-// and the kernels of the bundle.
+// One NVIDIA GPU as a device, whichever of ONNX Runtime's providers runs the graphs on it: a stream of ours,
+// the page pool in its memory, and pinned buffers for patches.
 //
 // Two streams. On the compute stream both graphs run, in the order in which they are given to it; on the
 // other one patches are copied. encode() returns when its page is enqueued, so the next page is cut into
@@ -8,19 +8,12 @@
 #define ZIPRERANK_CUDA_DEVICE_HPP_
 
 #include "cuda_feed.hpp"
-#include "cuda_op.hpp"
 #include "device.hpp"
 
 namespace ziprerank {
 
 class CudaDevice : public Device {
  public:
-  // ProviderError says whether ONNX Runtime, the driver or the GPU is missing; BundleError that the bundle
-  // has no kernels for this GPU.
-  CudaDevice(const Runtime& runtime, int index, const std::string& bundle);
-  ~CudaDevice() override;
-
-  void Configure(Ort::SessionOptions* options) const override;
   void Describe(EngineInfo* info) const override;
   Ort::MemoryInfo memory() const override;
   std::unique_ptr<PoolStorage> MakeStorage(std::size_t bytes) const override;
@@ -28,12 +21,18 @@ class CudaDevice : public Device {
   Ort::RunOptions EncodeOptions() const override;
   void Finish() override;
 
+ protected:
+  // ProviderError when the driver or the GPU is missing.
+  CudaDevice(const Runtime& runtime, int index);
+
+  virtual const char* name() const = 0;  // as EngineOptions::provider has it, without the index
+  const Runtime& runtime() const { return runtime_; }
+  const CudaContext& context() const { return context_; }
+  cuda::Stream stream() const { return compute_.get(); }
+
  private:
   const Runtime& runtime_;
   CudaContext context_;
-  CudaPrune prune_;
-  CudaPruneOp op_;
-  Ort::CustomOpDomain domain_;
   CudaStream compute_;
   CudaFeeds feeds_;
 };

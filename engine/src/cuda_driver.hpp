@@ -71,6 +71,7 @@ class CudaDriver {
   const Call<unsigned> init{this, "cuInit"};
   const Call<int*> device_count{this, "cuDeviceGetCount"};
   const Call<cuda::Device*, int> device{this, "cuDeviceGet"};
+  const Call<cuda::Device*, const char*> device_by_pci{this, "cuDeviceGetByPCIBusId"};
   const Call<char*, int, cuda::Device> device_name{this, "cuDeviceGetName"};
   const Call<int*, int, cuda::Device> device_attribute{this, "cuDeviceGetAttribute"};
   const Call<cuda::Context*, cuda::Device> retain_context{this, "cuDevicePrimaryCtxRetain"};

@@ -40,6 +40,11 @@ class CudaPruneOp : public PruneOpBase<CudaPruneOp, CudaPruneNode> {
     return index == 2 || index == 3 ? OrtMemTypeCPUInput : OrtMemTypeDefault;
   }
 
+  // A provider that takes the nodes behind it wants to know the rank of what they read.
+  static Ort::Status InferOutputShape(Ort::ShapeInferContext& context) {
+    return context.SetOutputShape(0, {"M"}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
+  }
+
   OrtStatus* CreateKernelV2(const OrtApi& api, const OrtKernelInfo*, void** kernel) const noexcept {
     return Guarded(api, [&] { *kernel = new CudaPruneNode(api, element(), prune_, device_); });
   }

@@ -1,30 +1,43 @@
 #include "device.hpp"
 
+#include <array>
 #include <charconv>
 #include <filesystem>
 
-#include "cuda_device.hpp"
+#include "cuda_provider.hpp"
 #include "host_device.hpp"
+#include "rtx_provider.hpp"
+#include "tensorrt_provider.hpp"
 #include "text.hpp"
 
 namespace ziprerank {
 namespace {
 
-// The device number of "cuda" or "cuda:N"; -1 when it is neither.
-int CudaIndex(const std::string& provider) {
-  if (provider == "cuda") return 0;
-  if (!provider.starts_with("cuda:")) return -1;
+constexpr std::array kGpuProviders = {"cuda", "tensorrt", "tensorrt-rtx"};
+
+// The device number of `name` or `name`:N; -1 when `provider` is neither.
+int IndexOf(const std::string& provider, const std::string& name) {
+  if (provider == name) return 0;
+  if (!provider.starts_with(name + ":")) return -1;
   int index = -1;
   const char* const end = provider.data() + provider.size();
-  const auto [last, error] = std::from_chars(provider.data() + 5, end, index);
+  const auto [last, error] = std::from_chars(provider.data() + name.size() + 1, end, index);
   return error == std::errc() && last == end ? index : -1;
 }
 
-std::unique_ptr<Device> MakeCuda(const Runtime& runtime, const EngineOptions& options, int index) {
+std::unique_ptr<Device> MakeGpu(const Runtime& runtime, const EngineOptions& options, const std::string& name,
+                                int index) {
   try {
-    auto device = std::make_unique<CudaDevice>(runtime, index, options.bundle);
+    std::unique_ptr<Device> device;
+    if (name == "cuda") {
+      device = std::make_unique<CudaProvider>(runtime, index, options.bundle);
+    } else if (name == "tensorrt") {
+      device = std::make_unique<TensorRtProvider>(runtime, index, options);
+    } else {
+      device = std::make_unique<RtxProvider>(runtime, index, options);
+    }
     Ort::SessionOptions trial;  // loads the provider's own libraries: better now than with the first graph
-    device->Configure(&trial);
+    device->Configure(&trial, "vision.onnx");
     return device;
   } catch (const ProviderError& error) {
     throw ProviderError(Text("provider '", options.provider, "' cannot be used: ", error.what()));
@@ -41,14 +54,20 @@ std::unique_ptr<Device> MakeDevice(const Runtime& runtime, const EngineOptions& 
       return std::make_unique<HostDevice>(runtime);
     }
     try {
-      return MakeCuda(runtime, options, 0);
+      return MakeGpu(runtime, options, "cuda", 0);
     } catch (const ProviderError&) {  // no GPU, no driver or no CUDA in this ONNX Runtime: what auto is for
       return std::make_unique<HostDevice>(runtime);
     }
   }
-  const int index = CudaIndex(options.provider);
-  if (index >= 0) return MakeCuda(runtime, options, index);
-  throw ProviderError(Text("provider '", options.provider, "' is none of auto, cpu, cuda and cuda:N"));
+  for (const char* name : kGpuProviders) {
+    if (const int index = IndexOf(options.provider, name); index >= 0) {
+      return MakeGpu(runtime, options, name, index);
+    }
+  }
+  throw ProviderError(
+      Text("provider '", options.provider,
+           "' is none of auto, cpu, cuda, tensorrt and tensorrt-rtx, the last three also with "
+           "a device: cuda:N"));
 }
 
 }  // namespace ziprerank

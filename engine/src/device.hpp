@@ -4,7 +4,9 @@
 #define ZIPRERANK_DEVICE_HPP_
 
 #include <memory>
+#include <string>
 
+#include "graph_run.hpp"
 #include "ort.hpp"
 #include "patchify.hpp"
 #include "pool_storage.hpp"
@@ -30,9 +32,18 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  // Adds the execution provider and the pruning operator. ProviderError when ONNX Runtime cannot start the
-  // provider.
-  virtual void Configure(Ort::SessionOptions* options) const = 0;
+  // The file of `graph` ("vision.onnx", "rerank.onnx") in a bundle's directory.
+  virtual std::string File(const std::string& directory, const std::string& graph) const {
+    return directory + "/" + graph;
+  }
+  // Adds the execution provider and the pruning operator for `graph`. ProviderError when ONNX Runtime cannot
+  // start the provider.
+  virtual void Configure(Ort::SessionOptions* options, const std::string& graph) const = 0;
+  // InvalidArgument when a plan of `graph` does not take inputs of these sizes.
+  virtual void CheckSizes(const std::string& graph, const Bindings& inputs) const {
+    static_cast<void>(graph);
+    static_cast<void>(inputs);
+  }
   // Fills in what `info` says of the device; BundleError when the bundle that `info` describes cannot run
   // here.
   virtual void Describe(EngineInfo* info) const = 0;

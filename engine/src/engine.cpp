@@ -122,6 +122,7 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
   Bindings outputs;
   outputs.emplace_back("features",
                        View(memory, features, {1, tokens, info.levels, info.hidden_size}, bundle.dtype));
+  device->CheckSizes("vision.onnx", inputs);
   {
     const StageLog::Stage stage = Stage("vision.onnx");
     RunGraph(bundle.vision, inputs, outputs, "vision.onnx", device->EncodeOptions());
@@ -195,6 +196,7 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   outputs.emplace_back("scores",
                        View(host, scores.data(), {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
   outputs.emplace_back("kept", numbers(kept));
+  device->CheckSizes("rerank.onnx", inputs);
   stage.emplace(log.get(), "rerank.onnx");
   const Clock::time_point run = Clock::now();
   RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions());

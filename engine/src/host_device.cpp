@@ -62,7 +62,7 @@ class HostFeed : public PageFeed {
 
 }  // namespace
 
-void HostDevice::Configure(Ort::SessionOptions* options) const {
+void HostDevice::Configure(Ort::SessionOptions* options, const std::string&) const {
   Ort::ThrowOnError(AddCpuOps(*options, runtime_.api()));
 }
 

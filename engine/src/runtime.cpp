@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <mutex>
+#include <set>
 
 #include "text.hpp"
 #include "ziprerank/errors.hpp"
@@ -63,5 +64,23 @@ const Runtime& Runtime::Load(const std::string& library) {
 }
 
 std::vector<std::string> Runtime::providers() const { return Ort::GetAvailableProviders(); }
+
+std::vector<Ort::ConstEpDevice> Runtime::PluginDevices(const char* name, const std::string& library) const {
+  static std::mutex mutex;
+  static std::set<std::string> registered;
+  const auto devices = [&] {
+    std::vector<Ort::ConstEpDevice> found;
+    for (const Ort::ConstEpDevice device : env_.GetEpDevices()) {
+      if (device.EpName() == std::string(name)) found.push_back(device);
+    }
+    return found;
+  };
+  const std::lock_guard lock(mutex);
+  // the host program may have registered it itself: the environment is the process's
+  if (const auto found = devices(); !found.empty() || registered.count(name) > 0) return found;
+  env_.RegisterExecutionProviderLibrary(name, library);
+  registered.insert(name);
+  return devices();
+}
 
 }  // namespace ziprerank

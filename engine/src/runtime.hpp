@@ -16,10 +16,13 @@ class Runtime {
   static const Runtime& Load(const std::string& library);
 
   const OrtApi* api() const { return api_; }
-  const Ort::Env& env() const { return env_; }
+  Ort::Env& env() const { return env_; }  // ONNX Runtime guards it against calls side by side
   const std::string& library() const { return library_; }
   const std::string& version() const { return version_; }
   std::vector<std::string> providers() const;
+  // Loads a library that brings the provider `name`, once in a process; the devices that it runs on.
+  // Ort::Exception when it cannot be loaded.
+  std::vector<Ort::ConstEpDevice> PluginDevices(const char* name, const std::string& library) const;
 
  private:
   Runtime(const OrtApiBase* base, const OrtApi* api, std::string library);
@@ -28,7 +31,7 @@ class Runtime {
   const OrtApi* api_;
   std::string library_;
   std::string version_;
-  Ort::Env env_{nullptr};
+  mutable Ort::Env env_{nullptr};
 };
 
 }  // namespace ziprerank

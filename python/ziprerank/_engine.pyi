@@ -53,6 +53,8 @@ class Engine:
         threads: int = 0,
         pool_bytes: int = 1 << 30,
         profile: str = "",  # the prefix of ONNX Runtime's profiles; empty records none
+        provider_library: str = "",
+        cache: str = "",
     ) -> None: ...
     def window(self, sizes: Sequence[tuple[int, int]]) -> Window: ...  # (height, width) in pixels of each page
     def end_profile(self) -> EngineProfile: ...  # once; InvalidInput when the engine records none

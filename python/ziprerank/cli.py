@@ -38,7 +38,10 @@ Stride = Annotated[int | None, typer.Option(help="Pages that the window moves by
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="A bundle; without it the one in the package.")]
-Provider = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto: cuda where it can run, else cpu.")]
+Provider = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx, with :N a device; auto: cuda where it can run, else cpu."),
+]
 PageCacheFolder = Annotated[
     Path | None, typer.Option("--page-cache", help="A folder that keeps page features for the next time.")
 ]

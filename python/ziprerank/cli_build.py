@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ziprerank.bundle import Bundle
 from ziprerank.cli_export import offline_half
+from ziprerank.providers import prepare
+from ziprerank.reranker import load_engine
+from ziprerank.runtime import find_runtime
 
 
 def build(
@@ -21,9 +25,13 @@ def build(
 ) -> None:
     """Build a bundle's graphs ahead of time, so that a session starts without building anything."""
     with offline_half("build"):
-        from ziprerank.export.plans import build_plans
+        from ziprerank.export.plans import TENSORRT, build_plans
 
+        if provider == TENSORRT:
+            prepare(provider, find_runtime())
         entry = build_plans(bundle, provider, capability or ())
+        if provider == TENSORRT:  # the first session builds what is beside the pruning operator, and keeps it there
+            load_engine(Bundle.load(bundle, check="size"), provider)
     size = sum((bundle / provider / file.name).stat().st_size for file in (bundle / provider).iterdir())
     built_for = ", ".join(entry["compute_capabilities"]) or "this GPU"
     typer.echo(f"{bundle / provider}: {size / 1e6:.1f} MB for {built_for}, {entry['version']}")

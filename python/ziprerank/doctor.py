@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.providers import PROVIDERS, lacking
 from ziprerank.reranker import load_engine
 from ziprerank.runtime import Runtime, find_runtime
 
@@ -41,6 +42,7 @@ def examine(bundle_path: Path | None, provider: str, threads: int) -> Report:
     bundle = _attempt(report, lambda: Bundle.load(bundle_path))
     if bundle is not None:
         report.sections.append(("Bundle", _bundle(bundle)))
+    report.sections.append(("Providers", _ready(runtime, bundle)))
     if bundle is not None and runtime is not None:
         engine = _attempt(report, lambda: load_engine(bundle, provider, threads))
         if engine is not None:
@@ -90,6 +92,12 @@ def _providers() -> list[str]:
     except ImportError as error:
         raise MissingDependency(f"onnxruntime cannot be imported: {error}") from error
     return list(onnxruntime.get_available_providers())
+
+
+def _ready(runtime: Runtime | None, bundle: Bundle | None) -> Rows:
+    files = [] if bundle is None else list(bundle.files)
+    missing = {provider: lacking(provider, runtime, files) for provider in PROVIDERS}
+    return [(provider, "lacks " + "; ".join(parts) if parts else "ready") for provider, parts in missing.items()]
 
 
 def _bundle(bundle: Bundle) -> Rows:

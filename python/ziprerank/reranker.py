@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from ziprerank.feed import PageFeed
 from ziprerank.page_cache import PAGE_CACHE_BYTES, FreshPage, PageCache
 from ziprerank.pages import PageInput, PageSource, open_pages
 from ziprerank.prompt import PromptBuilder
-from ziprerank.runtime import find_runtime, preload_cuda
+from ziprerank.providers import prepare
+from ziprerank.runtime import find_runtime
 from ziprerank.types import RankedPage, Ranking, Timings, Tokens
 from ziprerank.watch import Watch, unwatched
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
@@ -62,8 +64,9 @@ class Reranker:
         """Loads a bundle; None is the one inside the package.
 
         ``provider``: ``"cpu"``; ``"cuda"`` or ``"cuda:1"`` for an NVIDIA GPU, with onnxruntime-gpu and a bundle
-        exported with ``--target cuda --kernels``; ``"auto"`` is cuda where that can run, else cpu (``engine.info``
-        says which).
+        exported with ``--target cuda --kernels``; ``"tensorrt"`` and ``"tensorrt-rtx"`` in the same way, for a bundle
+        that ``ziprerank build`` has built for that provider; ``"auto"`` is cuda where that can run, else cpu
+        (``engine.info`` says which).
         ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
         calls; one window must fit. ``page_cache``: a folder where page features are kept over restarts, of at most
         ``page_cache_bytes``; several processes may use it at once. ``check``: ``"full"`` compares SHA-256 digests,
@@ -179,6 +182,7 @@ def load_engine(
 ) -> Engine:
     """The C++ engine on the installed ONNX Runtime; ``profile``: prefix of the profiles that it records, none if empty.
 
+    The environment variable ZIPRERANK_TENSORRT_CACHE names the folder for what ``tensorrt`` and ``tensorrt-rtx`` build.
     Raises MissingDependency, ProviderError or EngineError.
     """
     runtime = find_runtime()
@@ -186,9 +190,8 @@ def load_engine(
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
-    if provider != "cpu" and "onnxruntime-gpu" in runtime.distributions:
-        preload_cuda()
-    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes, profile)
+    library, cache = prepare(provider, runtime), os.environ.get("ZIPRERANK_TENSORRT_CACHE", "")
+    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes, profile, library, cache)
 
 
 @dataclass(frozen=True, slots=True)

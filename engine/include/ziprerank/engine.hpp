@@ -23,12 +23,17 @@
 namespace ziprerank {
 
 struct EngineOptions {
-  std::string bundle;            // the bundle's directory (docs/bundle.md)
-  std::string runtime_library;   // path of libonnxruntime, 1.23 or newer; one per process
-  std::string provider = "cpu";  // "cpu", "cuda", "cuda:N" or "auto": cuda where it can run, else cpu
-  int threads = 0;               // threads inside one graph run; 0: ONNX Runtime's choice
+  std::string bundle;           // the bundle's directory (docs/bundle.md)
+  std::string runtime_library;  // path of libonnxruntime, 1.23 or newer; one per process
+  // "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three also with a device, "cuda:1"; or "auto":
+  // cuda where it can run, else cpu
+  std::string provider = "cpu";
+  int threads = 0;                                // threads inside one graph run; 0: ONNX Runtime's choice
   std::size_t pool_bytes = std::size_t{1} << 30;  // page features kept; untouched memory costs nothing
   std::string profile;  // not empty: record a profile; the prefix of the files that ONNX Runtime writes
+  std::string provider_library;  // tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx
+  std::string cache;             // tensorrt: folder for engines, empty is the bundle's tensorrt/;
+                                 // tensorrt-rtx: folder for compiled kernels, empty keeps none
 };
 
 // A page's size in pixels. Both sides are multiples of `patch_size * merge_size` (32).
@@ -68,10 +73,11 @@ struct EngineInfo {
   std::string bundle;
   std::string bundle_id;
   std::string precision;  // fp32 | fp16 | bf16
-  std::string provider;   // "cpu", "cuda", "cuda:1"
+  std::string provider;   // "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt-rtx"
   std::string runtime_library;
   std::string runtime_version;
-  std::string prune_kernel;        // baseline | avx2 | avx512; on a GPU the file: "sm_90 cubin"
+  std::string prune_kernel;        // baseline | avx2 | avx512; on a GPU the file, "sm_90 cubin", or "plan"
+  std::string plan;                // what built the plan and for which GPUs; empty without one
   std::string device;              // the GPU's name; empty on the CPU, as the next two are
   std::string compute_capability;  // "9.0"
   std::string driver_library;

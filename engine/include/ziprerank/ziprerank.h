@@ -36,14 +36,18 @@ typedef struct zr_scores zr_scores;
 
 /* Start from ZR_OPTIONS_INIT: fields added by later versions then have their defaults. */
 typedef struct zr_options {
-  size_t struct_size;          /* sizeof(zr_options) of the caller */
-  const char* bundle;          /* the bundle's directory */
-  const char* runtime_library; /* path of libonnxruntime, 1.23 or newer; one per process */
-  const char* provider;        /* NULL: "cpu"; "cuda", "cuda:N", "auto" (cuda where it can run) */
-  int32_t threads;             /* inside one graph run; 0: ONNX Runtime's choice */
-  uint64_t pool_bytes;         /* page features kept; 0: 1 GiB; untouched memory costs nothing */
+  size_t struct_size;           /* sizeof(zr_options) of the caller */
+  const char* bundle;           /* the bundle's directory */
+  const char* runtime_library;  /* path of libonnxruntime, 1.23 or newer; one per process */
+  const char* provider;         /* NULL: "cpu"; "cuda", "tensorrt", "tensorrt-rtx", with ":N" a device;
+                                 * "auto" (cuda where it can run) */
+  int32_t threads;              /* inside one graph run; 0: ONNX Runtime's choice */
+  uint64_t pool_bytes;          /* page features kept; 0: 1 GiB; untouched memory costs nothing */
+  const char* provider_library; /* tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx */
+  const char* cache; /* tensorrt: folder for engines, NULL: the bundle's tensorrt/; tensorrt-rtx: for compiled
+                      * kernels, NULL: none are kept */
 } zr_options;
-#define ZR_OPTIONS_INIT {sizeof(zr_options), NULL, NULL, NULL, 0, 0}
+#define ZR_OPTIONS_INIT {sizeof(zr_options), NULL, NULL, NULL, 0, 0, NULL, NULL}
 
 /* A page's size in pixels; both sides are multiples of 32 (zr_info.size_unit). */
 typedef struct zr_page_size {
