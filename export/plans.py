@@ -65,11 +65,12 @@ def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -
             "or export with --precision bf16"
         )
     shapes = profiles(manifest)
+    graphs: Sequence[str] = GRAPHS if provider == RTX else GRAPHS[:1]
     if provider == RTX:
-        chosen, graphs, builder = _checked_capabilities(capabilities, precision), GRAPHS, "TensorRT-RTX"
+        chosen, builder = _checked_capabilities(capabilities, precision), "TensorRT-RTX"
     else:
-        chosen, graphs, builder = [_gpu()], GRAPHS[:1], "TensorRT of"
-        shapes["rerank.onnx"] |= _between_partitions(bundle / "rerank.onnx", shapes["rerank.onnx"])
+        chosen, builder = [_gpu()], "TensorRT of"
+        shapes["rerank.onnx"] |= between_partitions(bundle / "rerank.onnx", shapes["rerank.onnx"])
     with new_directory(bundle / f".{provider}.new") as folder:
         for graph in graphs:
             if provider == RTX:
@@ -106,7 +107,7 @@ def _plan_text(builder: str, precision: str, capabilities: Sequence[str], shapes
     return "\n".join(lines) + "\n"
 
 
-def _between_partitions(graph: Path, shapes: Shapes) -> Shapes:
+def between_partitions(graph: Path, shapes: Shapes) -> Shapes:
     """Sizes of the values of ``rerank.onnx`` that cross the pruning operator: TensorRT wants those of all its inputs.
 
     ``text [T, H]`` goes into the operator and into the decoder behind it, ``kept [M]`` comes out of it. Each has a
@@ -120,7 +121,8 @@ def _between_partitions(graph: Path, shapes: Shapes) -> Shapes:
     hidden, rows = shapes["pool"][0][-1], shapes["rows"]
     usual = shapes["layout"][1][0] - shapes["text_ids"][1][0]
     text_sizes = [[*size, hidden] for size in shapes["text_ids"]]
-    return dict.fromkeys(sorted(texts), text_sizes) | dict.fromkeys(sorted(copies), [rows[0], [usual], rows[2]])
+    kept_sizes = [rows[0], [usual], rows[2]]
+    return dict.fromkeys(sorted(texts), text_sizes) | dict.fromkeys(sorted(copies), kept_sizes)
 
 
 def _checked_capabilities(capabilities: Sequence[str], precision: str) -> list[str]:

@@ -52,8 +52,7 @@ CudaDevice::CudaDevice(const Runtime& runtime, int index)
       feeds_(context_, compute_) {}
 
 void CudaDevice::Describe(EngineInfo* info) const {
-  info->provider = name();
-  if (context_.index() != 0) info->provider += ":" + std::to_string(context_.index());
+  info->provider = context_.index() == 0 ? name() : Text(name(), ":", context_.index());
   info->device = context_.name();
   info->compute_capability = CapabilityText(context_.capability());
   info->driver_library = context_.driver().library();

@@ -15,9 +15,9 @@ namespace {
 constexpr int kFormatVersion = 1;
 
 std::string Brackets(const Shape& shape) {
-  std::string text = ShapeOption(shape);
-  for (std::size_t i = 0; (i = text.find('x', i)) != std::string::npos;) text.replace(i, 1, ", ");
-  return "[" + text + "]";
+  std::ostringstream text;
+  for (std::size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "[" : ", ") << shape[i];
+  return text.str() + "]";
 }
 
 bool ReadShape(const std::string& text, Shape* shape) {
@@ -65,15 +65,17 @@ bool ReadRecord(const std::string& kind, std::istringstream& line, Plan* plan) {
 }  // namespace
 
 std::string ShapeOption(const Shape& shape) {
-  std::string text;
-  for (const std::int64_t size : shape) text += (text.empty() ? "" : "x") + std::to_string(size);
-  return text;
+  std::ostringstream text;
+  for (std::size_t i = 0; i < shape.size(); ++i) text << (i == 0 ? "" : "x") << shape[i];
+  return text.str();
 }
 
 std::string Plan::CapabilitiesText() const {
-  std::string text;
-  for (const int capability : capabilities) text += (text.empty() ? "" : ", ") + CapabilityText(capability);
-  return text;
+  std::ostringstream text;
+  for (std::size_t i = 0; i < capabilities.size(); ++i) {
+    text << (i == 0 ? "" : ", ") << CapabilityText(capabilities[i]);
+  }
+  return text.str();
 }
 
 bool Plan::Holds(int capability) const {

@@ -70,7 +70,7 @@ std::vector<Ort::ConstEpDevice> Runtime::PluginDevices(const char* name, const s
   static std::set<std::string> registered;
   const auto devices = [&] {
     std::vector<Ort::ConstEpDevice> found;
-    for (const Ort::ConstEpDevice device : env_.GetEpDevices()) {
+    for (const Ort::ConstEpDevice& device : env_.GetEpDevices()) {
       if (device.EpName() == std::string(name)) found.push_back(device);
     }
     return found;

@@ -37,7 +37,7 @@ std::string CacheFolder(const EngineOptions& options) {
   }
   if (!holds_engines && access(folder.c_str(), W_OK) != 0) {
     throw ProviderError(Text(folder.string(), " holds no engines of TensorRT and cannot be written to: let ",
-                             "cache (ZIPRERANK_CACHE) name another folder"));
+                             "cache (ZIPRERANK_TENSORRT_CACHE) name another folder"));
   }
   return folder.string();
 }
@@ -59,14 +59,15 @@ std::string TensorRtProvider::File(const std::string& directory, const std::stri
 TensorRtProvider::Options TensorRtProvider::OptionsFor(const std::string& graph) const {
   Options options{{"device_id", std::to_string(context().index())}};
   if (fs::is_regular_file(fs::path(bundle_) / kFolder / graph)) return options;  // built: nothing to choose
-  options["trt_engine_cache_enable"] = "1";
-  options["trt_engine_cache_path"] = cache_;
-  options["trt_timing_cache_enable"] = "1";
-  options["trt_timing_cache_path"] = cache_;
-  options["trt_" + plan_.precision + "_enable"] = "1";
-  options["trt_op_types_to_exclude"] = "QueryImagePrune";
-  // the two nodes that embed the text, in front of pruning, are no work for an engine of their own
-  options["trt_min_subgraph_size"] = "3";
+  options.insert({{"trt_engine_cache_enable", "1"},
+                  {"trt_engine_cache_path", cache_},
+                  {"trt_timing_cache_enable", "1"},
+                  {"trt_timing_cache_path", cache_},
+                  {"trt_" + plan_.precision + "_enable", "1"},
+                  {"trt_op_types_to_exclude", "QueryImagePrune"},
+                  // the two nodes that embed the text, in front of pruning, are no work for an engine of
+                  // their own
+                  {"trt_min_subgraph_size", "3"}});
   for (const Plan::Profile& profile : plan_.profiles) {
     if (profile.graph != graph) continue;
     const auto add = [&](const char* option, const Shape& shape) {

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from engine_helpers import ROOT, Pages, make_pages, run
+from fake_gpu import Result, Session, start_session
 from ziprerank import _engine
+from ziprerank.export import export_checkpoint
+from ziprerank.kernels import compile_kernels
 from ziprerank.runtime import find_runtime
 
 
@@ -52,3 +55,26 @@ def build() -> Callable[[str], Path]:
         return built[preset]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cuda_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter in standard operators, in float32, which the CPU runs too; kernels for 9.0, and PTX."""
+    out = tmp_path_factory.mktemp("cuda") / "bundle"
+    export_checkpoint(str(ROOT / "train" / "checkpoints" / "starter"), out, target="cuda", precision="fp32")
+    compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
+    return out
+
+
+@pytest.fixture(scope="session")
+def session(build: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """Starts `start_session` on the stand-ins."""
+    fakes = build("dev") / "engine" / "tests"
+    return lambda bundle, *arguments, **settings: start_session(
+        fakes, tmp_path_factory.mktemp("session") / "log", bundle, *arguments, **settings
+    )
+
+
+@pytest.fixture(scope="session")
+def cpu(session: Session, cuda_bundle: Path) -> Result:
+    return session(cuda_bundle, provider="cpu", fake=False)

@@ -1,6 +1,4 @@
-"""A process of its own for one ONNX Runtime.
-
-    python cuda_session.py BUNDLE LIBRARY PROVIDER [--pool ROWS | --restore]
+"""A process of its own for one ONNX Runtime: ``python cuda_session.py BUNDLE LIBRARY PROVIDER [OPTIONS]``.
 
 Scores some windows and prints what came out as JSON: ``info``, and for each window its sizes, scores and kept tokens;
 or, when the engine refuses, ``error``: the class and the text. With ``--restore`` a second engine scores the same
@@ -9,6 +7,7 @@ windows from the page features of the first: ``restored``, the scores of each wi
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -27,11 +26,17 @@ from ziprerank.errors import ZipRerankError
 WINDOWS = [([1], 1.0), ([0, 1, 2, 3], 0.5), ([3, 3], 0.3), ([4, 5, 0], 0.7), ([2, 0, 1, 3], 0.25), ([3], 0.01)]
 
 
-def main(bundle: str, library: str, provider: str, pool_rows: int, restore: bool) -> dict[str, Any]:
+def main(options: argparse.Namespace) -> dict[str, Any]:
     """Run `WINDOWS`."""
     row_bytes = 4 * 256 * 4  # levels x hidden size x float32
+    places = {"provider_library": options.provider_library, "cache": options.cache}
+
+    def engine_of(rows: int) -> _engine.Engine:
+        pool = rows * row_bytes
+        return _engine.Engine(options.bundle, options.library, options.provider, pool_bytes=pool, **places)
+
     try:
-        engine = _engine.Engine(bundle, library, provider, pool_bytes=pool_rows * row_bytes)
+        engine = engine_of(options.pool)
         pages = make_pages()
         pages += [np.ascontiguousarray(pages[1][::-1]), np.ascontiguousarray(pages[3].swapaxes(0, 1))]
         windows, features = [], {}
@@ -47,14 +52,14 @@ def main(bundle: str, library: str, provider: str, pool_rows: int, restore: bool
                     "kept": [part.tolist() for part in result.kept],
                 }
             )
-        if restore:
+        if options.restore:
             for index, page in enumerate(pages):
                 window = engine.window([page.shape[:2]])
                 window.encode(0, page)
                 features[index] = np.empty((page.shape[0] * page.shape[1] // 1024, row_bytes), np.uint8)
                 window.features(0, features[index])
                 window.close()
-            other = _engine.Engine(bundle, library, provider, pool_bytes=320 * row_bytes)
+            other = engine_of(320)
             return {"windows": windows, "restored": [restored(other, pages, features, *each) for each in WINDOWS]}
     except ZipRerankError as error:
         return {"error": [type(error).__name__, str(error)]}
@@ -76,9 +81,12 @@ def restored(
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:4]
-    rows = int(sys.argv[5]) if sys.argv[4:5] == ["--pool"] else 4096
-    found = main(
-        *arguments, pool_rows=rows, restore="--restore" in sys.argv
-    )  # the engine is gone before the result is printed
+    parser = argparse.ArgumentParser()
+    for name in ("bundle", "library", "provider"):
+        parser.add_argument(name)
+    for name in ("--provider-library", "--cache"):
+        parser.add_argument(name, default="")
+    parser.add_argument("--pool", type=int, default=4096)
+    parser.add_argument("--restore", action="store_true")
+    found = main(parser.parse_args())  # the engine is gone before the result is printed
     sys.stdout.write(json.dumps(found) + "\n")

@@ -1,5 +1,5 @@
 """The engine's `cuda` provider without a GPU, in a process with a driver library and an ONNX Runtime that stand in for
-a GPU's (engine/tests/fakes). The kernels are compiled for real, and the driver records what it is asked to launch.
+a GPU's (fake_gpu.py). The kernels are compiled for real, and the driver records what it is asked to launch.
 
 That is a check of the calls, and of what the engine does with pages, buffers and results; not of what a GPU does with
 them, nor of ONNX Runtime's CUDA provider: tests/gpu is.
@@ -8,29 +8,17 @@ them, nor of ONNX Runtime's CUDA provider: tests/gpu is.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cubin
-import numpy as np
 import pytest
-from engine_helpers import ROOT
+from fake_gpu import DRIVER, Result, Session, same_windows
 from ziprerank import _engine
 from ziprerank.errors import ProviderError
-from ziprerank.export import export_checkpoint
-from ziprerank.kernels import compile_kernels
-from ziprerank.runtime import find_runtime
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
-
-SESSION = Path(__file__).with_name("cuda_session.py")
-DRIVER = "ZIPRERANK_CUDA_DRIVER"
 
 
 @dataclass(frozen=True)
@@ -52,76 +40,9 @@ class Launch:
         return Launch(name, numbers[:3], numbers[3:6], numbers[6], stream, parameters)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a session printed, and the calls that were recorded: function and arguments."""
-
-    output: dict[str, Any]
-    calls: list[list[str]]
-
-    def of(self, function: str) -> list[list[str]]:
-        return [call[1:] for call in self.calls if call[0] == function]
-
-    @property
-    def stream(self) -> str:
-        """The stream that ONNX Runtime was told to work on, for both graphs the same."""
-        (stream,) = {value for name, value in self.of("provider_option") if name == "user_compute_stream"}
-        return stream
-
-
-@pytest.fixture(scope="module")
-def cuda_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter in standard operators, in float32, which the CPU runs too; kernels for 9.0, and PTX."""
-    out = tmp_path_factory.mktemp("cuda") / "bundle"
-    export_checkpoint(str(ROOT / "train" / "checkpoints" / "starter"), out, target="cuda", precision="fp32")
-    compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
-    return out
-
-
-Session = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def session(build: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """Runs cuda_session.py on the stand-ins; keywords are environment variables."""
-    fakes = build("dev") / "engine" / "tests"
-
-    def start(bundle: Path, *arguments: str, provider: str = "cuda", fake: bool = True, **settings: str) -> Result:
-        log = tmp_path_factory.mktemp("session") / "log"
-        real = str(find_runtime().library)
-        environment = {
-            **os.environ,
-            "REAL_ONNXRUNTIME": real,
-            "FAKE_CUDA_LOG": str(log),
-            "FAKE_CUDA_HIDDEN": "256",
-            "FAKE_CUDA_LEVELS": "4",
-            DRIVER: str(fakes / "libfake_cuda_driver.so"),
-            **settings,
-        }
-        library = str(fakes / "libfake_onnxruntime.so") if fake else real
-        command = [sys.executable, str(SESSION), str(bundle), library, provider, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        calls = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-        return Result(json.loads(done.stdout), calls)
-
-    return start
-
-
 @pytest.fixture(scope="module")
 def cuda(session: Session, cuda_bundle: Path) -> Result:
     return session(cuda_bundle)
-
-
-@pytest.fixture(scope="module")
-def cpu(session: Session, cuda_bundle: Path) -> Result:
-    return session(cuda_bundle, provider="cpu", fake=False)
-
-
-def same_windows(found: Result, wanted: Result) -> None:
-    for ours, theirs in zip(found.output["windows"], wanted.output["windows"], strict=True):
-        assert ours["kept"] == theirs["kept"]
-        np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
 
 
 def test_windows_score_as_on_the_cpu(cuda: Result, cpu: Result) -> None:
@@ -304,7 +225,9 @@ def test_a_named_provider_is_never_replaced(
     ):
         _engine.Engine(str(cuda_bundle), runtime_library, provider="cuda")
     for provider in ("tpu", "cuda:", "cuda:x", "cuda:-1"):
-        with pytest.raises(ProviderError, match=f"provider '{provider}' is none of auto, cpu, cuda and cuda:N"):
+        with pytest.raises(
+            ProviderError, match=f"provider '{provider}' is none of auto, cpu, cuda, tensorrt and tensorrt-rtx"
+        ):
             _engine.Engine(str(default_bundle), runtime_library, provider=provider)
     name, message = session(default_bundle).output["error"]
     assert name == "BundleError"

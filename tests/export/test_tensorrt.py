@@ -16,7 +16,7 @@ from ziprerank.errors import BundleError
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.calibrate import Calibration
 from ziprerank.export.host import Host
-from ziprerank.export.plans import build_plans
+from ziprerank.export.plans import between_partitions, build_plans
 from ziprerank.export.profiles import profiles
 from ziprerank.export.samples import QUERIES, SIZES, page_image, prompt_ids
 
@@ -62,7 +62,8 @@ def test_plans_for_two_capabilities(bundle: Path) -> None:
     assert plan["provider"] == "tensorrt-rtx"
     assert plan["compute_capabilities"] == ["8.9", "12.0"]
     assert plan["version"] == trt.__version__
-    built = {f"tensorrt-rtx/{name}" for name in ("vision.onnx", "vision.engine", "rerank.onnx", "rerank.engine")}
+    names = ("plan.txt", "vision.onnx", "vision.engine", "rerank.onnx", "rerank.engine")
+    built = {f"tensorrt-rtx/{name}" for name in names}
     assert set(manifest["files"]) - set(before["files"]) == built
     assert Bundle.load(bundle).files.keys() >= built  # the online half's reader: sizes and checksums hold
 
@@ -70,9 +71,15 @@ def test_plans_for_two_capabilities(bundle: Path) -> None:
         context, original = (onnx.load(bundle / name, load_external_data=False) for name in (path, graph))
         (node,) = context.graph.node
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-        assert (node.domain, node.op_type, attributes["embed_mode"]) == ("com.microsoft", "EPContext", 0)
-        engine = bundle / "tensorrt-rtx" / attributes["ep_cache_context"].decode()
+        assert (node.domain, node.op_type) == ("com.microsoft", "EPContext")
+        assert attributes["embed_mode"] == 0
+        assert attributes["main_context"] == 1
+        assert attributes["source"] == b"NvTensorRTRTXExecutionProvider"
+        name = attributes["ep_cache_context"].decode()
+        assert Path(name).name == name, "the provider refuses other folders"
+        engine = bundle / "tensorrt-rtx" / name
         assert engine.stat().st_size > 100_000
+        assert engine.read_bytes()[:4] == b"vtrt"
         # a host sees the same inputs, outputs and metadata as in the graph that was built
         for side in ("input", "output"):
             assert list(getattr(context.graph, side)) == list(getattr(original.graph, side))
@@ -80,6 +87,21 @@ def test_plans_for_two_capabilities(bundle: Path) -> None:
         assert list(node.output) == [value.name for value in original.graph.output]
         assert sorted(map(str, context.metadata_props)) == sorted(map(str, original.metadata_props))
         assert set(plan["profiles"][graph]) == set(node.input)
+
+    # the engine's part of the entry says the same
+    lines = [line.split() for line in (bundle / "tensorrt-rtx" / "plan.txt").read_text().splitlines()]
+    assert lines[:5] == [
+        ["ziprerank-plan", "1"],
+        ["builder", "TensorRT-RTX", trt.__version__],
+        ["precision", bundle_precision(bundle)],
+        ["capability", "8.9"],
+        ["capability", "12.0"],
+    ]
+    read: dict[str, dict[str, list[list[int]]]] = {}
+    for kind, graph, tensor, *sizes in lines[5:]:
+        assert kind == "profile"
+        read.setdefault(graph, {})[tensor] = [[int(size) for size in shape.split("x")] for shape in sizes]
+    assert read == plan["profiles"]
 
     (bundle / "tensorrt-rtx" / "vision.engine").write_bytes(b"another")
     with pytest.raises(BundleError, match=r"vision\.engine has 7 bytes"):
@@ -127,8 +149,9 @@ def unbuilt(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ("cpu", ("tensorrt-rtx",), "exported for cpu in fp32: plans need .* with --target cuda --precision bf16"),
         ("int4", ("tensorrt-rtx",), "exported for cuda in int4: plans need"),
         ("bf16", ("openvino",), "provider 'openvino' is unknown: plans are built for tensorrt-rtx or tensorrt"),
-        ("bf16", ("tensorrt-rtx", ["9.0"]), "compute capability 9.0 in bf16: TensorRT-RTX builds it for 8.0"),
+        ("bf16", ("tensorrt-rtx", ["9.0"]), "compute capability 9.0 in bf16: TensorRT-RTX builds it for 8.6"),
         ("bf16", ("tensorrt", ["8.9"]), "it builds for the GPU of this machine, leave them out"),
+        ("bf16", ("tensorrt",), "and this machine has none: run this command there"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name: str, arguments, message: str, unbuilt: dict[str, Path]) -> None:
@@ -137,6 +160,29 @@ def test_what_cannot_be_built_is_refused(name: str, arguments, message: str, unb
     with pytest.raises(ExportError, match=message):
         build_plans(bundle, *arguments)
     assert {file: file.read_bytes() for file in bundle.glob("*.json")} == before
+
+
+def test_values_that_cross_the_operator_have_sizes(unbuilt: dict[str, Path]) -> None:
+    """ONNX Runtime cuts the graph at the operator: what TensorRT then reads is an input, or has a profile here."""
+    graph = unbuilt["bf16"] / "rerank.onnx"
+    shapes = profiles(json.loads((unbuilt["bf16"] / "ziprerank.json").read_text()))["rerank.onnx"]
+    extra = between_partitions(graph, shapes)
+    model = onnx.load(graph, load_external_data=False).graph
+    weights = {tensor.name for tensor in model.initializer}
+    place = next(i for i, node in enumerate(model.node) if node.op_type == "QueryImagePrune")
+    before = {name for node in model.node[: place + 1] for name in node.output}
+    crossing = {name for node in model.node[place + 1 :] for name in node.input if name in before}
+    assert crossing <= set(extra)
+    assert not set(extra) & (weights | set(shapes))
+    host = Host(unbuilt["cpu"])
+    pages = [host.encode(image) for image in PAGES]
+    ids = prompt_ids(unbuilt["cpu"], host.manifest["prompt"], QUERIES[0], len(PAGES))
+    inputs = host.inputs(ids, pages, 0.5)
+    hidden = shapes["pool"][0][-1]
+    for name, (low, usual, high) in extra.items():
+        real = [int(inputs["keep"].sum())] if len(low) == 1 else [len(inputs["text_ids"]), hidden]
+        assert all(a <= b <= c for a, b, c in zip(low, real, high, strict=True)), name
+        assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)), name
 
 
 def test_tensorrt_wants_its_gpu(unbuilt: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

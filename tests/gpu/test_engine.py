@@ -1,4 +1,4 @@
-"""The engine on `cuda` against the engine on the CPU in float32: the same checkpoint, pages and prompts."""
+"""The engine on a GPU's providers against the engine on the CPU in float32: the same checkpoint, pages and prompts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import pytest
 import torch
 from engine_helpers import ROOT, Pages, make_pages, prompt_ids, score
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 from ziprerank import Pdf, _engine
 from ziprerank.bundle import Bundle
+from ziprerank.cli import app
 from ziprerank.errors import ProviderError
 from ziprerank.export import export_checkpoint
+from ziprerank.export.plans import CAPABILITIES
 from ziprerank.kernels import compile_kernels
 from ziprerank.kernels.launch import TARGETS
+from ziprerank.providers import lacking
 from ziprerank.reranker import Reranker, load_engine
+from ziprerank.runtime import find_runtime
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 
@@ -50,6 +55,23 @@ def cuda(bundle: Bundle) -> _engine.Engine:
         return load_engine(bundle, "cuda")
     except ProviderError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
+def planned(request: pytest.FixtureRequest, bundle: Bundle) -> _engine.Engine:
+    """On a plan that is built here, for this device."""
+    missing = lacking(request.param, find_runtime(), [])
+    if missing:
+        pytest.skip(f"{request.param} lacks {'; '.join(missing)}")
+    if bundle.precision == "fp32":
+        pytest.skip("plans are built in half precision")
+    major, minor = torch.cuda.get_device_capability()
+    if request.param == "tensorrt-rtx" and f"{major}.{minor}" not in CAPABILITIES:
+        pytest.skip(f"TensorRT-RTX has no plans for compute capability {major}.{minor}")
+    arguments = ["build", str(bundle.path), "--provider", request.param]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return load_engine(Bundle.load(bundle.path), request.param)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +120,18 @@ def test_scores(cuda: _engine.Engine, cpu: _engine.Engine, pages: Pages, count: 
         assert same >= 0.999 * wanted.kept_tokens  # near ties may fall either way
     assert [len(part) for part in found.kept] == [len(part) for part in wanted.kept]
     close(found.scores, wanted.scores, precision)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_plans_score_as_the_cpu(
+    planned: _engine.Engine, bundle: Bundle, cpu: _engine.Engine, pages: Pages, ratio: float
+) -> None:
+    fitting = [page for page in pages if max(page.shape[:2]) <= bundle.image.longest_side]
+    for count in (1, 4, 20):
+        ids, shown = prompt_ids(cpu.info, count, seed=count), (fitting * count)[:count]
+        found, wanted = (score(engine, shown, ids, ratio) for engine in (planned, cpu))
+        assert [len(part) for part in found.kept] == [len(part) for part in wanted.kept]
+        close(found.scores, wanted.scores, planned.info["precision"])
 
 
 def test_cached_pages_score_the_same(bundle: Bundle, pages: Pages) -> None:

@@ -125,6 +125,14 @@ def test_doctor() -> None:
     for words in ("ONNX Runtime", "CPUExecutionProvider", "libonnxruntime", "prune kernel", "parameters", "Page pool"):
         assert words in done.stdout
     assert "Ready to rank." in done.stdout
+    table = " ".join(done.stdout.split())
+    for provider in (
+        "cpu ready",
+        "cuda lacks",
+        "tensorrt lacks",
+        "tensorrt-rtx lacks onnxruntime-ep-nv-tensorrt-rtx (pip",
+    ):
+        assert provider in table
 
 
 def test_doctor_finds_a_damaged_bundle(bundle_copy: Path) -> None:

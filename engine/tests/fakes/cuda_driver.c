@@ -61,6 +61,11 @@ CUDA(cuDeviceGetCount)(int* count) {
   *count = number("FAKE_CUDA_DEVICES", 1);
   return call("cuDeviceGetCount", "");
 }
+/* Number 1 is at 0000:01:00.0. */
+CUDA(cuDeviceGetByPCIBusId)(int* device, const char* address) {
+  *device = (int)strtol(strchr(address, ':') + 1, NULL, 16) + 7;
+  return call("cuDeviceGetByPCIBusId", "%s", address);
+}
 CUDA(cuDeviceGet)(int* device, int ordinal) {
   *device = ordinal + 7; /* a handle, not the number */
   return call("cuDeviceGet", "%d", ordinal);

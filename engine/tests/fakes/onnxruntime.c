@@ -1,11 +1,14 @@
-/* An ONNX Runtime that says it has a CUDA provider, for tests: the real library (REAL_ONNXRUNTIME names it),
- * where "Cuda" memory is the host's and what was registered for CUDA runs on the CPU provider. With the
- * driver of cuda_driver.c the whole engine then runs on its `cuda` provider, all but ONNX Runtime's own CUDA
- * code.
+/* An ONNX Runtime that says it has NVIDIA's providers, for tests: the real library (REAL_ONNXRUNTIME names
+ * it), where "Cuda" memory is the host's and what was registered for CUDA runs on the CPU provider. With the
+ * driver of cuda_driver.c the whole engine then runs on its providers `cuda`, `tensorrt` and `tensorrt-rtx`,
+ * all but ONNX Runtime's own code for them: a plan must be a graph that the CPU runs.
  *
- * Calls that only exist for CUDA go into FAKE_CUDA_LOG as well. */
+ * Calls that only exist for these providers go into FAKE_CUDA_LOG as well. FAKE_RTX_DEVICES ("0", or "2,0")
+ * are the devices of a provider library, as the driver counts them. FAKE_PROVIDER_ERROR is what CUDA,
+ * FAKE_TENSORRT_ERROR what TensorRT and FAKE_RTX_ERROR what a provider library cannot be loaded for. */
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +25,28 @@ static void report(const char* text, const char* value) {
   fclose(file);
 }
 
+static void report_pair(const char* text, const char* key, const char* value) {
+  char* pair = (char*)malloc(strlen(key) + strlen(value) + 2);
+  sprintf(pair, "%s %s", key, value);
+  report(text, pair);
+  free(pair);
+}
+
+/* The status that an environment variable asks for. */
+static OrtStatus* failure(const char* variable) {
+  const char* text = getenv(variable);
+  return text == NULL ? NULL : real->CreateStatus(ORT_FAIL, text);
+}
+
 /* ---- the provider ---- */
 
 static OrtStatus* available_providers(char*** names, int* count) {
   static char cuda[] = "CUDAExecutionProvider";
   static char cpu[] = "CPUExecutionProvider";
-  static char* both[] = {cuda, cpu};
-  *names = both;
-  *count = 2;
+  static char tensorrt[] = "TensorrtExecutionProvider";
+  static char* all[] = {tensorrt, cuda, cpu};
+  *names = getenv("FAKE_NO_TENSORRT") == NULL ? all : all + 1;
+  *count = getenv("FAKE_NO_TENSORRT") == NULL ? 3 : 2;
   return NULL;
 }
 static OrtStatus* release_providers(char** names, int count) {
@@ -45,26 +62,104 @@ static void release_options(OrtCUDAProviderOptionsV2* options) { free(options); 
 static OrtStatus* update_options(OrtCUDAProviderOptionsV2* options, const char* const* keys,
                                  const char* const* values, size_t count) {
   (void)options;
-  for (size_t i = 0; i < count; ++i) {
-    char text[256];
-    snprintf(text, sizeof text, "%s %s", keys[i], values[i]);
-    report("provider_option", text);
-  }
+  for (size_t i = 0; i < count; ++i) report_pair("provider_option", keys[i], values[i]);
   return NULL;
 }
 static OrtStatus* update_option(OrtCUDAProviderOptionsV2* options, const char* key, void* value) {
   (void)options;
-  char text[256];
-  snprintf(text, sizeof text, "%s %p", key, value);
-  report("provider_option", text);
+  char text[32];
+  snprintf(text, sizeof text, "%p", value);
+  report_pair("provider_option", key, text);
   if (strcmp(key, "user_compute_stream") == 0) compute_stream = value;
   return NULL;
 }
 static OrtStatus* append_provider(OrtSessionOptions* session, const OrtCUDAProviderOptionsV2* options) {
   (void)session;
   (void)options;
-  const char* failure = getenv("FAKE_PROVIDER_ERROR");
-  return failure == NULL ? NULL : real->CreateStatus(ORT_FAIL, failure);
+  report("append", "CUDA");
+  return failure("FAKE_PROVIDER_ERROR");
+}
+
+/* ---- TensorRT ---- */
+
+static OrtStatus* create_trt_options(OrtTensorRTProviderOptionsV2** options) {
+  *options = (OrtTensorRTProviderOptionsV2*)malloc(1);
+  return NULL;
+}
+static void release_trt_options(OrtTensorRTProviderOptionsV2* options) { free(options); }
+static OrtStatus* update_trt_options(OrtTensorRTProviderOptionsV2* options, const char* const* keys,
+                                     const char* const* values, size_t count) {
+  (void)options;
+  for (size_t i = 0; i < count; ++i) report_pair("tensorrt_option", keys[i], values[i]);
+  return NULL;
+}
+static OrtStatus* update_trt_option(OrtTensorRTProviderOptionsV2* options, const char* key, void* value) {
+  (void)options;
+  char text[32];
+  snprintf(text, sizeof text, "%p", value);
+  report_pair("tensorrt_option", key, text);
+  return NULL;
+}
+static OrtStatus* append_trt(OrtSessionOptions* session, const OrtTensorRTProviderOptionsV2* options) {
+  (void)session;
+  (void)options;
+  report("append", "TensorRT");
+  return failure("FAKE_TENSORRT_ERROR");
+}
+
+/* ---- a provider library; a device is its number as a pointer, counted from 1 ---- */
+
+static char plugin[64];
+static const OrtEpDevice* devices[8];
+
+static OrtStatus* register_library(OrtEnv* env, const char* name, const ORTCHAR_T* path) {
+  (void)env;
+  report_pair("register", name, path);
+  snprintf(plugin, sizeof plugin, "%s", name);
+  return failure("FAKE_RTX_ERROR");
+}
+static OrtStatus* ep_devices(const OrtEnv* env, const OrtEpDevice* const** out, size_t* count) {
+  (void)env;
+  const char* list = getenv("FAKE_RTX_DEVICES");
+  *count = 0;
+  for (; plugin[0] != '\0' && list != NULL && *list != '\0';
+       list += strspn(list, "0123456789,") > 1 ? 2 : 1) {
+    devices[(*count)++] = (const OrtEpDevice*)(uintptr_t)(atoi(list) + 1);
+  }
+  *out = devices;
+  return NULL;
+}
+static const char* ep_name(const OrtEpDevice* device) {
+  (void)device;
+  return plugin;
+}
+static const OrtHardwareDevice* hardware(const OrtEpDevice* device) {
+  return (const OrtHardwareDevice*)device;
+}
+static const OrtKeyValuePairs* metadata(const OrtHardwareDevice* device) {
+  return (const OrtKeyValuePairs*)device;
+}
+static const char* value_of(const OrtKeyValuePairs* pairs, const char* key) {
+  static char address[16];
+  snprintf(address, sizeof address, "0000:%02x:00.0", (unsigned)(uintptr_t)pairs - 1);
+  return strcmp(key, "pci_bus_id") == 0 ? address : NULL;
+}
+static OrtStatus* append_plugin(OrtSessionOptions* session, OrtEnv* env, const OrtEpDevice* const* chosen,
+                                size_t count, const char* const* keys, const char* const* values,
+                                size_t option_count) {
+  (void)session;
+  (void)env;
+  report("append", plugin);
+  for (size_t i = 0; i < count; ++i)
+    report("rtx_device", value_of(metadata(hardware(chosen[i])), "pci_bus_id"));
+  for (size_t i = 0; i < option_count; ++i) report_pair("rtx_option", keys[i], values[i]);
+  return NULL;
+}
+
+static OrtStatus* create_session(const OrtEnv* env, const ORTCHAR_T* path, const OrtSessionOptions* options,
+                                 OrtSession** session) {
+  report("session", path);
+  return real->CreateSession(env, path, options, session);
 }
 
 /* ---- memory and the stream ---- */
@@ -135,6 +230,19 @@ static const OrtApi* get_api(uint32_t version) {
   api.UpdateCUDAProviderOptions = update_options;
   api.UpdateCUDAProviderOptionsWithValue = update_option;
   api.SessionOptionsAppendExecutionProvider_CUDA_V2 = append_provider;
+  api.CreateTensorRTProviderOptions = create_trt_options;
+  api.ReleaseTensorRTProviderOptions = release_trt_options;
+  api.UpdateTensorRTProviderOptions = update_trt_options;
+  api.UpdateTensorRTProviderOptionsWithValue = update_trt_option;
+  api.SessionOptionsAppendExecutionProvider_TensorRT_V2 = append_trt;
+  api.RegisterExecutionProviderLibrary = register_library;
+  api.GetEpDevices = ep_devices;
+  api.EpDevice_EpName = ep_name;
+  api.EpDevice_Device = hardware;
+  api.HardwareDevice_Metadata = metadata;
+  api.GetKeyValue = value_of;
+  api.SessionOptionsAppendExecutionProvider_V2 = append_plugin;
+  api.CreateSession = create_session;
   api.CreateMemoryInfo = create_memory_info;
   api.KernelContext_GetGPUComputeStream = gpu_stream;
   api.AddRunConfigEntry = add_run_option;
