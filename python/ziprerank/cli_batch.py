@@ -35,7 +35,7 @@ def batch(
     ] = "documents",
     pages_column: Annotated[str, typer.Option(help="Pages of the row's PDFs: '1-20'.")] = "pages",
     bundle: Annotated[Path | None, typer.Option(help="A bundle; without it the one in the package.")] = None,
-    provider: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "cpu",
+    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx, cuda:N, ..., or auto.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes, or actors on Ray; each holds the model.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of each engine; 0 shares the CPUs out.")] = 0,
     page_cache: Annotated[

@@ -23,7 +23,7 @@ def serve(
     port: Annotated[int, _option("PORT", "Port; 0 takes a free one, which the log names.")] = 8000,
     bundle: Annotated[Path | None, _option("BUNDLE", "A bundle; without it the one in the package.")] = None,
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
-    provider: Annotated[str, _option("PROVIDER", "Execution provider of ONNX Runtime.")] = "cpu",
+    provider: Annotated[str, _option("PROVIDER", "cpu, cuda, tensorrt, tensorrt-rtx, cuda:N, ..., or auto.")] = "cpu",
     threads: Annotated[int, _option("THREADS", "Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
     cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features.")] = 1024,
     page_cache: Annotated[
