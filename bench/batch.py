@@ -50,6 +50,7 @@ def main() -> None:
         "model": bundle.source.get("name"),
         "rows": rows,
         "pages_a_row": pages,
+        "rounds": options.rounds,
         "seconds": {str(workers): machine.quantiles(seconds[workers]) for workers in WORKERS},
         "rows_a_second": {str(workers): rows / float(np.median(seconds[workers])) for workers in WORKERS},
         "two_workers_by_one": ratio,

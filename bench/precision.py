@@ -26,8 +26,6 @@ from .cases import Case
 
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
 REPORTED = ("keep_ratio", "passes", "kendall_tau", "top1", "max_logit_error", "kept_overlap")
-ROUNDS = 11
-PAGES = 20
 
 
 def main() -> None:
@@ -35,22 +33,26 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("pdf", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--query", action="append", required=True, help="for the first 20 pages; may be repeated")
+    parser.add_argument("--query", action="append", required=True, help="for those pages; may be repeated")
+    parser.add_argument("--pages", type=int, default=20, help="the first of the PDF, in one pass; default 20")
+    parser.add_argument("--rounds", type=int, default=11, help="timed passes of each precision; default 11")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 lets ONNX Runtime choose")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundles = {name: Path(scratch) / name for name in PRECISIONS}
         for name, out in bundles.items():
             export_checkpoint(options.checkpoint, out, precision=name)
-        rows = measure(bundles, options.pdf, options.query, options.threads)
+        rows = measure(bundles, options.pdf, options.query, options.pages, options.rounds, options.threads)
     common = {"checkpoint": Path(options.checkpoint).name, "document": options.pdf.name, **machine.describe()}
     options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
 
 
-def measure(bundles: dict[str, Path], pdf: Path, queries: list[str], threads: int) -> list[dict[str, Any]]:
+def measure(
+    bundles: dict[str, Path], pdf: Path, queries: list[str], count: int, rounds: int, threads: int
+) -> list[dict[str, Any]]:
     """One row a precision."""
-    pages = read_pages([pdf], Bundle.load(bundles["fp32"]).image)[pdf.name][:PAGES]
-    times = interleaved(bundles, pages, queries[0], threads)
+    pages = read_pages([pdf], Bundle.load(bundles["fp32"]).image)[pdf.name][:count]
+    times = interleaved(bundles, pages, queries[0], rounds, threads)
     rows = []
     for name, bundle in bundles.items():
         ratios = {stage: times[name][stage] / times["fp32"][stage] for stage in ("vision", "rerank")}
@@ -59,6 +61,7 @@ def measure(bundles: dict[str, Path], pdf: Path, queries: list[str], threads: in
             "what": "precision",
             "precision": name,
             "pages": len(pages),
+            "rounds": rounds,
             "threads": threads,
             "vision_ms": machine.quantiles(times[name]["vision"].tolist()),
             "rerank_ms": machine.quantiles(times[name]["rerank"].tolist()),
@@ -75,11 +78,13 @@ def measure(bundles: dict[str, Path], pdf: Path, queries: list[str], threads: in
     return rows
 
 
-def interleaved(bundles: dict[str, Path], pages: list[Any], query: str, threads: int) -> dict[str, dict[str, Any]]:
+def interleaved(
+    bundles: dict[str, Path], pages: list[Any], query: str, rounds: int, threads: int
+) -> dict[str, dict[str, Any]]:
     """Milliseconds by precision and stage, an entry a round: pages never seen before, then none pruned."""
     rerankers = {name: Reranker.from_bundle(bundle, threads=threads) for name, bundle in bundles.items()}
     times: dict[str, dict[str, list[float]]] = {name: {"vision": [], "rerank": []} for name in bundles}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         moved = [np.roll(page, number, axis=0) for page in pages]  # other pixels, so that no page is cached
         for name, reranker in rerankers.items():
             timings = reranker.rank(query, moved, keep_ratio=1.0, window="off").timings

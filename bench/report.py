@@ -1,5 +1,5 @@
-"""Writes what the committed results say: the tables of the README and of docs/benchmarks.md between `measured` markers,
-and from the same rows the pictures in docs/images and docs/benchmarks.html, which holds all of them in one file.
+"""Writes what the committed results say: the tables of the README and of docs/*.md between `measured` markers, and from
+the comparison's rows the pictures in docs/images and docs/benchmarks.html, which holds all of them in one file.
 
 python -m bench.report
 """
@@ -15,6 +15,7 @@ from .comparison import latency, tables
 from .labels import page_sizes
 from .page import page
 from .plots import caption, draw, pictures_of
+from .serve_report import under_load
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -88,7 +89,7 @@ def page_size() -> str:
     """Which page size the starter model can read."""
     rows = read("page_size_starter.jsonl")
     lines = [
-        f"**The model in the box.** {rows[0]['queries']} queries of three words over "
+        f"**The starter model.** {rows[0]['queries']} queries of three words over "
         f"{', '.join(rows[0]['documents'])}; {rows[0]['candidates']} candidates of the same document; chance is 0.125 "
         "and 0.375. Squares are cut from the pages at a scale where 10 pt print is 12 px high; "
         "whole pages are rendered at the size.",
@@ -100,6 +101,44 @@ def page_size() -> str:
         cells = [f"{row[metric]:.2f}" for metric in ("recall@1", "recall@3") for row in (full, half)]
         lines.append(f"| {full['kind']} | {full['size_px']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def precision() -> str:
+    """What each precision of the model in the box costs and saves."""
+    rows = read("precision_cpu.jsonl")
+    first = rows[0]
+    agreements = [(f"{one['keep_ratio']:g}", at) for at, one in enumerate(first["agreement"])]
+    columns = [f"{name}, keep {ratio}" for ratio, _ in agreements for name in ("Kendall's tau", "same first page")]
+    lines = [
+        f"{first['checkpoint']}, {first['pages']} pages of {first['document']}, {of(first)}; the passes of all "
+        f"precisions take turns, {first['rounds']} times; agreement over {first['agreement'][0]['passes']} passes.",
+        "",
+        f"| precision | bundle, MB | peak memory, MB | pass, times fp32's | {' | '.join(columns)} |",
+        "|---|---|---|---|" + "---|" * len(columns),
+    ]
+    for row in rows:
+        agreed = [f"{row['agreement'][at][name]:.2f}" for _, at in agreements for name in ("kendall_tau", "top1")]
+        lines.append(
+            f"| `{row['precision']}` | {row['bundle_mb']:.1f} | {row['peak_mb']:,.0f} | {row['rerank_by_fp32']:.2f} | "
+            f"{' | '.join(agreed)} |"
+        )
+    return "\n".join(lines)
+
+
+def batch() -> str:
+    """Rows a second of a batch by workers."""
+    (row,) = read("batch_cpu.jsonl")
+    speeds = " and ".join(
+        f"{rate:.2f} with {workers} worker{'s' if workers != '1' else ''}"
+        for workers, rate in row["rows_a_second"].items()
+    )
+    pages = f"{row['pages_a_row']} page{'s' if row['pages_a_row'] > 1 else ''}"
+    return (
+        f"**Rows a second:** {speeds}; two are "
+        f"{row['two_workers_by_one']:.2f} times as fast as one. {row['rows']} rows "
+        f"over 40 documents of {pages} of {row['document']}, 5 queries each, start included, on {of(row)}; "
+        f"medians of {row['rounds']} rounds."
+    )
 
 
 def of(row: dict[str, Any]) -> str:
@@ -115,6 +154,9 @@ def read(name: str) -> list[dict[str, Any]]:
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "README.md": [first_comparison, startup],
     "docs/benchmarks.md": [pictures, comparison, startup, prune_op, page_size],
+    "docs/precision.md": [precision],
+    "docs/scale.md": [batch],
+    "docs/serve.md": [under_load],
 }
 
 
