@@ -1,0 +1,47 @@
+// What engines and their windows share: a bundle on its device, and the pool of page features.
+#ifndef ZIPRERANK_CORE_HPP_
+#define ZIPRERANK_CORE_HPP_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "bundle.hpp"
+#include "device.hpp"
+#include "digest.hpp"
+#include "layout.hpp"
+#include "page_pool.hpp"
+#include "runtime.hpp"
+#include "stage_log.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+struct Engine::Core {
+  explicit Core(const EngineOptions& options);
+
+  Digest Name(const ImageView& image) const;
+  void Fill(const PagePool::Page* page, const ImageView& image);
+  // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
+  // both.
+  void ForEachStretch(const PagePool::Page* page,
+                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const;
+  WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
+                     const Prompt& prompt, double keep_ratio);
+
+  StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
+
+  const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
+  EngineInfo info;
+  std::unique_ptr<Device> device;
+  Bundle bundle;
+  std::unique_ptr<PoolStorage> storage;
+  std::optional<PagePool> pool;
+  DigestKey digest_key = RandomDigestKey();
+  std::unique_ptr<StageLog> log;  // null unless the engine profiles
+};
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_CORE_HPP_
