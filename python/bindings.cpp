@@ -182,6 +182,7 @@ NB_MODULE(_engine, module) {
   using ziprerank::Engine;
   using ziprerank::Window;
   using ziprerank::WindowScores;
+  nb::set_leak_warnings(false);  // a program may keep its engine in a global until it ends
   nb::register_exception_translator(Translate);
 
   nb::class_<WindowScores>(module, "WindowScores")
