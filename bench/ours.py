@@ -75,12 +75,14 @@ class Ours:
     def _empty_pool(self) -> None:
         """Fills it with pages of one visual token, each of which takes a whole block: quick, and nothing else stays."""
         side = self.case.bundle.image.factor
-        window = self.reranker.engine.window([(side, side)] * self._blocks)
-        for slot in range(self._blocks):
-            page = np.zeros((side, side, 3), np.uint8)
-            page.reshape(-1)[:8] = np.array([next(self._serial)], np.uint64).view(np.uint8)  # none is a hit
-            window.encode(slot, page)
-        window.close()
+        for first in range(0, self._blocks, MAX_WINDOW):  # what was used last goes last, so these push out the others
+            pages = min(MAX_WINDOW, self._blocks - first)
+            window = self.reranker.engine.window([(side, side)] * pages)
+            for slot in range(pages):
+                page = np.zeros((side, side, 3), np.uint8)
+                page.reshape(-1)[:8] = np.array([next(self._serial)], np.uint64).view(np.uint8)  # none is a hit
+                window.encode(slot, page)
+            window.close()
 
     def _timed(self, run: Callable[[], Ranking], keep_ratio: float, start: str) -> Sample:
         energy, started = self._energy(), perf_counter()
