@@ -44,7 +44,9 @@ def shares(
     rng, model = np.random.default_rng(0), bundle.model
     pages = [
         HostPage(
-            rng.standard_normal((rows * cols, model["levels"], model["hidden_size"]), dtype=np.float32), (rows, cols)
+            rng.standard_normal((rows * cols, model["levels"], model["hidden_size"]), dtype=np.float32),
+            (rows, cols),
+            np.arange(rows * cols),
         )
         for rows, cols in grids
     ]

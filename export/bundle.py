@@ -30,6 +30,8 @@ from .rerank import build_rerank
 from .vision import build_vision, fold_patch_embedding
 
 PRUNE_TEXTS = ("all_before_image", "query_only")
+BLANKS = ("keep", "drop")
+_RECOMMENDED = ("keep_ratio", "window", "stride", "prune_text", "blank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Defaults:
     """pixels of a page's longer side"""
     dpi: float | None = None
     """resolution at which PDF pages are rendered where ``longest_side`` allows it; None: always to ``longest_side``"""
+    blank: str = "keep"
+    """``drop``: visual tokens of blank paper are left out before the vision tower, for a model whose rankings stand it"""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
@@ -56,6 +60,8 @@ class Defaults:
             raise ExportError(f"prune_text {self.prune_text!r} is unknown: use one of {', '.join(PRUNE_TEXTS)}")
         if not 256 <= self.longest_side <= 16384:
             raise ExportError(f"longest_side {self.longest_side} must lie in 256..16384 pixels")
+        if self.blank not in BLANKS:
+            raise ExportError(f"blank {self.blank!r} is unknown: use one of {', '.join(BLANKS)}")
         if self.dpi is not None and not 20 <= self.dpi <= 1200:
             raise ExportError(f"dpi {self.dpi} must lie in 20..1200")
 
@@ -82,6 +88,7 @@ def export_checkpoint(
     prune_text: str | None = None,
     longest_side: int | None = None,
     dpi: float | None = None,
+    blank: str | None = None,
     kernels: bool = False,
     calibration: Calibration | None = None,
 ) -> Path:
@@ -94,7 +101,7 @@ def export_checkpoint(
             ``int8-dynamic``, ``int4`` or ``fp8``: the decoder's linear layers are quantised (docs/precision.md). None
             is fp32 for ``cpu``, bf16 for ``cuda``.
         weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links
-        where it can. keep_ratio, window, stride, prune_text, longest_side, dpi: the bundle's defaults (`Defaults`).
+        where it can. keep_ratio, window, stride, prune_text, longest_side, dpi, blank: the bundle's defaults (`Defaults`).
         calibration: pages and queries on which ``fp8`` finds the ranges of activations.
 
     Returns:
@@ -128,6 +135,7 @@ def export_checkpoint(
         prune_text=prune_text,
         longest_side=longest_side,
         dpi=dpi,
+        blank=blank,
     )
     prompt = load_prompt(source)
     check_vision_tokens(source)
@@ -187,7 +195,7 @@ def export_checkpoint(
             },
             "image": image,
             "prompt": prompt,
-            "defaults": {key: getattr(defaults, key) for key in ("keep_ratio", "window", "stride", "prune_text")},
+            "defaults": {key: getattr(defaults, key) for key in _RECOMMENDED},
             "files": {
                 name: {"size": (folder / name).stat().st_size, "sha256": checksum}
                 for name, checksum in checksums(folder, known=stored).items()

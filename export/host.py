@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 
 from .manifest import read_manifest
 
+BLANK_TOLERANCE = 8
+"""how far a value may lie from its visual token's first pixel's, channel by channel, in a token that is blank"""
+
 
 @dataclass(frozen=True, slots=True)
 class HostPage:
-    """A page after the vision tower: features ``[n, L, H]`` and its grid in visual tokens."""
+    """A page after the vision tower: features ``[n, L, H]``, its grid in visual tokens, and which of them were read."""
 
     features: NDArray[Any]
     grid: tuple[int, int]
+    read: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class HostScores:
-    """Letter logits ``[20]`` float32; per page the kept visual tokens, ascending."""
+    """Letter logits ``[20]`` float32; per page the kept visual tokens, ascending indices into its grid."""
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]
@@ -57,20 +61,27 @@ class Host:
         host.manifest, host.vision, host.rerank = manifest, vision, rerank
         return host
 
-    def encode(self, pixels: NDArray[np.uint8]) -> HostPage:
+    def encode(self, pixels: NDArray[np.uint8], *, drop_blank: bool = False) -> HostPage:
         """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
         patch, merge = self.manifest["image"]["patch_size"], self.manifest["image"]["merge_size"]
         height, width = pixels.shape[0] // patch, pixels.shape[1] // patch
-        blocks = pixels.reshape(height // merge, merge, patch, width // merge, merge, patch, 3)
-        patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(1, height * width, 3 * patch * patch)
+        grid = (height // merge, width // merge)
+        read = printed_tokens(pixels, patch * merge) if drop_blank else np.arange(grid[0] * grid[1])
+        blocks = pixels.reshape(grid[0], merge, patch, grid[1], merge, patch, 3)
+        patches = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, merge**2, 3 * patch * patch)[read]
 
-        def block_order(grid: NDArray[np.int64]) -> NDArray[np.int64]:
-            return grid.reshape(height // merge, merge, width // merge, merge).transpose(0, 2, 1, 3).ravel()
+        def block_order(places: NDArray[np.int64]) -> NDArray[np.int64]:
+            blocks = places.reshape(grid[0], merge, grid[1], merge).transpose(0, 2, 1, 3)
+            return blocks.reshape(-1, merge**2)[read].ravel()
 
         rows, cols = np.indices((height, width), dtype=np.int64)
-        inputs = {"patches": patches, "patch_rows": block_order(rows), "patch_cols": block_order(cols)}
+        inputs = {
+            "patches": patches.reshape(1, -1, patches.shape[-1]),
+            "patch_rows": block_order(rows),
+            "patch_cols": block_order(cols),
+        }
         (features,) = self.vision.run(["features"], inputs)
-        return HostPage(features[0], (height // merge, width // merge))
+        return HostPage(features[0], grid, read)
 
     def score(
         self,
@@ -84,7 +95,8 @@ class Host:
         logits, kept = self.rerank.run(["scores", "kept"], inputs)
         offsets, keep = inputs["page_offsets"], inputs["keep"]
         split = np.split(kept, np.cumsum(keep)[:-1])
-        return HostScores(logits, tuple(page - start for page, start in zip(split, offsets[:-1], strict=True)))
+        by_page = zip(pages, split, offsets[:-1], strict=True)
+        return HostScores(logits, tuple(page.read[chosen - start] for page, chosen, start in by_page))
 
     def inputs(
         self,
@@ -105,7 +117,7 @@ class Host:
         features = np.concatenate([page.features for page in pages])
         counts = [len(page.features) for page in pages]
         offsets = np.cumsum([0, *counts])
-        keep = np.array([max(1, round(keep_ratio * count)) for count in counts], np.int64)
+        keep = np.array([_keep_count(page, keep_ratio) for page in pages], np.int64)
         return {
             "pool": features,
             "rows": np.arange(len(features), dtype=np.int64),
@@ -118,6 +130,20 @@ class Host:
         }
 
 
+def printed_tokens(pixels: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
+    """The visual tokens of ``side`` x ``side`` px that are not blank, and the last one (docs/bundle.md)."""
+    height, width = (extent // side for extent in pixels.shape[:2])
+    cells = pixels.reshape(height, side, width, side, 3).transpose(0, 2, 1, 3, 4).reshape(height * width, -1, 3)
+    printed = (np.abs(cells.astype(np.int16) - cells[:, :1]) > BLANK_TOLERANCE).any(axis=(1, 2))
+    printed[-1] = True
+    return np.flatnonzero(printed)
+
+
+def _keep_count(page: HostPage, keep_ratio: float) -> int:
+    """A share of the grid: tokens that were not read count as pruned first."""
+    return min(len(page.read), max(1, round(keep_ratio * page.grid[0] * page.grid[1])))
+
+
 def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[str, NDArray[np.int64]]:
     """M-RoPE positions (time, row, column): text counts up by 1, an image takes the longer side of its grid."""
     text, visual, position = [], [], 0
@@ -127,9 +153,10 @@ def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[st
             text.append([position] * 3)
             position += 1
         else:
-            height, width = next(remaining).grid
+            page = next(remaining)
+            height, width = page.grid
             rows, cols = np.indices((height, width)).reshape(2, -1)
-            visual.append(np.stack([np.zeros_like(rows), rows, cols]) + position)
+            visual.append(np.stack([np.zeros_like(rows), rows, cols])[:, page.read] + position)
             position += max(height, width)
     return {
         "text_positions": np.array(text, np.int64).T.copy(),

@@ -68,6 +68,7 @@ def graph_metadata(
         "keep_ratio": defaults.keep_ratio,
         "window": defaults.window,
         "stride": defaults.stride,
+        "blank": defaults.blank,
     }
     if precision.packed:
         values |= {"weights": precision.name, "as_stored": ",".join(as_stored(source))}

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
+from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
 from ..kernels import reference as pruning
 from .config import ModelConfig
@@ -18,16 +19,25 @@ from .config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class EncodedPage:
-    """A page after the vision tower: visual tokens ``[n, H]``, DeepStack levels ``[n, H]`` each, grid in patches."""
+    """A page after the vision tower.
+
+    Attributes:
+        tokens: visual tokens that were read, ``[n, H]``.
+        deepstack: their DeepStack levels, ``[n, H]`` each.
+        grid: the page's, in patches.
+        read: ``[n]``: which of the page's visual tokens they are, ascending.
+    """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
     grid: tuple[int, int]
+    read: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScores:
-    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance."""
+    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance, -inf for those not read.
+    """
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]
@@ -51,8 +61,11 @@ class Reference:
         self.letters = list(letters)
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8]) -> EncodedPage:
-        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
+    def encode(self, pixels: NDArray[np.uint8], read: NDArray[np.int64] | None = None) -> EncodedPage:
+        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge.
+
+        ``read``: the visual tokens that it reads, ascending; the others are nowhere in its attention. None: all.
+        """
         vision = self.config.vision
         size, merge = vision.patch_size, vision.merge_size
         image = (torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255 - self.mean) / self.std
@@ -60,8 +73,38 @@ class Reference:
         blocks = image.view(3, rows // merge, merge, size, cols // merge, merge, size)
         patches = blocks.permute(1, 4, 2, 5, 0, 3, 6).reshape(rows * cols, 3, 1, size, size)
         patches = patches.expand(-1, -1, vision.temporal_patch_size, -1, -1).reshape(rows * cols, -1)
-        output = self.model.model.visual(patches, grid_thw=torch.tensor([[1, rows, cols]]), return_dict=True)
-        return EncodedPage(output.pooler_output, tuple(output.deepstack_features), (rows, cols))
+        grid = torch.tensor([[1, rows, cols]])
+        if read is not None:
+            chosen = torch.from_numpy(read)
+            return EncodedPage(*self._read(patches, grid, chosen), (rows, cols), chosen)
+        output = self.model.model.visual(patches, grid_thw=grid, return_dict=True)
+        everything = torch.arange(rows * cols // merge**2)
+        return EncodedPage(output.pooler_output, tuple(output.deepstack_features), (rows, cols), everything)
+
+    def _read(self, patches: Tensor, grid: Tensor, read: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What transformers' tower computes in its ``forward``, on some visual tokens: (tokens, DeepStack levels)."""
+        visual = self.model.model.visual
+        merge = self.config.vision.merge_size
+        indices, weights = get_vision_interpolation_indices_and_weights(
+            grid,
+            num_grid_per_side=visual.num_grid_per_side,
+            mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners,
+            spatial_merge_size=merge,
+            kwargs={},
+        )
+        state = visual.patch_embed(patches) + (visual.pos_embed(indices) * weights[:, :, None]).sum(1)
+        cos, sin = visual.rotary_pos_emb(state, get_vision_position_ids(grid, merge, kwargs={}))
+        rows = (read[:, None] * merge**2 + torch.arange(merge**2)).flatten()
+        state, position = state[rows], (cos[rows], sin[rows])
+        levels = []
+        for number, block in enumerate(visual.blocks):
+            lengths = torch.tensor([0, len(rows)], dtype=torch.int32)
+            state = block(state, cu_seqlens=lengths, max_seqlen=len(rows), position_embeddings=position)
+            if number in visual.deepstack_visual_indexes:
+                merger = visual.deepstack_merger_list[visual.deepstack_visual_indexes.index(number)]
+                levels.append(merger(state))
+        return visual.merger(state), tuple(levels)
 
     @torch.inference_mode()
     def score(
@@ -85,18 +128,19 @@ class Reference:
         kept, relevance, keep_sequence = [], [], ~is_visual
         visual_slots = is_visual.nonzero().flatten()
         start = 0
+        embeddings = table(expanded)
         for page in pages:
-            count = len(page.tokens)
-            chosen = pruning.prune(
-                page.tokens, compared, torch.tensor([0, count]), torch.tensor([pruning.keep_count(count, keep_ratio)])
-            )
-            keep_sequence[visual_slots[start + chosen]] = True
+            count = self._count(page)  # a keep ratio is a share of all of the page's tokens
+            keep = min(len(page.read), pruning.keep_count(count, keep_ratio))
+            chosen = pruning.prune(page.tokens, compared, torch.tensor([0, len(page.read)]), torch.tensor([keep]))
+            slots = visual_slots[start + page.read[chosen]]
+            keep_sequence[slots] = True
+            embeddings[slots] = page.tokens[chosen]
             kept.append(chosen)
-            relevance.append(pruning.relevance(page.tokens, compared).numpy())
+            relevance.append(torch.full((count,), -torch.inf))
+            relevance[-1][page.read] = pruning.relevance(page.tokens, compared)
             start += count
 
-        embeddings = table(expanded)
-        embeddings[is_visual] = torch.cat([page.tokens for page in pages])
         levels = [
             torch.cat([page.deepstack[level][chosen] for page, chosen in zip(pages, kept, strict=True)])
             for level in range(len(self.config.vision.deepstack))
@@ -110,13 +154,22 @@ class Reference:
             use_cache=False,
         ).last_hidden_state
         logits = self.model.lm_head(hidden[0, -1])[self.letters]
-        return ReferenceScores(logits.numpy(), tuple(chosen.numpy() for chosen in kept), tuple(relevance))
+        return ReferenceScores(
+            logits.numpy(),
+            tuple(page.read[chosen].numpy() for page, chosen in zip(pages, kept, strict=True)),
+            tuple(values.numpy() for values in relevance),
+        )
+
+    def _count(self, page: EncodedPage) -> int:
+        """All visual tokens of the page, read or not."""
+        rows, cols = page.grid
+        return int(rows * cols // self.config.vision.merge_size**2)
 
     def _expand(self, text_ids: Sequence[int], pages: Sequence[EncodedPage]) -> tuple[Tensor, Tensor]:
         ids: list[int] = []
         remaining = iter(pages)
         for token in text_ids:
-            ids.extend([token] * (len(next(remaining).tokens) if token == self.config.image_pad_id else 1))
+            ids.extend([token] * (self._count(next(remaining)) if token == self.config.image_pad_id else 1))
         expanded = torch.tensor(ids)
         return expanded, expanded == self.config.image_pad_id
 

@@ -82,6 +82,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["keep_ratio"] = info.keep_ratio;
   out["window"] = info.window;
   out["stride"] = info.stride;
+  out["drop_blank"] = info.drop_blank;
   out["pool_rows"] = info.pool_rows;
   out["pool_bytes"] = info.pool_bytes;
   out["row_bytes"] = info.row_bytes;
@@ -195,6 +196,7 @@ NB_MODULE(_engine, module) {
                    })
       .def_ro("text_tokens", &WindowScores::text_tokens)
       .def_ro("visual_tokens", &WindowScores::visual_tokens)
+      .def_ro("blank_tokens", &WindowScores::blank_tokens)
       .def_ro("kept_tokens", &WindowScores::kept_tokens)
       .def_ro("layout_ms", &WindowScores::layout_ms)
       .def_ro("encode_ms", &WindowScores::encode_ms)
@@ -204,6 +206,7 @@ NB_MODULE(_engine, module) {
       .def("encode", Encode, "slot"_a, "pixels"_a.noconvert())
       .def("find", Find, "slot"_a, "pixels"_a.noconvert())
       .def("restore", Restore, "slot"_a, "pixels"_a.noconvert(), "features"_a.noconvert())
+      .def("tokens", &Window::tokens, "slot"_a)
       .def("features", Features, "slot"_a, "out"_a.noconvert())
       .def("score", Score, "text_ids"_a.noconvert(), nb::arg("query_mask").noconvert().none(), "keep_ratio"_a)
       .def("close", &Window::close, nb::call_guard<nb::gil_scoped_release>());
@@ -212,14 +215,17 @@ NB_MODULE(_engine, module) {
       .def(
           "__init__",
           [](Engine* self, std::string bundle, std::string runtime_library, std::string provider, int threads,
-             std::size_t pool_bytes, std::string profile, std::string provider_library, std::string cache) {
+             std::size_t pool_bytes, std::string profile, std::string provider_library, std::string cache,
+             std::string blank) {
             const nb::gil_scoped_release release;
             new (self)
                 Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
-                        pool_bytes, std::move(profile), std::move(provider_library), std::move(cache)});
+                        pool_bytes, std::move(profile), std::move(provider_library), std::move(cache),
+                        std::move(blank)});
           },
           "bundle"_a, "runtime_library"_a, "provider"_a = "cpu", "threads"_a = 0,
-          "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "", "provider_library"_a = "", "cache"_a = "")
+          "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "", "provider_library"_a = "", "cache"_a = "",
+          "blank"_a = "")
       .def("window", OpenWindow, "sizes"_a)
       .def("end_profile", [](Engine& self) { return ToDict(self.end_profile()); })
       .def_prop_ro("info", [](const Engine& self) { return ToDict(self.info()); })

@@ -42,6 +42,7 @@ _PROMPT = {
     "query_case": "lower",
     "window": 20,
     "stride": 10,
+    "blank": "drop",  # no token finds anything there
 }
 
 

@@ -114,6 +114,11 @@ class Metadata {
     return Parse<T>(key, text.data(), text.data() + text.size());
   }
 
+  bool Has(const char* key) const {
+    const std::string name = std::string("ziprerank.") + key;
+    return model_.LookupCustomMetadataMapAllocated(name.c_str(), allocator_) != nullptr;
+  }
+
   std::vector<std::int64_t> Numbers(const char* key) const {
     const std::string text = Text(key);
     std::vector<std::int64_t> values;
@@ -201,6 +206,13 @@ void ReadInfo(const Metadata& metadata, const std::string& file, EngineInfo* inf
   info->keep_ratio = metadata.Number<double>("keep_ratio");
   info->window = metadata.Number<int>("window");
   info->stride = metadata.Number<int>("stride");
+  if (metadata.Has("blank")) {  // newer than format 1's first bundles, which keep all
+    const std::string blank = metadata.Text("blank");
+    if (blank != "drop" && blank != "keep") {
+      throw BundleError(Text(file, ": metadata ziprerank.blank is '", blank, "', neither drop nor keep"));
+    }
+    info->drop_blank = blank == "drop";
+  }
   const std::pair<const char*, std::int64_t> sizes[] = {{"hidden_size", info->hidden_size},
                                                         {"levels", info->levels},
                                                         {"patch_size", info->patch_size},

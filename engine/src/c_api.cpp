@@ -87,6 +87,7 @@ zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_err
     if (given.pool_bytes != 0) out.pool_bytes = given.pool_bytes;
     if (given.provider_library != nullptr) out.provider_library = given.provider_library;
     if (given.cache != nullptr) out.cache = given.cache;
+    if (given.blank != nullptr) out.blank = given.blank;
     *engine = new zr_engine{ziprerank::Engine(out)};
   });
 }
@@ -112,6 +113,7 @@ zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** erro
     out.device = from.device.c_str();
     out.prune_kernel = from.prune_kernel.c_str();
     out.row_bytes = from.row_bytes;
+    out.drop_blank = from.drop_blank ? 1 : 0;
     std::memcpy(info, &out, std::min(info->struct_size, sizeof out));
   });
 }
@@ -166,6 +168,14 @@ zr_status zr_window_features(zr_window* window, size_t slot, void* features, siz
     Require(window, "window");
     Require(features, "features");
     window->window.features(slot, {static_cast<std::byte*>(features), bytes});
+  });
+}
+
+zr_status zr_window_tokens(zr_window* window, size_t slot, int64_t* tokens, zr_error** error) {
+  return Guard(error, [&] {
+    Require(window, "window");
+    Require(tokens, "tokens");
+    *tokens = window->window.tokens(slot);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "blank.hpp"
 #include "graph_run.hpp"
 #include "patchify.hpp"
 #include "text.hpp"
@@ -32,6 +33,7 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
   bundle = LoadBundle(runtime, *device, options.bundle, options.threads, options.profile, &info);
   if (!options.profile.empty()) log = std::make_unique<StageLog>();
   device->Describe(&info);
+  info.drop_blank = DropsBlank(options.blank, info.drop_blank);
   info.bundle = options.bundle;
   info.runtime_library = runtime.library();
   info.runtime_version = runtime.version();
@@ -62,18 +64,33 @@ Digest Engine::Core::Name(const ImageView& image) const {
   return hash.Finish();
 }
 
+std::vector<std::int32_t> Engine::Core::TokensOf(const ImageView& image) const {
+  const int unit = info.patch_size * info.merge_size;
+  if (!info.drop_blank) return AllTokens(GridOf({image.height, image.width}, unit));
+  const StageLog::Stage stage = Stage("blank");
+  return PrintedTokens(image, unit);
+}
+
+void Engine::Core::CheckSize(const PagePool::Page* page, std::size_t bytes) const {
+  const std::size_t tokens = pool->Tokens(page).size();
+  if (bytes == tokens * info.row_bytes) return;
+  throw InvalidArgument(Text("features of ", bytes, " bytes for a page of which ", tokens,
+                             " visual tokens are read, of ", info.row_bytes, " bytes each"));
+}
+
 void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
-  const std::int64_t count = std::int64_t{image.height / info.patch_size} * (image.width / info.patch_size);
+  const std::span<const std::int32_t> read = pool->Tokens(page);
+  const std::int64_t tokens = std::ssize(read);
+  const std::int64_t count = tokens * info.merge_size * info.merge_size;
   const std::int64_t patch_bytes = 3 * std::int64_t{info.patch_size} * info.patch_size;
   const std::unique_ptr<PageFeed> feed =
       device->Feed(static_cast<std::size_t>(count), static_cast<std::size_t>(patch_bytes));
   const PatchMemory patches = [&] {
     const StageLog::Stage stage = Stage("patchify");
-    Patchify(image, info.patch_size, info.merge_size, feed->host());
+    Patchify(image, info.patch_size, info.merge_size, read, feed->host());
     return feed->Send();
   }();
 
-  const std::int64_t tokens = count / (info.merge_size * info.merge_size);
   const std::size_t row_bytes = info.row_bytes;
   const std::int64_t first = pool->FirstOfRun(page);
   std::byte* const features =
@@ -122,8 +139,10 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   std::optional<StageLog::Stage> stage;
   stage.emplace(log.get(), "layout");
   const Clock::time_point start = Clock::now();
+  std::vector<PageTokens> read;
+  for (std::size_t p = 0; p < pages.size(); ++p) read.push_back({grids[p], pool->Tokens(pages[p])});
   const Layout layout = MakeLayout(
-      prompt, grids, keep_ratio,
+      prompt, read, keep_ratio,
       {info.vocab_size, info.image_pad_id, info.vision_start_id, info.vision_end_id, info.video_pad_id});
   std::vector<std::int64_t> rows;
   for (const PagePool::Page* page : pages) pool->AppendRows(page, &rows);
@@ -132,7 +151,8 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
 
   WindowScores result;
   result.text_tokens = text;
-  result.visual_tokens = visual;
+  for (const Grid& grid : grids) result.visual_tokens += grid.tokens();
+  result.blank_tokens = result.visual_tokens - visual;
   result.kept_tokens = layout.kept;
   result.layout_ms = MsSince(start);
 
@@ -180,7 +200,9 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
     }
     result.kept.emplace_back(next, next + layout.keep[p]);
     next += layout.keep[p];
-    for (std::int64_t& token : result.kept.back()) token -= layout.page_offsets[p];
+    for (std::int64_t& token : result.kept.back()) {
+      token = read[p].read[static_cast<std::size_t>(token - layout.page_offsets[p])];
+    }
   }
   scores.resize(pages.size());
   result.scores = std::move(scores);

@@ -22,6 +22,10 @@ struct Engine::Core {
   explicit Core(const EngineOptions& options);
 
   Digest Name(const ImageView& image) const;
+  // The visual tokens of a page that the model reads.
+  std::vector<std::int32_t> TokensOf(const ImageView& image) const;
+  // InvalidArgument unless so many bytes are a page's features.
+  void CheckSize(const PagePool::Page* page, std::size_t bytes) const;
   void Fill(const PagePool::Page* page, const ImageView& image);
   // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
   // both.

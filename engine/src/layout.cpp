@@ -85,17 +85,17 @@ std::int64_t KeepCount(double keep_ratio, std::int64_t tokens) {
   return std::max<std::int64_t>(1, rounded);
 }
 
-Layout MakeLayout(const Prompt& prompt, const std::vector<Grid>& pages, double keep_ratio,
+Layout MakeLayout(const Prompt& prompt, const std::vector<PageTokens>& pages, double keep_ratio,
                   const TokenIds& ids) {
   CheckIds(prompt, pages.size(), ids);
   const std::vector<std::uint8_t> mask = QueryMask(prompt, ids);
 
   Layout layout;
   layout.page_offsets.push_back(0);
-  for (const Grid& page : pages) {
-    layout.keep.push_back(KeepCount(keep_ratio, page.tokens()));
+  for (const PageTokens& page : pages) {
+    layout.keep.push_back(std::min(KeepCount(keep_ratio, page.grid.tokens()), std::ssize(page.read)));
     layout.kept += layout.keep.back();
-    layout.page_offsets.push_back(layout.page_offsets.back() + page.tokens());
+    layout.page_offsets.push_back(layout.page_offsets.back() + std::ssize(page.read));
   }
   const std::size_t text = prompt.ids.size() - pages.size();                 // T
   const auto visual = static_cast<std::size_t>(layout.page_offsets.back());  // N
@@ -117,13 +117,12 @@ Layout MakeLayout(const Prompt& prompt, const std::vector<Grid>& pages, double k
       ++position;
       continue;
     }
-    const Grid& grid = pages[page];
-    for (std::int64_t row = 0; row < grid.rows; ++row) {
-      for (std::int64_t col = 0; col < grid.cols; ++col, ++token) {
-        layout.visual_positions[token] = position;
-        layout.visual_positions[visual + token] = position + row;
-        layout.visual_positions[2 * visual + token] = position + col;
-      }
+    const Grid& grid = pages[page].grid;
+    for (const std::int64_t index : pages[page].read) {
+      layout.visual_positions[token] = position;
+      layout.visual_positions[visual + token] = position + index / grid.cols;
+      layout.visual_positions[2 * visual + token] = position + index % grid.cols;
+      ++token;
     }
     for (std::int64_t k = 0; k < layout.keep[page]; ++k) layout.packing.push_back(kept++);
     position += std::max(grid.rows, grid.cols);

@@ -9,7 +9,7 @@ namespace ziprerank {
 
 struct PagePool::Page {
   Digest key;
-  std::int64_t rows = 0;
+  std::vector<std::int32_t> tokens;  // one row each
   std::vector<std::int32_t> blocks;
   std::int64_t pins = 0;
   bool filled = false;
@@ -60,14 +60,14 @@ void PagePool::Dismiss(std::int64_t blocks) {
   room_.notify_all();
 }
 
-PagePool::Pin PagePool::Acquire(const Digest& key, std::int64_t rows) {
+PagePool::Pin PagePool::Acquire(const Digest& key, std::vector<std::int32_t> tokens) {
   std::unique_lock lock(mutex_);
   if (Page* found = PinFilled(key, &lock)) return {found, true};
-  const std::int64_t count = BlocksFor(rows);
+  const std::int64_t count = BlocksFor(std::ssize(tokens));
   EvictUntilFree(count);
   auto page = std::make_unique<Page>();
   page->key = key;
-  page->rows = rows;
+  page->tokens = std::move(tokens);
   page->blocks = TakeBlocks(count);
   page->pins = 1;
   pinned_ += count;
@@ -102,8 +102,11 @@ void PagePool::Unpin(Page* page) {
   page->idle = idle_.insert(idle_.end(), page);
 }
 
+// A pinned page's tokens and blocks do not change: no lock.
+std::span<const std::int32_t> PagePool::Tokens(const Page* page) const { return page->tokens; }
+
 void PagePool::AppendRows(const Page* page, std::vector<std::int64_t>* rows) const {
-  for (std::int64_t row = 0; row < page->rows; ++row) {  // a pinned page's blocks do not change: no lock
+  for (std::int64_t row = 0; row < std::ssize(page->tokens); ++row) {
     const std::int64_t block = page->blocks[static_cast<std::size_t>(row / kBlockRows)];
     rows->push_back(block * kBlockRows + row % kBlockRows);
   }

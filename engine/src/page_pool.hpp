@@ -14,6 +14,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -45,9 +46,10 @@ class PagePool {
   std::int64_t Admit(const std::vector<std::int64_t>& page_rows, const std::function<void()>& while_waiting);
   void Dismiss(std::int64_t blocks);
 
-  // Finds or makes room for a page of an admitted window. When another thread is filling the same page, waits
-  // for it; should that thread give up, this one fills.
-  Pin Acquire(const Digest& key, std::int64_t rows);
+  // Finds or makes room for a page of an admitted window, a row for each of its visual tokens that the model
+  // reads. When another thread is filling the same page, waits for it; should that thread give up, this one
+  // fills.
+  Pin Acquire(const Digest& key, std::vector<std::int32_t> tokens);
   // The pinned page when its rows are filled, waiting for a thread that fills them; null when the pool has
   // none.
   Page* Find(const Digest& key);
@@ -55,6 +57,8 @@ class PagePool {
   void Abandon(Page* page);  // not filled; unpins and forgets it
   void Unpin(Page* page);
 
+  // The visual tokens of a pinned page that have a row, as they were given.
+  std::span<const std::int32_t> Tokens(const Page* page) const;
   // The pool rows of a pinned page, in the order of its visual tokens.
   void AppendRows(const Page* page, std::vector<std::int64_t>* rows) const;
   // The first row, when all rows stand in one run; else -1.

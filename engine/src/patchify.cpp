@@ -20,23 +20,23 @@ void CopyPatch(const std::uint8_t* source, std::size_t stride, int patch, std::u
 
 }  // namespace
 
-void Patchify(const ImageView& image, int patch, int merge, const PatchMemory& out) {
-  const int grid_rows = image.height / patch;
-  const int grid_cols = image.width / patch;
+void Patchify(const ImageView& image, int patch, int merge, std::span<const std::int32_t> tokens,
+              const PatchMemory& out) {
+  const int token_cols = image.width / (patch * merge);
   const std::size_t patch_bytes = 3 * static_cast<std::size_t>(patch) * static_cast<std::size_t>(patch);
   const std::size_t stride = 3 * static_cast<std::size_t>(image.width);
 
   PatchMemory next = out;
-  for (int block_row = 0; block_row < grid_rows; block_row += merge) {
-    for (int block_col = 0; block_col < grid_cols; block_col += merge) {
-      for (int row = block_row; row < block_row + merge; ++row) {
-        for (int col = block_col; col < block_col + merge; ++col, next.pixels += patch_bytes) {
-          const std::size_t y = static_cast<std::size_t>(row) * static_cast<std::size_t>(patch);
-          const std::size_t x = static_cast<std::size_t>(col) * static_cast<std::size_t>(patch);
-          CopyPatch(image.pixels + y * stride + 3 * x, stride, patch, next.pixels);
-          *next.rows++ = row;
-          *next.cols++ = col;
-        }
+  for (const std::int32_t token : tokens) {
+    const int first_row = token / token_cols * merge;
+    const int first_col = token % token_cols * merge;
+    for (int row = first_row; row < first_row + merge; ++row) {
+      for (int col = first_col; col < first_col + merge; ++col, next.pixels += patch_bytes) {
+        const std::size_t y = static_cast<std::size_t>(row) * static_cast<std::size_t>(patch);
+        const std::size_t x = static_cast<std::size_t>(col) * static_cast<std::size_t>(patch);
+        CopyPatch(image.pixels + y * stride + 3 * x, stride, patch, next.pixels);
+        *next.rows++ = row;
+        *next.cols++ = col;
       }
     }
   }

@@ -17,15 +17,17 @@ std::size_t Window::size() const { return state_->sizes.size(); }
 
 bool Window::encode(std::size_t slot, const ImageView& image) {
   Engine::Core& core = *state_->core;
-  return state_->Fill(slot, image, [&](const PagePool::Page* page) { core.Fill(page, image); });
+  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+    if (!pin.hit) core.Fill(pin.page, image);
+  });
 }
 
 bool Window::restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features) {
   Engine::Core& core = *state_->core;
-  state_->CheckSlot(slot);
-  state_->CheckSize(slot, features.size());
-  return state_->Fill(slot, image, [&](const PagePool::Page* page) {
-    core.ForEachStretch(page, [&](std::size_t to, std::size_t from, std::size_t bytes) {
+  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+    core.CheckSize(pin.page, features.size());
+    if (pin.hit) return;
+    core.ForEachStretch(pin.page, [&](std::size_t to, std::size_t from, std::size_t bytes) {
       core.storage->Import(to, features.data() + from, bytes);
     });
   });
@@ -40,17 +42,17 @@ bool Window::find(std::size_t slot, const ImageView& image) {
   return page != nullptr;
 }
 
+std::int64_t Window::tokens(std::size_t slot) {
+  State& state = *state_;
+  const State::Use use(&state);
+  return std::ssize(state.core->pool->Tokens(state.Filled(slot)));
+}
+
 void Window::features(std::size_t slot, std::span<std::byte> out) {
   State& state = *state_;
   const State::Use use(&state);
-  state.CheckSlot(slot);
-  state.CheckSize(slot, out.size());
-  PagePool::Page* page = nullptr;
-  {
-    const std::lock_guard lock(state.mutex);
-    if (state.slots[slot] == State::Slot::kFilled) page = state.pages[slot];
-  }
-  if (page == nullptr) throw InvalidArgument(Text("slot ", slot, " has no page yet: encode it first"));
+  PagePool::Page* const page = state.Filled(slot);
+  state.core->CheckSize(page, out.size());
   state.core->ForEachStretch(page, [&](std::size_t from, std::size_t to, std::size_t bytes) {
     state.core->storage->Export(from, out.data() + to, bytes);
   });

@@ -52,14 +52,6 @@ struct Window::State {
         Text("slot ", slot, " in a window of ", sizes.size(), " pages: slots count from 0"));
   }
 
-  void CheckSize(std::size_t slot, std::size_t bytes) const {
-    const std::int64_t tokens = grids[slot].tokens();
-    const std::size_t row_bytes = core->info.row_bytes;
-    if (bytes == static_cast<std::size_t>(tokens) * row_bytes) return;
-    throw InvalidArgument(Text("features of ", bytes, " bytes for slot ", slot, ", whose page has ", tokens,
-                               " visual tokens of ", row_bytes, " bytes"));
-  }
-
   // Marks an empty slot as being filled with this page.
   void Begin(std::size_t slot, const ImageView& image) {
     CheckSlot(slot);
@@ -77,20 +69,29 @@ struct Window::State {
     slots[slot] = Slot::kFilling;
   }
 
-  // Fills an empty slot, with `fill` where the pool lacks the page; true when it had it.
+  // The page of a filled slot.
+  PagePool::Page* Filled(std::size_t slot) {
+    CheckSlot(slot);
+    const std::lock_guard lock(mutex);
+    if (slots[slot] == Slot::kFilled) return pages[slot];
+    throw InvalidArgument(Text("slot ", slot, " has no page yet: encode it first"));
+  }
+
+  // Fills an empty slot. `fill` gets the page's pin and fills the rows where that is no hit. True for a hit.
   template <typename Body>
   bool Fill(std::size_t slot, const ImageView& image, Body&& fill) {
     const Use use(this);
     Begin(slot, image);
     PagePool::Pin pin;
     try {
-      pin = core->pool->Acquire(core->Name(image), grids[slot].tokens());
-      if (!pin.hit) {
-        fill(pin.page);
-        core->pool->Commit(pin.page);
-      }
+      const Digest name = core->Name(image);
+      pin = {core->pool->Find(name), true};
+      if (pin.page == nullptr) pin = core->pool->Acquire(name, core->TokensOf(image));
+      fill(pin);
+      if (!pin.hit) core->pool->Commit(pin.page);
     } catch (...) {
-      if (pin.page != nullptr) core->pool->Abandon(pin.page);
+      if (pin.page != nullptr && pin.hit) core->pool->Unpin(pin.page);
+      if (pin.page != nullptr && !pin.hit) core->pool->Abandon(pin.page);
       SetSlot(slot, Slot::kEmpty, nullptr);
       throw;
     }

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "blank.hpp"
 #include "check.hpp"
 
 namespace ziprerank {
@@ -15,16 +16,18 @@ constexpr std::int64_t kBlock = PagePool::kBlockRows;
 
 Digest Key(std::uint64_t number) { return {number, ~number}; }
 
+std::vector<std::int32_t> Tokens(std::int64_t count) { return AllTokens({1, count}); }
+
 // A page filled and left pinned.
 PagePool::Page* Fill(PagePool* pool, std::uint64_t key, std::int64_t rows) {
-  const PagePool::Pin pin = pool->Acquire(Key(key), rows);
+  const PagePool::Pin pin = pool->Acquire(Key(key), Tokens(rows));
   CHECK(!pin.hit);
   pool->Commit(pin.page);
   return pin.page;
 }
 
 bool IsCached(PagePool* pool, std::uint64_t key, std::int64_t rows) {
-  const PagePool::Pin pin = pool->Acquire(Key(key), rows);
+  const PagePool::Pin pin = pool->Acquire(Key(key), Tokens(rows));
   if (pin.hit) {
     pool->Unpin(pin.page);
   } else {
@@ -53,6 +56,18 @@ TEST(page_pool_rows_and_counts) {
   CHECK(stats.misses == 2 && stats.hits == 0 && stats.evictions == 0);
 }
 
+TEST(page_pool_remembers_which_tokens_have_rows) {
+  PagePool pool(4 * kBlock);
+  const std::vector<std::int32_t> tokens = {1, 4, 9};
+  const PagePool::Pin pin = pool.Acquire(Key(1), tokens);
+  pool.Commit(pin.page);
+  const auto held = pool.Tokens(pool.Find(Key(1)));
+  CHECK(std::vector<std::int32_t>(held.begin(), held.end()) == tokens);
+  std::vector<std::int64_t> rows;
+  pool.AppendRows(pin.page, &rows);
+  CHECK(rows == std::vector<std::int64_t>({0, 1, 2}));
+}
+
 TEST(page_pool_longest_unused_page_goes_first) {
   PagePool pool(3 * kBlock);
   for (std::uint64_t key = 1; key <= 3; ++key) pool.Unpin(Fill(&pool, key, kBlock));
@@ -77,7 +92,7 @@ TEST(page_pool_find_pins_what_is_there) {
 TEST(page_pool_find_waits_for_a_page_that_is_being_filled) {
   for (const bool given_up : {false, true}) {
     PagePool pool(2 * kBlock);
-    const PagePool::Pin pin = pool.Acquire(Key(1), kBlock);
+    const PagePool::Pin pin = pool.Acquire(Key(1), Tokens(kBlock));
     std::atomic<bool> ended = false;
     PagePool::Page* found = nullptr;
     std::thread finder([&] {
@@ -102,7 +117,7 @@ TEST(page_pool_pinned_pages_stay) {
   pool.Unpin(Fill(&pool, 2, kBlock));
   Fill(&pool, 3, kBlock);  // takes the place of 2
   CHECK(IsCached(&pool, 1, kBlock));
-  CHECK_THROWS(kPool, "open windows use the rest", pool.Acquire(Key(4), kBlock));
+  CHECK_THROWS(kPool, "open windows use the rest", pool.Acquire(Key(4), Tokens(kBlock)));
 }
 
 TEST(page_pool_scattered_blocks) {
@@ -174,10 +189,10 @@ TEST(page_pool_a_waiting_window_may_give_up) {
 
 TEST(page_pool_one_fills_the_other_waits) {
   PagePool pool(4 * kBlock);
-  const PagePool::Pin pin = pool.Acquire(Key(1), kBlock);
+  const PagePool::Pin pin = pool.Acquire(Key(1), Tokens(kBlock));
   std::atomic<bool> hit = false;
   std::thread other([&] {
-    const PagePool::Pin second = pool.Acquire(Key(1), kBlock);
+    const PagePool::Pin second = pool.Acquire(Key(1), Tokens(kBlock));
     hit = second.hit && second.page == pin.page;
     pool.Unpin(second.page);
   });
@@ -190,10 +205,10 @@ TEST(page_pool_one_fills_the_other_waits) {
 
 TEST(page_pool_a_waiter_takes_over_when_filling_fails) {
   PagePool pool(4 * kBlock);
-  const PagePool::Pin pin = pool.Acquire(Key(1), kBlock);
+  const PagePool::Pin pin = pool.Acquire(Key(1), Tokens(kBlock));
   std::atomic<bool> filled = false;
   std::thread other([&] {
-    const PagePool::Pin second = pool.Acquire(Key(1), kBlock);
+    const PagePool::Pin second = pool.Acquire(Key(1), Tokens(kBlock));
     filled = !second.hit;
     pool.Commit(second.page);
     pool.Unpin(second.page);
@@ -229,7 +244,7 @@ TEST(page_pool_under_load) {
         const std::int64_t blocks = pool.Admit(sizes, {});
         std::vector<PagePool::Page*> pages;
         for (std::size_t i = 0; i < keys.size(); ++i) {
-          PagePool::Pin pin = pool.Acquire(Key(keys[i]), sizes[i]);
+          PagePool::Pin pin = pool.Acquire(Key(keys[i]), Tokens(sizes[i]));
           std::vector<std::int64_t> rows;
           pool.AppendRows(pin.page, &rows);
           if (!pin.hit && random() % 8 == 0) {  // filling fails now and then

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "blank.hpp"
 #include "check.hpp"
 
 namespace ziprerank {
@@ -13,13 +14,15 @@ struct Patches {
   std::vector<std::int64_t> cols;
 };
 
-Patches Cut(const ImageView& image) {
-  const auto count = static_cast<std::size_t>(image.height / 16 * (image.width / 16));
+Patches Cut(const ImageView& image, const std::vector<std::int32_t>& tokens) {
+  const std::size_t count = 4 * tokens.size();
   Patches out{std::vector<std::uint8_t>(count * 768), std::vector<std::int64_t>(count),
               std::vector<std::int64_t>(count)};
-  Patchify(image, 16, 2, {out.pixels.data(), out.rows.data(), out.cols.data()});
+  Patchify(image, 16, 2, tokens, {out.pixels.data(), out.rows.data(), out.cols.data()});
   return out;
 }
+
+Patches Cut(const ImageView& image) { return Cut(image, AllTokens(GridOf({image.height, image.width}, 32))); }
 
 }  // namespace
 
@@ -52,6 +55,20 @@ TEST(patchify_merge_block_order) {
     }
   }
   CHECK(same);
+}
+
+TEST(patchify_of_some_tokens) {
+  std::vector<std::uint8_t> pixels(3 * 64 * 96);
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i % 251);
+  const Patches all = Cut({pixels.data(), 64, 96});
+  const Patches some = Cut({pixels.data(), 64, 96}, {2, 3, 5});
+  std::vector<std::uint8_t> expected;
+  for (const std::size_t token : {2u, 3u, 5u}) {
+    for (std::size_t i = 0; i < 4 * 768; ++i) expected.push_back(all.pixels[token * 4 * 768 + i]);
+  }
+  CHECK(some.pixels == expected);
+  CHECK(some.rows == std::vector<std::int64_t>{0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3});
+  CHECK(some.cols == std::vector<std::int64_t>{4, 5, 4, 5, 0, 1, 0, 1, 4, 5, 4, 5});
 }
 
 TEST(patchify_smallest_page) {

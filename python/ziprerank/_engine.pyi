@@ -14,7 +14,9 @@ class WindowScores:
     @property
     def text_tokens(self) -> int: ...
     @property
-    def visual_tokens(self) -> int: ...  # N, before pruning
+    def visual_tokens(self) -> int: ...  # of all pages, before anything is left out
+    @property
+    def blank_tokens(self) -> int: ...  # the part of them that was dropped as blank
     @property
     def kept_tokens(self) -> int: ...  # M
     @property
@@ -28,7 +30,8 @@ class Window:
     """A reservation of pool rows for a list of pages; pins them until closed."""
 
     def encode(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # [h, w, 3]; True on a cache hit
-    # Features kept elsewhere, uint8 [tokens, info["row_bytes"]]: `find` fills a slot from the pool alone, `restore`
+    def tokens(self, slot: int) -> int: ...  # visual tokens of a filled slot that the model reads
+    # Features kept elsewhere, uint8 [tokens(slot), info["row_bytes"]]: `find` fills a slot from the pool alone, `restore`
     # from features read before, `features` copies a filled slot's into `out`.
     def find(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # True when the pool had the page
     def restore(self, slot: int, pixels: NDArray[numpy.uint8], features: NDArray[numpy.uint8]) -> bool: ...
@@ -55,6 +58,7 @@ class Engine:
         profile: str = "",  # the prefix of ONNX Runtime's profiles; empty records none
         provider_library: str = "",
         cache: str = "",
+        blank: str = "",  # drop | keep; empty: as the bundle recommends
     ) -> None: ...
     def window(self, sizes: Sequence[tuple[int, int]]) -> Window: ...  # (height, width) in pixels of each page
     def end_profile(self) -> EngineProfile: ...  # once; InvalidInput when the engine records none

@@ -19,6 +19,9 @@ MANIFEST = "ziprerank.json"
 REQUIRED = ("tokenizer.json", "vision.onnx", "rerank.onnx")
 
 Check = Literal["full", "size", "none"]
+Blank = Literal["drop", "keep"]
+"""What becomes of visual tokens of blank paper: left out before the model, or read like all others."""
+
 _T = TypeVar("_T")
 
 
@@ -68,6 +71,7 @@ class Defaults:
     window: int
     stride: int
     prune_text: Literal["all_before_image", "query_only"]
+    blank: Blank = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ def _parse(folder: Path, manifest: dict[str, Any]) -> Bundle:
                 Literal["all_before_image", "query_only"],
                 _choice(defaults, "prune_text", ("all_before_image", "query_only")),
             ),
+            blank=cast(Blank, _choice(defaults, "blank", ("drop", "keep"))) if "blank" in defaults else "keep",
         ),
         files={name: _file_entry(name, entry) for name, entry in listed.items()},
         model=_field(manifest, "model", dict),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -47,6 +47,9 @@ PageCacheFolder = Annotated[
 ]
 PageCacheSize = Annotated[str, typer.Option(help="Most bytes in it: 4G, 512M.")]
 Threads = Annotated[int, typer.Option(help="Threads of the engine; 0 lets ONNX Runtime choose.")]
+Blank = Annotated[
+    Literal["drop", "keep"] | None, typer.Option(help="Visual tokens of blank paper; without it as the bundle says.")
+]
 
 
 class Commands(TyperGroup):
@@ -92,6 +95,7 @@ def rank(
     bundle: BundlePath = None,
     provider: Provider = "cpu",
     threads: Threads = 0,
+    blank: Blank = None,
     page_cache: PageCacheFolder = None,
     page_cache_size: PageCacheSize = "4G",
     as_json: Annotated[
@@ -105,7 +109,12 @@ def rank(
 
     size = parse_size(page_cache_size)
     reranker = Reranker.from_bundle(
-        bundle, provider=provider, threads=threads, page_cache=page_cache, page_cache_bytes=size
+        bundle,
+        provider=provider,
+        threads=threads,
+        blank=blank,
+        page_cache=page_cache,
+        page_cache_bytes=size,
     )
     with progress_bar("ranking") as report:
         ranking = reranker.rank(
@@ -138,6 +147,7 @@ def explain(
     bundle: BundlePath = None,
     provider: Provider = "cpu",
     threads: Threads = 0,
+    blank: Blank = None,
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
     from ziprerank.explain import check_picture_name, draw_ranking, save_picture
@@ -146,7 +156,7 @@ def explain(
 
     check_picture_name(out)
     inputs = [with_pdf_options(file, pages, password) for file in files]
-    reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads)
+    reranker = Reranker.from_bundle(bundle, provider=provider, threads=threads, blank=blank)
     with progress_bar("ranking") as report:
         ranking = reranker.rank(
             query,
@@ -234,7 +244,8 @@ def show_ranking(ranking: Ranking) -> None:
     console.print(
         f"\n{ranking.pages} pages in {windows}, {timings.total / 1e3:.2f} s "
         f"(vision {timings.vision / 1e3:.2f}, rerank {timings.rerank / 1e3:.2f}); "
-        f"{tokens.kept:,} of {tokens.visual:,} visual tokens kept",
+        f"{tokens.kept:,} of {tokens.visual:,} visual tokens kept"
+        + (f", {tokens.blank:,} were blank" if tokens.blank else ""),
         style="dim",
         highlight=False,
         soft_wrap=True,

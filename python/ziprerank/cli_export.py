@@ -44,6 +44,8 @@ Kernels = Annotated[bool, typer.Option("--kernels", help="Compile the pruning ke
 LongestSide = Annotated[int | None, typer.Option(help="Longest side of a page image in pixels.")]
 Dpi = Annotated[float | None, typer.Option(help="Resolution of PDF pages, as far as the longest side allows it.")]
 
+Blank = Annotated[str | None, typer.Option(help="Visual tokens of blank paper: keep, or drop before the model.")]
+
 
 def export(
     checkpoint: Checkpoint,
@@ -59,6 +61,7 @@ def export(
     prune_text: PruneText = None,
     longest_side: LongestSide = None,
     dpi: Dpi = None,
+    blank: Blank = None,
     kernels: Kernels = False,
     calibrate: Calibrate = None,
     query: Queries = None,
@@ -80,6 +83,7 @@ def export(
             prune_text=prune_text,
             longest_side=longest_side,
             dpi=dpi,
+            blank=blank,
             kernels=kernels,
             calibration=_calibration(calibrate, query),
         )

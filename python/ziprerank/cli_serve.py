@@ -25,6 +25,9 @@ def serve(
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
     provider: Annotated[str, _option("PROVIDER", "cpu, cuda, tensorrt, tensorrt-rtx, cuda:N, ..., or auto.")] = "cpu",
     threads: Annotated[int, _option("THREADS", "Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
+    blank: Annotated[
+        Literal["drop", "keep"] | None, _option("BLANK", "Visual tokens of blank paper; default: the bundle's choice.")
+    ] = None,
     cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features.")] = 1024,
     page_cache: Annotated[
         Path | None, _option("PAGE_CACHE", "Folder that keeps page features over restarts; processes may share it.")
@@ -96,6 +99,7 @@ def serve(
         provider=provider,
         threads=threads,
         pool_bytes=cache_mib * MIB,
+        blank=blank,
         page_cache=page_cache,
         page_cache_bytes=size,
     )

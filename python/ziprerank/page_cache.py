@@ -2,7 +2,7 @@
 
 One file a page: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), the features
 [tokens, row_bytes]. Its name is the BLAKE2b digest of the pixels and of everything that the bits of the features depend
-on: bundle, vision graph, precision, provider, device, instruction set and versions. What one of them differs in is
+on: bundle, vision graph, what becomes of blank tokens, precision, provider, device, instruction set and versions. What one of them differs in is
 never found. The number of threads is left out: it does not change a bit.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PAGE_CACHE_BYTES = 4 << 30
 
-_FORMAT = "ziprerank page features 1"
+_FORMAT = "ziprerank page features 2"
 _CHECKSUM = 16  # bytes
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 logger = logging.getLogger("ziprerank.page_cache")
@@ -43,7 +43,6 @@ class FreshPage:
 
     slot: int
     name: str
-    grid: tuple[int, int]  # rows and columns of visual tokens
 
 
 class PageCache:
@@ -54,7 +53,6 @@ class PageCache:
         cannot be written, or where ``limit`` has no room for the largest page."""
         info, image = engine.info, bundle.image
         self._row_bytes: int = info["row_bytes"]
-        self._factor = image.factor
         self._identity = _identity(bundle, info)
         self._key = hashlib.blake2b(self._identity.encode(), digest_size=32).digest()
         self._lock = threading.Lock()
@@ -77,8 +75,7 @@ class PageCache:
         """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; that page is returned, for ``keep``."""
         if window.find(slot, pixels):
             return None
-        height, width = pixels.shape[:2]
-        page = FreshPage(slot, self._name(pixels), (height // self._factor, width // self._factor))
+        page = FreshPage(slot, self._name(pixels))
         features = self._load(page)
         if features is not None:
             window.restore(slot, pixels, features)
@@ -88,11 +85,11 @@ class PageCache:
     def keep(self, window: Window, pages: Sequence[FreshPage]) -> None:
         """Writes pages of an open window to disk. What the disk refuses is logged and counted, and left unwritten."""
         for page in pages:
-            features = np.empty((page.grid[0] * page.grid[1], self._row_bytes), dtype=np.uint8)
+            features = np.empty((window.tokens(page.slot), self._row_bytes), dtype=np.uint8)
             window.features(page.slot, features)
             payload = features.data.cast("B")
             try:
-                self._folder.put(page.name, [self._header(page), _checksum(payload), payload])
+                self._folder.put(page.name, [self._header(page, len(features)), _checksum(payload), payload])
             except OSError as error:
                 self._failed("written", error)
                 return  # the next page would not fare better
@@ -130,18 +127,15 @@ class PageCache:
 
     def _parse(self, page: FreshPage, content: bytes) -> NDArray[np.uint8] | None:
         """The features [tokens, row_bytes], or None unless every byte is as it was written."""
-        header, tokens = self._header(page), page.grid[0] * page.grid[1]
-        begin = len(header) + _CHECKSUM
+        begin = content.find(b"\n") + 1 + _CHECKSUM
         payload = memoryview(content)[begin:]
-        if len(payload) != tokens * self._row_bytes or content[:begin] != header + _checksum(payload):
+        tokens, rest = divmod(len(payload), self._row_bytes)
+        if rest or content[:begin] != self._header(page, tokens) + _checksum(payload):
             return None
         return np.frombuffer(payload, dtype=np.uint8).reshape(tokens, self._row_bytes)
 
-    def _header(self, page: FreshPage) -> bytes:
-        text = (
-            f"{_FORMAT} {page.name} grid {page.grid[0]}x{page.grid[1]} row_bytes {self._row_bytes} {self._identity}\n"
-        )
-        return text.encode()
+    def _header(self, page: FreshPage, tokens: int) -> bytes:
+        return f"{_FORMAT} {page.name} tokens {tokens} row_bytes {self._row_bytes} {self._identity}\n".encode()
 
     def _failed(self, what: str, error: OSError) -> None:
         self._count("failures")
@@ -167,6 +161,7 @@ def _identity(bundle: Bundle, info: dict[str, Any]) -> str:
         {
             "bundle": bundle.bundle_id,
             "vision": bundle.files["vision.onnx"].sha256,
+            "drop_blank": info["drop_blank"],
             "precision": info["precision"],
             "provider": info["provider"].partition(":")[0],
             "device": info["device"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ziprerank.bundle import Bundle, Check
+from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.feed import PageFeed
 from ziprerank.page_cache import PAGE_CACHE_BYTES, FreshPage, PageCache
@@ -57,6 +57,7 @@ class Reranker:
         provider: str = "cpu",
         threads: int = 0,
         pool_bytes: int = POOL_BYTES,
+        blank: Blank | None = None,
         page_cache: str | Path | None = None,
         page_cache_bytes: int = PAGE_CACHE_BYTES,
         check: Check = "full",
@@ -68,7 +69,9 @@ class Reranker:
         that ``ziprerank build`` has built for that provider; ``"auto"`` is cuda where that can run, else cpu
         (``engine.info`` says which).
         ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
-        calls; one window must fit. ``page_cache``: a folder where page features are kept over restarts, of at most
+        calls; one window must fit. ``blank``: ``"drop"`` leaves visual tokens of blank paper (flat areas of 32 x 32 px)
+        out before the model, which makes pages of text two to three times faster and scores a little different;
+        ``"keep"`` reads all; None is the bundle's recommendation. ``page_cache``: a folder where page features are kept over restarts, of at most
         ``page_cache_bytes``; several processes may use it at once. ``check``: ``"full"`` compares SHA-256 digests,
         ``"size"`` only file sizes. Raises InvalidInput, BundleError, MissingDependency, ProviderError or EngineError.
         """
@@ -77,7 +80,7 @@ class Reranker:
         if isinstance(pool_bytes, bool) or not isinstance(pool_bytes, int) or pool_bytes < 1:
             raise InvalidInput(f"pool_bytes={pool_bytes!r}: must be a positive number of bytes")
         bundle = Bundle.load(path, check=check)
-        engine = load_engine(bundle, provider, threads, pool_bytes)
+        engine = load_engine(bundle, provider, threads, pool_bytes, blank=blank)
         cache = None if page_cache is None else PageCache(page_cache, page_cache_bytes, bundle, engine)
         return cls(bundle, engine, page_cache=cache)
 
@@ -162,6 +165,7 @@ class Reranker:
                 clock.rerank += _ms_since(started) - scored.encode_ms
             clock.text += scored.text_tokens
             clock.visual += scored.visual_tokens
+            clock.blank += scored.blank_tokens
             clock.kept += scored.kept_tokens
             steps.advance(1)
             logits = scored.scores.astype(np.float64)
@@ -178,20 +182,29 @@ class Reranker:
 
 
 def load_engine(
-    bundle: Bundle, provider: str, threads: int = 0, pool_bytes: int = POOL_BYTES, *, profile: str = ""
+    bundle: Bundle,
+    provider: str,
+    threads: int = 0,
+    pool_bytes: int = POOL_BYTES,
+    *,
+    profile: str = "",
+    blank: Blank | None = None,
 ) -> Engine:
     """The C++ engine on the installed ONNX Runtime; ``profile``: prefix of the profiles that it records, none if empty.
 
     The environment variable ZIPRERANK_TENSORRT_CACHE names the folder for what ``tensorrt`` and ``tensorrt-rtx`` build.
-    Raises MissingDependency, ProviderError or EngineError.
+    Raises InvalidInput, MissingDependency, ProviderError or EngineError.
     """
+    blank = bundle.defaults.blank if blank is None else blank
+    if blank not in ("drop", "keep"):
+        raise InvalidInput(f"blank={blank!r}: must be 'drop' or 'keep', None is the bundle's recommendation")
     runtime = find_runtime()
     try:
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
     library, cache = prepare(provider, runtime), os.environ.get("ZIPRERANK_TENSORRT_CACHE", "")
-    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes, profile, library, cache)
+    return Engine(str(bundle.path), str(runtime.library), provider, threads, pool_bytes, profile, library, cache, blank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +284,7 @@ class _Meter:
     def __init__(self) -> None:
         self._started = perf_counter()
         self.pages = self.tokenize = self.vision = self.rerank = 0.0
-        self.text = self.visual = self.kept = 0
+        self.text = self.visual = self.blank = self.kept = 0
 
     def elapsed(self) -> float:
         return _ms_since(self._started)
@@ -316,7 +329,7 @@ def _ranking(
             )
         )
     timings = Timings(clock.pages, clock.tokenize, clock.vision, clock.rerank, clock.elapsed())
-    tokens = Tokens(clock.text, clock.visual, clock.kept)
+    tokens = Tokens(clock.text, clock.visual, clock.blank, clock.kept)
     return Ranking(query, tuple(results), plan.pages, len(plan.starts), timings, tokens)
 
 

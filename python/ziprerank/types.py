@@ -21,7 +21,7 @@ class RankedPage:
     probability: float
     rank: int  # 1 is the best
     kept: tuple[int, ...] = field(repr=False)  # ascending indices of the visual tokens not pruned, row by row
-    tokens: int  # visual tokens before pruning, (height / 32) * (width / 32)
+    tokens: int  # visual tokens before anything is left out, (height / 32) * (width / 32)
     size: tuple[int, int]  # (height, width) in px, as the model saw the page
     source: str  # file name, or "bytes", "image", "array"
     page: int | None  # 1-based page of a PDF
@@ -48,7 +48,8 @@ class Tokens:
     """Tokens summed over all windows: a page counts once for every window that scored it."""
 
     text: int
-    visual: int  # before pruning
+    visual: int  # before anything is left out
+    blank: int  # of blank paper, left out before the model
     kept: int  # after pruning
 
 

@@ -27,7 +27,8 @@ def runtime_library() -> str:
 
 @pytest.fixture(scope="session")
 def engine(default_bundle: Path, runtime_library: str) -> _engine.Engine:
-    return _engine.Engine(str(default_bundle), runtime_library)
+    """Reads every visual token, blank or not; test_blank.py is about those that do not."""
+    return _engine.Engine(str(default_bundle), runtime_library, blank="keep")
 
 
 @pytest.fixture(scope="session")

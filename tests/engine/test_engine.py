@@ -41,7 +41,7 @@ def test_a_window(engine: _engine.Engine, pages: Pages) -> None:
 
 
 def test_cached_pages_score_the_same(default_bundle: Path, runtime_library: str, pages: Pages) -> None:
-    engine = _engine.Engine(str(default_bundle), runtime_library)
+    engine = _engine.Engine(str(default_bundle), runtime_library, blank="keep")
     ids = prompt_ids(engine.info, len(pages))
     first = score(engine, pages, ids).scores
     assert engine.pool["misses"] == 4
@@ -158,7 +158,7 @@ def test_an_interrupt_ends_the_wait(default_bundle: Path, runtime_library: str) 
 
 
 def test_windows_outlive_their_engine(default_bundle: Path, runtime_library: str, pages: Pages) -> None:
-    engine = _engine.Engine(str(default_bundle), runtime_library)
+    engine = _engine.Engine(str(default_bundle), runtime_library, blank="keep")
     ids = prompt_ids(engine.info, 1)
     window = engine.window([pages[0].shape[:2]])
     del engine

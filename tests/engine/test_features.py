@@ -49,7 +49,7 @@ def test_restored_pages_score_as_encoded_ones(
         values = rows.view(np.float32)
         assert np.isfinite(values).all()
         assert len(np.unique(values, axis=0)) > 1  # features of real tokens, not a constant
-    other = _engine.Engine(str(default_bundle), runtime_library)
+    other = _engine.Engine(str(default_bundle), runtime_library, blank="keep")
     window = restored(other, pages, features)
     found = window.score(ids, None, 0.5)
     assert np.array_equal(found.scores, wanted.scores)
@@ -69,7 +69,7 @@ def test_what_is_restored_is_what_is_scored(
         random.normal(size=(len(rows), 256)).astype(np.float32).view(np.uint8) for rows in encoded(engine, pages)
     ]
     row_bytes = engine.info["row_bytes"]
-    other = _engine.Engine(str(default_bundle), runtime_library, pool_bytes=8 * 32 * row_bytes)
+    other = _engine.Engine(str(default_bundle), runtime_library, pool_bytes=8 * 32 * row_bytes, blank="keep")
     # four blocks, of which the first and the third stay in use while the others make way
     blocks = [np.full((160, 192, 3), value, np.uint8) for value in range(8)]
     first = other.window([page.shape[:2] for page in blocks])
@@ -90,7 +90,7 @@ def test_what_is_restored_is_what_is_scored(
 
 
 def test_find_fills_from_the_pool_alone(default_bundle: Path, runtime_library: str, pages: Pages) -> None:
-    engine = _engine.Engine(str(default_bundle), runtime_library)
+    engine = _engine.Engine(str(default_bundle), runtime_library, blank="keep")
     window = engine.window([pages[0].shape[:2], pages[1].shape[:2]])
     assert not window.find(0, pages[0])
     assert not window.encode(0, pages[0])  # the slot was left empty
@@ -111,7 +111,7 @@ def test_what_is_refused(engine: _engine.Engine, pages: Pages) -> None:
     window = engine.window([pages[0].shape[:2]])
     short, rows = np.zeros((80, row_bytes), np.uint8), np.zeros((81, row_bytes), np.uint8)
     with pytest.raises(
-        InvalidInput, match="features of 81920 bytes for slot 0, whose page has 81 visual tokens of 1024"
+        InvalidInput, match="features of 81920 bytes for a page of which 81 visual tokens are read, of 1024 bytes each"
     ):
         window.restore(0, pages[0], short)
     with pytest.raises(InvalidInput, match="slot 0 has no page yet"):
@@ -147,6 +147,9 @@ class Options(ctypes.Structure):
         ("provider", ctypes.c_char_p),
         ("threads", ctypes.c_int32),
         ("pool_bytes", ctypes.c_uint64),
+        ("provider_library", ctypes.c_char_p),
+        ("cache", ctypes.c_char_p),
+        ("blank", ctypes.c_char_p),
     )
 
 
@@ -155,7 +158,8 @@ def test_the_c_functions(default_bundle: Path, runtime_library: str, engine: _en
     library, error, created = ctypes.CDLL(_engine.library()), ctypes.c_void_p(), ctypes.c_void_p()
     library.zr_error_message.restype = ctypes.c_char_p
     pixels, size = pages[0].ctypes.data_as(ctypes.c_void_p), PageSize(*pages[0].shape[:2])
-    options = Options(ctypes.sizeof(Options), bytes(default_bundle), runtime_library.encode(), None, 0, 1 << 20)
+    paths = (bytes(default_bundle), runtime_library.encode())
+    options = Options(ctypes.sizeof(Options), *paths, None, 0, 1 << 20, None, None, b"keep")
     assert library.zr_engine_create(ctypes.byref(options), ctypes.byref(created), ctypes.byref(error)) == 0
     out, flag, count = np.zeros_like(wanted), ctypes.c_int32(7), ctypes.c_size_t(wanted.nbytes)
     for known in (0, 1):  # the second window finds what the first has restored
@@ -173,6 +177,9 @@ def test_the_c_functions(default_bundle: Path, runtime_library: str, engine: _en
             library.zr_error_free(error)
             assert library.zr_window_restore(*page, given, count, ctypes.byref(flag), None) == 0
             assert flag.value == 0
+        tokens = ctypes.c_int64()
+        assert library.zr_window_tokens(*start, ctypes.byref(tokens), None) == 0
+        assert tokens.value == len(wanted)
         out[:] = 0
         assert library.zr_window_features(*start, out.ctypes.data_as(ctypes.c_void_p), count, None) == 0
         assert np.array_equal(out, wanted)

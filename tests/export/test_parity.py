@@ -12,7 +12,7 @@ from checkpoints import Shape
 from ziprerank import Reranker
 from ziprerank._engine import library
 from ziprerank.export import export_checkpoint
-from ziprerank.export.host import Host
+from ziprerank.export.host import Host, printed_tokens
 from ziprerank.export.reference import Reference
 from ziprerank.export.verify import TOLERANCE, compare_kept, logit_error, page_image, prompt_ids
 
@@ -74,6 +74,39 @@ def test_a_query_only_mask_matches_too(make_checkpoint, tmp_path: Path) -> None:
     assert logit_error(actual, expected) < TOLERANCE
     everything = host.score(ids, [host.encode(image) for image in images], 0.3)
     assert any(not np.array_equal(a, b) for a, b in zip(actual.kept, everything.kept, strict=True))
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: Path) -> None:
+    """transformers' modules on the tokens that are left, at the places that they have on the page."""
+    checkpoint = make_checkpoint(Shape())
+    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", target=target, precision="fp32", blank="drop")
+    hosts = [Host(bundle), Host(bundle, op_library=Path(library()))]
+    reference = Reference(checkpoint, mean=[0.5] * 3, std=[0.5] * 3, letters=hosts[0].manifest["tokens"]["letters"])
+    images = [page_image(number, SIZES[number]).copy() for number in range(4)]
+    for number, image in enumerate(images):
+        image[60 + number :, 40:] = 200 + number  # the last rows and columns too
+        image[:70, 100:] = 90
+    read = [printed_tokens(image, 32) for image in images]
+    assert all(len(some) < 0.6 * image.shape[0] * image.shape[1] / 1024 for some, image in zip(read, images, strict=True))
+    expected_pages = [reference.encode(image, some) for image, some in zip(images, read, strict=True)]
+    pages = [hosts[0].encode(image, drop_blank=True) for image in images]
+    engine = Reranker.from_bundle(bundle)
+    ids = prompt_ids(bundle, hosts[0].manifest["prompt"], QUERY, 4)
+    for keep_ratio in (1.0, 0.5, 0.25):
+        expected = reference.score(ids, expected_pages, keep_ratio)
+        for host in hosts:
+            actual = host.score(ids, pages, keep_ratio)
+            compare_kept(actual.kept, expected)
+            assert logit_error(actual, expected) < TOLERANCE
+        by_index = sorted(engine.rank(QUERY, images, keep_ratio=keep_ratio), key=lambda page: page.index)
+        compare_kept([page.kept for page in by_index], expected)
+        spread = np.ptp(expected.logits)
+        np.testing.assert_allclose([page.score for page in by_index], expected.logits[:4], atol=TOLERANCE * spread)
+    everything = reference.score(ids, [reference.encode(image) for image in images], 1.0)
+    alone = [reference.encode(image, np.arange(image.shape[0] * image.shape[1] // 1024)) for image in images]
+    assert logit_error(reference.score(ids, alone, 1.0), everything) < 1e-5
+    assert logit_error(reference.score(ids, expected_pages, 1.0), everything) > 10 * TOLERANCE
 
 
 def test_every_part_of_the_model_shows_in_the_logits(own_checkpoint: Path, tmp_path: Path) -> None:

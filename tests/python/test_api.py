@@ -18,7 +18,7 @@ OPTIONS = (
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
     Reranker.from_bundle: "(path: 'str | Path | None' = None, *, provider: 'str' = 'cpu', threads: 'int' = 0, "
-    "pool_bytes: 'int' = 1073741824, page_cache: 'str | Path | None' = None, "
+    "pool_bytes: 'int' = 1073741824, blank: 'Blank | None' = None, page_cache: 'str | Path | None' = None, "
     "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full') -> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
@@ -29,7 +29,7 @@ FIELDS = {
     RankedPage: ["index", "score", "probability", "rank", "kept", "tokens", "size", "source", "page"],
     Ranking: ["query", "results", "pages", "windows", "timings", "tokens"],
     Timings: ["pages", "tokenize", "vision", "rerank", "total"],
-    Tokens: ["text", "visual", "kept"],
+    Tokens: ["text", "visual", "blank", "kept"],
 }
 
 

@@ -126,7 +126,7 @@ def test_stages_and_parts_by_name(profile: Profile) -> None:
     first, second = (stages_of(profile, one) for one in profile.passes)
     assert {path: share.calls for path, share in first.items() if path[0] in ("vision", "rerank")} == {
         ("vision",): 3,
-        **{("vision", name): 3 for name in ("digest", "patchify", "vision.onnx")},
+        **{("vision", name): 3 for name in ("digest", "blank", "patchify", "vision.onnx")},
         ("rerank",): 1,
         **{("rerank", name): 1 for name in ("layout", "wait", "rerank.onnx")},
         **{("rerank", "rerank.onnx", name): 1 for name in ("embed", "prune", "decoder", "letters")},

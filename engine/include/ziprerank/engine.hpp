@@ -34,6 +34,8 @@ struct EngineOptions {
   std::string provider_library;  // tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx
   std::string cache;             // tensorrt: folder for engines, empty is the bundle's tensorrt/;
                                  // tensorrt-rtx: folder for compiled kernels, empty keeps none
+  std::string blank;  // "drop": visual tokens of blank paper never reach the model; "keep": all do; empty:
+                      // what the bundle recommends
 };
 
 // A page's size in pixels. Both sides are multiples of `patch_size * merge_size` (32).
@@ -61,7 +63,8 @@ struct WindowScores {
   std::vector<float> scores;                    // [K] letter logits, in slot order
   std::vector<std::vector<std::int64_t>> kept;  // per page, ascending indices into its own visual tokens
   std::int64_t text_tokens = 0;                 // T
-  std::int64_t visual_tokens = 0;               // N, before pruning
+  std::int64_t visual_tokens = 0;               // of all pages, before anything is left out
+  std::int64_t blank_tokens = 0;                // the part of them that was dropped as blank: N is the rest
   std::int64_t kept_tokens = 0;                 // M
   double layout_ms = 0;                         // positions, packing, row table
   double encode_ms = 0;                         // waiting for pages that a GPU was still encoding
@@ -95,6 +98,7 @@ struct EngineInfo {
   double keep_ratio = 0;  // the bundle's recommended defaults
   int window = 0;
   int stride = 0;
+  bool drop_blank = false;  // whether visual tokens of blank paper are left out
   std::int64_t pool_rows = 0;
   std::size_t pool_bytes = 0;
   std::size_t row_bytes = 0;  // features of one visual token: levels * hidden_size numbers of the precision
@@ -102,7 +106,7 @@ struct EngineInfo {
 
 // A stage inside the engine: nanoseconds since the epoch, and the system's id of the thread.
 struct StageTime {
-  std::string stage;  // digest | patchify | vision.onnx | copy | layout | wait | rerank.onnx
+  std::string stage;  // digest | blank | patchify | vision.onnx | copy | layout | wait | rerank.onnx
   std::int64_t start_ns = 0;
   std::int64_t end_ns = 0;
   std::int64_t thread = 0;
@@ -148,10 +152,11 @@ class ZIPRERANK_API Window {
   // For features that a program keeps elsewhere, on disk for one: `find` fills a slot from the pool and is
   // true when the page was there; `restore` fills it as encode does, but copies `features` to the pool where
   // encode would run vision.onnx; `features` reads a filled slot's, and waits for a GPU that is still
-  // encoding it. They are [tokens, row_bytes], row by row, of this bundle on this provider and of the same
-  // pixels: nothing here can check that, only their size.
+  // encoding it. They are [tokens(slot), row_bytes], row by row, of this bundle on this provider, with the same
+  // `drop_blank`, and of the same pixels: nothing here can check that, only their size.
   bool find(std::size_t slot, const ImageView& image);
   bool restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features);
+  std::int64_t tokens(std::size_t slot);  // visual tokens of a filled slot that the model reads
   void features(std::size_t slot, std::span<std::byte> out);
 
   // Scores all pages for one prompt; `keep_ratio` in (0, 1]. Needs every slot filled; may be called often and

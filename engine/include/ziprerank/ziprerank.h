@@ -46,8 +46,10 @@ typedef struct zr_options {
   const char* provider_library; /* tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx */
   const char* cache; /* tensorrt: folder for engines, NULL: the bundle's tensorrt/; tensorrt-rtx: for compiled
                       * kernels, NULL: none are kept */
+  const char* blank; /* "drop": visual tokens of blank paper never reach the model; "keep": all do; NULL: as the
+                      * bundle recommends */
 } zr_options;
-#define ZR_OPTIONS_INIT {sizeof(zr_options), NULL, NULL, NULL, 0, 0, NULL, NULL}
+#define ZR_OPTIONS_INIT {sizeof(zr_options), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL}
 
 /* A page's size in pixels; both sides are multiples of 32 (zr_info.size_unit). */
 typedef struct zr_page_size {
@@ -69,6 +71,7 @@ typedef struct zr_info {
   const char* device;       /* the GPU's name, "" on the CPU */
   const char* prune_kernel; /* "avx2", "sm_90 cubin" */
   size_t row_bytes;         /* page features of one visual token */
+  int32_t drop_blank;       /* 1: visual tokens of blank paper are left out */
 } zr_info;
 
 /* The library's version, "0.1.0". */
@@ -98,8 +101,8 @@ ZR_API zr_status zr_window_encode(zr_window* window, size_t slot, const uint8_t*
 /* For page features that a program keeps elsewhere, on disk for one. zr_window_find fills a slot when the
  * pool has the page: *found receives 1, else 0 and the slot stays empty. zr_window_restore fills it as
  * zr_window_encode does, from `features` and not by running the model. zr_window_features copies a filled
- * slot's features to `features`. `bytes`: visual tokens of the page x zr_info.row_bytes. Features belong to
- * one bundle, provider and machine, and to the page's pixels; only their size is checked. */
+ * slot's features to `features`. `bytes`: the slot's zr_window_tokens x zr_info.row_bytes. Features belong to
+ * one bundle, provider, machine and `drop_blank`, and to the page's pixels; only their size is checked. */
 ZR_API zr_status zr_window_find(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
                                 int32_t width, int32_t* found, zr_error** error);
 ZR_API zr_status zr_window_restore(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
@@ -107,6 +110,9 @@ ZR_API zr_status zr_window_restore(zr_window* window, size_t slot, const uint8_t
                                    zr_error** error);
 ZR_API zr_status zr_window_features(zr_window* window, size_t slot, void* features, size_t bytes,
                                     zr_error** error);
+
+/* The visual tokens of a filled slot that the model reads. */
+ZR_API zr_status zr_window_tokens(zr_window* window, size_t slot, int64_t* tokens, zr_error** error);
 
 /* Scores all pages for one prompt. `ids` [count] holds one image_pad token for each page; `query_mask`
  * [count] marks the text tokens that pages are pruned by, NULL: every token before the first image but vision

@@ -147,7 +147,8 @@ class Usage(BaseModel):
     prompt_tokens: int
     total_tokens: int
     text_tokens: int
-    visual_tokens: int = Field(description="Before pruning.")
+    visual_tokens: int = Field(description="Before anything is left out.")
+    blank_tokens: int = Field(description="Of blank paper, left out before the model.")
     kept_tokens: int
 
 

@@ -207,6 +207,7 @@ class Service:
             total_tokens=read,
             text_tokens=tokens.text,
             visual_tokens=tokens.visual,
+            blank_tokens=tokens.blank,
             kept_tokens=tokens.kept,
         )
         return RerankResponse(id=request_id.get() or "", model=self.model_name, results=results, usage=usage, meta=meta)
