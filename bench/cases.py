@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
-from ziprerank.bundle import Bundle
+from ziprerank.bundle import Blank, Bundle
 from ziprerank.pages import Pdf, open_pages
 from ziprerank.windows import MAX_WINDOW, Plan, plan_windows
 
@@ -77,12 +77,14 @@ def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
 @dataclass(frozen=True, slots=True)
 class System:
     """One line of the comparison. ``precision``: a bundle's, or the dtype of a model in PyTorch. ``reasoning``: tokens
-    written before the ranking string, for listwise generation."""
+    written before the ranking string, for listwise generation. ``blank``: what becomes of visual tokens of blank paper.
+    """
 
     name: str
     precision: str
     keep_ratio: float = 1.0
     reasoning: int = 0
+    blank: Blank = "keep"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ START_NAMES = {"file": "first query, from the PDF", "again": "next query over th
 
 
 def label(row: dict[str, Any]) -> str:
-    """A latency or memory row's system in words; of ours with its precision, where it is not float32."""
+    """A latency or memory row's system in words; of ours with its precision, where it is not float32, and whether it
+    drops blank tokens."""
     system, keep = row["system"], f"keep {row['keep_ratio']:g}"
     if system == "ziprerank":
-        return f"ziprerank, {keep}" if row["precision"] == "fp32" else f"ziprerank {row['precision']}, {keep}"
+        name = "ziprerank" if row["precision"] == "fp32" else f"ziprerank {row['precision']}"
+        return f"{name}, blank dropped, {keep}" if row["blank"] == "drop" else f"{name}, {keep}"
     if system == "autoregressive":
         extra = f", {row['reasoning_tokens']} reasoning tokens" if row["reasoning_tokens"] else ""
         return f"autoregressive listwise{extra}"

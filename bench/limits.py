@@ -136,20 +136,23 @@ def rows(
     medians = {
         row["keep_ratio"]: {stage: times["p50"] for stage, times in row["stages_ms"].items()}
         for row in latencies
-        if row["system"] == NAME and row["start"] == FILE and row["precision"] == ours.precision
+        if (row["system"], row["start"]) == (NAME, FILE)
+        and (row["precision"], row["blank"]) == (ours.precision, ours.blank)
     }
-    tower = sum((vision(bundle, count * bundle.image.merge_size**2) for count in ours.tokens), Work(0, 0))
+    tower = sum((vision(bundle, len(read) * bundle.image.merge_size**2) for read in ours.read), Work(0, 0))
     yield _row(ours, "vision", None, tower, medians[0.5]["vision"], rates)
 
     prompt = PromptBuilder(bundle).build(bundle_query(case), case.plan.width)
     text = len(prompt.text_ids) - case.plan.width
-    windows = [ours.tokens[start : start + case.plan.width] for start in case.plan.starts]
+    pages = [(len(read), rows * cols) for read, (rows, cols) in zip(ours.read, ours.grids, strict=True)]
+    windows = [pages[start : start + case.plan.width] for start in case.plan.starts]
     compared = compared_tokens(case)
-    pruned = sum((prune(bundle, sum(window), compared) for window in windows), Work(0, 0))
+    pruned = sum((prune(bundle, sum(read for read, _ in window), compared) for window in windows), Work(0, 0))
     for keep_ratio in KEEP_RATIOS:
         passes = Work(0, 0)
         for window in windows:
-            passes += decoder(bundle, text, sum(max(1, round(keep_ratio * count)) for count in window))
+            kept = sum(min(read, max(1, round(keep_ratio * count))) for read, count in window)
+            passes += decoder(bundle, text, kept)
         if keep_ratio in pruning and keep_ratio < 1:  # at 1 the operator compares nothing
             row = _row(ours, "prune", keep_ratio, pruned, medians[keep_ratio]["prune"], rates)
             yield {**row, "share_of_pass": float(f"{pruning[keep_ratio].share:.3g}")}
@@ -179,6 +182,7 @@ def _row(
     return {
         "what": "limit",
         "precision": ours.precision,
+        "blank": ours.blank,
         "stage": stage,
         "keep_ratio": keep_ratio,
         "gflop": float(f"{work.operations / 1e9:.4g}"),

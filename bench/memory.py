@@ -37,13 +37,15 @@ def rows(
     """One row per system, one per bundle for ours; none where the peak cannot be read."""
     for name in names if STATUS.is_file() else ():
         for ours in systems if name == SYSTEMS[0] else systems[:1]:
+            blank = ours.blank if name == SYSTEMS[0] else "keep"
             options = {"checkpoint": str(checkpoint), "batch": baselines.batch, "provider": ours.provider}
             yield {
                 "what": "memory",
                 "system": name,
                 "precision": ours.precision if name == SYSTEMS[0] else baselines.model.precision,
+                "blank": blank,
                 "keep_ratio": KEEP_RATIO if name in ("ziprerank", "transformers_pruned") else 1.0,
-                **of_query(name, ours.case, **options),
+                **of_query(name, ours.case, blank=blank, **options),
             }
 
 
@@ -73,7 +75,7 @@ def run_once(task: dict[str, Any]) -> None:
     image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
     case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
     if task["system"] == SYSTEMS[0]:
-        reranker = Reranker(case.bundle, load_engine(case.bundle, task["provider"]))
+        reranker = Reranker(case.bundle, load_engine(case.bundle, task["provider"], blank=task["blank"]))
         reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
         return
     from transformers.utils import logging

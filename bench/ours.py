@@ -10,6 +10,8 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 from ziprerank import Ranking, Reranker
+from ziprerank.bundle import Blank
+from ziprerank.export.host import printed_tokens
 from ziprerank.pages import PageInput, open_pages
 from ziprerank.windows import MAX_WINDOW
 
@@ -23,19 +25,29 @@ BLOCK = 32  # rows of the page pool that belong to one page, engine/src/page_poo
 
 class Ours:
     """One reranker whose page pool holds exactly the pages of ``case``, so that a first query can be timed again and
-    again in a warm process: what is in the pool is pushed out before each."""
+    again in a warm process: what is in the pool is pushed out before each.
 
-    def __init__(self, case: Case, precision: str, provider: str, energy: Joules) -> None:
-        self.case, self.precision, self.provider, self._energy = case, precision, provider, energy
+    Attributes:
+        grids: visual tokens of each page, (rows, columns).
+        read: which of them reach the model.
+    """
+
+    def __init__(self, case: Case, precision: str, blank: Blank, provider: str, energy: Joules) -> None:
+        self.case, self.precision, self.blank, self.provider = case, precision, blank, provider
+        self._energy = energy
         self.file = case.source
         image, model = case.bundle.image, case.bundle.model
         with open_pages(self.file, image) as sources:
             self.pixels: list[NDArray[np.uint8]] = [source.prepare() for source in sources]
-        self.tokens = [page.shape[0] * page.shape[1] // image.factor**2 for page in self.pixels]
-        self._blocks = sum(-(-tokens // BLOCK) for tokens in self.tokens)
+        self.grids = [(page.shape[0] // image.factor, page.shape[1] // image.factor) for page in self.pixels]
+        self.read = [
+            printed_tokens(page, image.factor) if blank == "drop" else np.arange(rows * cols)
+            for page, (rows, cols) in zip(self.pixels, self.grids, strict=True)
+        ]
+        self._blocks = sum(-(-rows * cols // BLOCK) for rows, cols in self.grids)
         row_bytes = model["levels"] * model["hidden_size"] * BYTES[case.bundle.precision]
         engine = Reranker.from_bundle(
-            case.bundle.path, provider=provider, check="size", pool_bytes=self._blocks * BLOCK * row_bytes
+            case.bundle.path, provider=provider, check="size", pool_bytes=self._blocks * BLOCK * row_bytes, blank=blank
         ).engine
         self.reranker = Reranker(case.bundle, engine)
         # a small page grows over the longest side to reach the least area: given as pixels it must not shrink again
@@ -90,7 +102,7 @@ class Ours:
         total = (perf_counter() - started) * 1e3
         timings, tokens = ranking.timings, ranking.tokens
         return Sample(
-            system=System(NAME, self.precision, keep_ratio),
+            system=System(NAME, self.precision, keep_ratio, blank=self.blank),
             start=start,
             total=total,
             stages={

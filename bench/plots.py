@@ -95,20 +95,21 @@ def draw_stages(rows: Rows, side: int) -> Figure:
 
 def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, float]]:
     """Latency rows at 20 candidates with the recall@1 of the ranking they give, as far as it was measured: quality rows
-    of this checkpoint in float32 at the same page size and keep ratio, 20 candidates in one pass."""
+    of this checkpoint in float32 at the same page size and keep ratio, 20 candidates in one pass. Those of before blank
+    tokens could be dropped do not say that they were kept."""
     recalls = {
-        row["keep_ratio"]: row["recall@1"]
+        (row["keep_ratio"], row.get("blank", "keep")): row["recall@1"]
         for row in quality
         if (row["document"], row["kind"], row["window"], row["longest_side"]) == ("all", "all", PAGES, side)
         and row["bundle"] == rows[0]["checkpoint"]
     }
     return [
-        (row, recalls[row["keep_ratio"]])
+        (row, recalls[row["keep_ratio"], row["blank"]])
         for row in rows
         if row["what"] == "latency"
         and (row["candidates"], row["longest_side"], row["precision"]) == (PAGES, side, "fp32")
         and row["system"] in SAME_RANKING
-        and row["keep_ratio"] in recalls
+        and (row["keep_ratio"], row["blank"]) in recalls
     ]
 
 

@@ -15,6 +15,7 @@ from time import perf_counter
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from ziprerank._engine import library
 from ziprerank.bundle import Bundle
 from ziprerank.export.host import Host, HostPage
@@ -37,18 +38,20 @@ class Share:
 
 
 def shares(
-    bundle: Bundle, prompt: Prompt, grids: Sequence[tuple[int, int]], keep_ratios: Sequence[float]
+    bundle: Bundle,
+    prompt: Prompt,
+    grids: Sequence[tuple[int, int]],
+    read: Sequence[NDArray[np.int64]],
+    keep_ratios: Sequence[float],
 ) -> dict[float, Share]:
-    """For each keep ratio, one pass on pages of ``grids`` (rows and columns of visual tokens) with random features: the
-    operator's time depends on sizes alone."""
+    """For each keep ratio, one pass on pages of ``grids`` (rows and columns of visual tokens), of which the tokens
+    ``read`` reach the model, with random features: the operator's time depends on sizes alone."""
     rng, model = np.random.default_rng(0), bundle.model
     pages = [
         HostPage(
-            rng.standard_normal((rows * cols, model["levels"], model["hidden_size"]), dtype=np.float32),
-            (rows, cols),
-            np.arange(rows * cols),
+            rng.standard_normal((len(tokens), model["levels"], model["hidden_size"]), dtype=np.float32), grid, tokens
         )
-        for rows, cols in grids
+        for grid, tokens in zip(grids, read, strict=True)
     ]
     mask = None if prompt.query_mask is None else prompt.query_mask.tolist()
     host, found = Host(bundle.path, op_library=Path(library())), {}

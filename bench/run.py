@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from transformers.utils import logging
-from ziprerank.bundle import Bundle
+from ziprerank.bundle import Blank, Bundle
 from ziprerank.errors import InvalidInput
 from ziprerank.export import export_checkpoint
 from ziprerank.export.manifest import precision_name, read_manifest
@@ -153,7 +153,11 @@ class _Case:
         self._options, self._rates, self._seconds = options, rates, seconds
         energy = energy_counter(options.provider)
         cases = {name: Case(options.pdf, options.query, numbers, bundle) for name, bundle in bundles.items()}
-        self._ours = [Ours(case, name, options.provider, energy) for name, case in cases.items()]
+        self._ours = [
+            Ours(case, name, blank, options.provider, energy)
+            for name, case in cases.items()
+            for blank in _blanks(case.bundle)
+        ]
         self._baselines = Baselines(model, self._ours[0].case, energy)
         self.least_s = 0.0
 
@@ -161,7 +165,7 @@ class _Case:
         """Agreement, memory, times, then each stage of ours against its limit."""
         yield from agreement.rows(self._ours, self._baselines)
         self._baselines.choose_batch(self._baselines.prepare())
-        pruning = {ours.precision: self._pruning(ours) for ours in self._ours}
+        pruning = {(ours.precision, ours.blank): self._pruning(ours) for ours in self._ours}
         units = self._units()
         costs: dict[str, float] = {}
         warm: dict[tuple[object, str], float] = {}
@@ -182,7 +186,7 @@ class _Case:
         latencies = [self._latency(samples, warm[key], pruning) for key, samples in found.items()]
         yield from latencies
         for ours in self._ours:
-            yield from limits.rows(ours, latencies, pruning[ours.precision], self._rates)
+            yield from limits.rows(ours, latencies, pruning[ours.precision, ours.blank], self._rates)
         case = self._baselines.case
         spent = time.perf_counter() - self._started
         print(f"{case.pages} pages of {case.bundle.image.longest_side} px: {_said(counts)}, {spent:.0f} s", flush=True)
@@ -192,7 +196,7 @@ class _Case:
         units: dict[str, Unit] = {}
         for ours in self._ours:
             for keep_ratio in KEEP_RATIOS:
-                name = f"{ours.precision} {keep_ratio:g}"
+                name = f"{ours.precision} {ours.blank} {keep_ratio:g}"
                 units[f"{name} first"] = partial(_alone, ours.first_query, keep_ratio)
                 units[f"{name} next"] = partial(_alone, ours.next_query, keep_ratio)
         units["PyTorch"] = self._on_pytorch
@@ -210,18 +214,20 @@ class _Case:
         """The operator's part of a pass, one window's; nothing on a GPU, where ONNX Runtime's profile cannot tell."""
         if ours.provider != "cpu":
             return {}
-        case, factor = ours.case, ours.case.bundle.image.factor
-        prompt = PromptBuilder(case.bundle).build(limits.bundle_query(case), case.plan.width)
-        grids = [(page.shape[0] // factor, page.shape[1] // factor) for page in ours.pixels[: case.plan.width]]
-        return shares(case.bundle, prompt, grids, KEEP_RATIOS)
+        case, width = ours.case, ours.case.plan.width
+        prompt = PromptBuilder(case.bundle).build(limits.bundle_query(case), width)
+        return shares(case.bundle, prompt, ours.grids[:width], ours.read[:width], KEEP_RATIOS)
 
-    def _latency(self, samples: Sequence[Sample], warmup_ms: float, pruning: dict[str, dict[float, Share]]) -> Row:
+    def _latency(
+        self, samples: Sequence[Sample], warmup_ms: float, pruning: dict[tuple[str, Blank], dict[float, Share]]
+    ) -> Row:
         """One system at one start. Of ours, whose passes are one call, pruning's part is that of a profiled pass."""
         first = samples[0]
         system, windows = first.system, len(self._baselines.case.plan.starts)
         stages = {stage: [sample.stages[stage] for sample in samples] for stage in first.stages}
-        if system.name == NAME and system.keep_ratio in pruning[system.precision]:
-            share = pruning[system.precision][system.keep_ratio].share
+        of_ours = pruning[system.precision, system.blank] if system.name == NAME else {}
+        if system.keep_ratio in of_ours:
+            share = of_ours[system.keep_ratio].share
             stages["prune"] = [share * time for time in stages["decoder"]]
             stages["decoder"] = [(1 - share) * time for time in stages["decoder"]]
         joules = [sample.energy for sample in samples if sample.energy is not None]
@@ -229,6 +235,7 @@ class _Case:
             "what": "latency",
             "system": system.name,
             "precision": system.precision,
+            "blank": system.blank,
             "keep_ratio": system.keep_ratio,
             "reasoning_tokens": system.reasoning,
             "start": first.start,
@@ -247,6 +254,11 @@ class _Case:
             return row
         tried = {str(size): float(f"{time:.4g}") for size, time in self._baselines.batches_ms.items()}
         return {**row, "batch": self._baselines.batch, "batches_tried_ms": tried}
+
+
+def _blanks(bundle: Bundle) -> tuple[Blank, ...]:
+    """What the bundle recommends, which users get; and all tokens, whose logits must be those of the others."""
+    return ("drop", "keep") if bundle.defaults.blank == "drop" else ("keep",)
 
 
 def _weight(side: int | None, pages: int, sides: Sequence[int | None], *, with_memory: bool) -> float:

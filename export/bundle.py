@@ -47,7 +47,7 @@ class Defaults:
     dpi: float | None = None
     """resolution at which PDF pages are rendered where ``longest_side`` allows it; None: always to ``longest_side``"""
     blank: str = "keep"
-    """``drop``: visual tokens of blank paper are left out before the vision tower, for a model whose rankings stand it"""
+    """``drop``: visual tokens of blank paper are left out before the vision tower, where a model's rankings stand it"""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
@@ -101,7 +101,8 @@ def export_checkpoint(
             ``int8-dynamic``, ``int4`` or ``fp8``: the decoder's linear layers are quantised (docs/precision.md). None
             is fp32 for ``cpu``, bf16 for ``cuda``.
         weights: ``link`` hard-links the checkpoint's shards into the bundle, ``copy`` copies them, ``auto`` links
-        where it can. keep_ratio, window, stride, prune_text, longest_side, dpi, blank: the bundle's defaults (`Defaults`).
+            where it can.
+        keep_ratio, window, stride, prune_text, longest_side, dpi, blank: the bundle's defaults (`Defaults`).
         calibration: pages and queries on which ``fp8`` finds the ranges of activations.
 
     Returns:

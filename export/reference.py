@@ -36,8 +36,7 @@ class EncodedPage:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScores:
-    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance, -inf for those not read.
-    """
+    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance, -inf where not read."""
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]

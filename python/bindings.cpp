@@ -218,10 +218,9 @@ NB_MODULE(_engine, module) {
              std::size_t pool_bytes, std::string profile, std::string provider_library, std::string cache,
              std::string blank) {
             const nb::gil_scoped_release release;
-            new (self)
-                Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
-                        pool_bytes, std::move(profile), std::move(provider_library), std::move(cache),
-                        std::move(blank)});
+            new (self) Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
+                               pool_bytes, std::move(profile), std::move(provider_library), std::move(cache),
+                               std::move(blank)});
           },
           "bundle"_a, "runtime_library"_a, "provider"_a = "cpu", "threads"_a = 0,
           "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "", "provider_library"_a = "", "cache"_a = "",

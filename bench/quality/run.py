@@ -60,7 +60,7 @@ def run_all(options: argparse.Namespace, queries: Sequence[Query]) -> Iterator[l
     """BM25, then each bundle at all its keep ratios, then each tower."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
-        reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads)
+        reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads, blank=options.blank)
         yield ziprerank(reranker, queries, options.documents, options.keep_ratio, options.window)
     for checkpoint in options.towers:
         from .late import late_interaction
@@ -83,6 +83,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep-ratio", type=float, nargs="+", default=list(KEEP_RATIOS), help="default: 1 0.5 0.25")
     parser.add_argument(
         "--window", type=window_option, default="auto", help="pages a pass, 'auto' (the bundle's, default) or 'off'"
+    )
+    parser.add_argument(
+        "--blank", choices=("drop", "keep"), help="visual tokens of blank paper; default: as each bundle recommends"
     )
     parser.add_argument("--limit", type=int, help="queries of each document; default: all")
     parser.add_argument("--queries", type=Path, default=QUERIES, help="default: the committed set")

@@ -25,13 +25,14 @@ class Run:
     bundle_id: str | None = None
     longest_side: int | None = None  # px of a page
     keep_ratio: float | None = None
+    blank: str | None = None  # what becomes of visual tokens of blank paper
     window: int | None = None  # pages a pass
     stride: int | None = None
     ranks: list[int] = field(default_factory=list)
 
     def settings(self) -> dict[str, object]:
         """All but the ranks."""
-        names = ("system", "bundle", "bundle_id", "longest_side", "keep_ratio", "window", "stride")
+        names = ("system", "bundle", "bundle_id", "longest_side", "keep_ratio", "blank", "window", "stride")
         return {name: getattr(self, name) for name in names}
 
 
@@ -80,6 +81,7 @@ def described(reranker: Reranker, keep_ratio: float, window: WindowOption, candi
         bundle.bundle_id[:12],
         bundle.image.longest_side,
         keep_ratio,
+        "drop" if reranker.engine.info["drop_blank"] else "keep",
         plan.width,
         plan.starts[0] - plan.starts[1] if len(plan.starts) > 1 else None,
     )

@@ -37,8 +37,7 @@ std::vector<std::int32_t> PrintedTokens(const ImageView& image, int unit) {
   std::vector<std::uint8_t> bounds(6 * side);
   std::vector<std::int32_t> printed;
   for (std::size_t token = 0; token < rows * cols; ++token) {
-    const std::uint8_t* const cell =
-        image.pixels + token / cols * side * stride + token % cols * side * 3;
+    const std::uint8_t* const cell = image.pixels + token / cols * side * stride + token % cols * side * 3;
     if (token + 1 == rows * cols || !IsFlat(cell, stride, side, bounds.data(), bounds.data() + 3 * side)) {
       printed.push_back(static_cast<std::int32_t>(token));
     }
@@ -55,7 +54,8 @@ std::vector<std::int32_t> AllTokens(const Grid& grid) {
 bool DropsBlank(const std::string& option, bool bundle_drops) {
   if (option.empty()) return bundle_drops;
   if (option != "drop" && option != "keep") {
-    throw InvalidArgument(Text("blank is '", option, "': give drop or keep, or nothing for the bundle's choice"));
+    throw InvalidArgument(
+        Text("blank is '", option, "': give drop or keep, or nothing for the bundle's choice"));
   }
   return option == "drop";
 }

@@ -1,5 +1,6 @@
-// Which visual tokens of a page show something. Blank paper tells no query anything, and half of a page of text
-// is blank: an engine may leave these tokens out before the vision tower, which then has so much less to do.
+// Which visual tokens of a page show something. Blank paper tells no query anything, and half of a page of
+// text is blank: an engine may leave these tokens out before the vision tower, which then has so much less to
+// do.
 #ifndef ZIPRERANK_BLANK_HPP_
 #define ZIPRERANK_BLANK_HPP_
 

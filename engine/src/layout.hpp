@@ -48,8 +48,8 @@ Grid GridOf(const PageSize& size, int unit);
 // max(1, round_half_even(keep_ratio * tokens)); InvalidArgument unless keep_ratio is in (0, 1].
 std::int64_t KeepCount(double keep_ratio, std::int64_t tokens);
 
-// The index tensors of one window; `pages` in slot order. The keep ratio is a share of a page's grid, so tokens
-// that are not read count as pruned first.
+// The index tensors of one window; `pages` in slot order. The keep ratio is a share of a page's grid, so
+// tokens that are not read count as pruned first.
 Layout MakeLayout(const Prompt& prompt, const std::vector<PageTokens>& pages, double keep_ratio,
                   const TokenIds& ids);
 

@@ -16,8 +16,8 @@ struct PatchMemory {
   std::int64_t* cols = nullptr;    // [P]
 };
 
-// Merge-block order: the merge x merge patches of one visual token stand together, row by row; visual tokens as
-// they are listed, by their index row by row. Sides are multiples of patch * merge.
+// Merge-block order: the merge x merge patches of one visual token stand together, row by row; visual tokens
+// as they are listed, by their index row by row. Sides are multiples of patch * merge.
 void Patchify(const ImageView& image, int patch, int merge, std::span<const std::int32_t> tokens,
               const PatchMemory& out);
 

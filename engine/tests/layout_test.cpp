@@ -104,17 +104,15 @@ TEST(layout_query_mask_as_given) {
 
 TEST(layout_bad_prompts) {
   const std::vector<Grid> page = {{1, 1}};
-  CHECK_THROWS(kInvalidArgument, "the prompt has 0 image pads for 1 pages",
-               MakeLayout({{10}, {}}, page, 1));
+  CHECK_THROWS(kInvalidArgument, "the prompt has 0 image pads for 1 pages", MakeLayout({{10}, {}}, page, 1));
   CHECK_THROWS(kInvalidArgument, "the prompt has 2 image pads for 1 pages",
                MakeLayout({{10, 6, 6}, {}}, page, 1));
   CHECK_THROWS(kInvalidArgument, "token 0 has id 100, outside the vocabulary of 100",
                MakeLayout({{100, 6}, {}}, page, 1));
   CHECK_THROWS(kInvalidArgument, "token 1 has id -1", MakeLayout({{1, -1, 6}, {}}, page, 1));
   CHECK_THROWS(kInvalidArgument, "video pad", MakeLayout({{1, 7, 6}, {}}, page, 1));
-  CHECK_THROWS(kInvalidArgument, "selects none", MakeLayout({{6, 10}, {}}, page, 1));  // image first
-  CHECK_THROWS(kInvalidArgument, "selects none",
-               MakeLayout({{3, 6, 10}, {}}, page, 1));  // markers only
+  CHECK_THROWS(kInvalidArgument, "selects none", MakeLayout({{6, 10}, {}}, page, 1));     // image first
+  CHECK_THROWS(kInvalidArgument, "selects none", MakeLayout({{3, 6, 10}, {}}, page, 1));  // markers only
   CHECK_THROWS(kInvalidArgument, "selects none", MakeLayout({{10, 6}, {0, 0}}, page, 1));
   CHECK_THROWS(kInvalidArgument, "selects token 1, which stands for a page",
                MakeLayout({{10, 6}, {1, 1}}, page, 1));

@@ -31,8 +31,8 @@ class Window:
 
     def encode(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # [h, w, 3]; True on a cache hit
     def tokens(self, slot: int) -> int: ...  # visual tokens of a filled slot that the model reads
-    # Features kept elsewhere, uint8 [tokens(slot), info["row_bytes"]]: `find` fills a slot from the pool alone, `restore`
-    # from features read before, `features` copies a filled slot's into `out`.
+    # Features kept elsewhere, uint8 [tokens(slot), info["row_bytes"]]: `find` fills a slot from the pool alone,
+    # `restore` from features read before, `features` copies a filled slot's into `out`.
     def find(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # True when the pool had the page
     def restore(self, slot: int, pixels: NDArray[numpy.uint8], features: NDArray[numpy.uint8]) -> bool: ...
     def features(self, slot: int, out: NDArray[numpy.uint8]) -> None: ...

@@ -2,8 +2,8 @@
 
 One file a page: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), the features
 [tokens, row_bytes]. Its name is the BLAKE2b digest of the pixels and of everything that the bits of the features depend
-on: bundle, vision graph, what becomes of blank tokens, precision, provider, device, instruction set and versions. What one of them differs in is
-never found. The number of threads is left out: it does not change a bit.
+on: bundle, vision graph, what becomes of blank tokens, precision, provider, device, instruction set and versions. What
+one of them differs in is never found. The number of threads is left out: it does not change a bit.
 """
 
 from __future__ import annotations

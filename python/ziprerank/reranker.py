@@ -70,8 +70,8 @@ class Reranker:
         (``engine.info`` says which).
         ``threads``: for the engine, 0 lets ONNX Runtime choose. ``pool_bytes``: memory for page features, reused over
         calls; one window must fit. ``blank``: ``"drop"`` leaves visual tokens of blank paper (flat areas of 32 x 32 px)
-        out before the model, which makes pages of text two to three times faster and scores a little different;
-        ``"keep"`` reads all; None is the bundle's recommendation. ``page_cache``: a folder where page features are kept over restarts, of at most
+        out before the model, which has so much less to do and gives slightly other scores; ``"keep"`` reads all; None
+        is the bundle's recommendation. ``page_cache``: a folder where page features are kept over restarts, of at most
         ``page_cache_bytes``; several processes may use it at once. ``check``: ``"full"`` compares SHA-256 digests,
         ``"size"`` only file sizes. Raises InvalidInput, BundleError, MissingDependency, ProviderError or EngineError.
         """

@@ -9,6 +9,7 @@ from bench.plots import draw_quality, quality_points
 
 def latency(system: str, keep_ratio: float, **more: Any) -> dict[str, Any]:
     row = {"what": "latency", "system": system, "keep_ratio": keep_ratio, "precision": "fp32", "checkpoint": "default"}
+    row |= {"blank": "keep"}
     row |= {"candidates": 20, "longest_side": 1024, "start": "file", "total_ms": {"p50": 1000.0}}
     return row | more
 
@@ -22,6 +23,7 @@ def quality(bundle: str | None, keep_ratio: float | None, recall: float, **more:
 QUALITY = [
     quality(None, None, 0.7, longest_side=None, window=None),
     quality("default", 0.5, 0.6),
+    quality("default", 0.5, 0.65, blank="drop"),
     quality("default", 0.5, 0.1, kind="title"),
     quality("default", 0.25, 0.2, window=8),
     quality("starter", 1.0, 0.3),
@@ -34,17 +36,20 @@ def test_points_are_of_the_same_checkpoint_pages_and_keep_ratio() -> None:
         latency("ziprerank", 0.5, precision="int8"),
         latency("ziprerank", 0.5, candidates=5),
         latency("ziprerank", 0.25),
+        latency("ziprerank", 0.5, blank="drop", total_ms={"p50": 500.0}),
+        latency("ziprerank", 1.0, blank="drop"),
         latency("transformers_pruned", 0.5, total_ms={"p50": 4000.0}),
         latency("pointwise", 1.0),
     ]
     points = quality_points(rows, QUALITY, 1024)
     assert [(row["system"], row["total_ms"]["p50"], recall) for row, recall in points] == [
         ("ziprerank", 1000.0, 0.6),
+        ("ziprerank", 500.0, 0.65),
         ("transformers_pruned", 4000.0, 0.6),
     ]
     assert quality_points(rows, QUALITY, 288) == []
     figure = draw_quality(points, QUALITY)
     (axis,) = figure.axes
-    drawn = [tuple(map(float, (line.get_xdata()[0], line.get_ydata()[0]))) for line in axis.lines[:2]]
-    assert drawn == [(1.0, 0.6), (4.0, 0.6)]
-    assert axis.lines[2].get_ydata()[0] == 0.7
+    drawn = [tuple(map(float, (line.get_xdata()[0], line.get_ydata()[0]))) for line in axis.lines[:3]]
+    assert drawn == [(1.0, 0.6), (0.5, 0.65), (4.0, 0.6)]
+    assert axis.lines[3].get_ydata()[0] == 0.7

@@ -18,6 +18,7 @@ from bench.labels import label
 
 ROOT = Path(__file__).parents[2]
 PAGES, TOKENS_A_PAGE = 2, 121  # the sample's pages are 288 pt squares, 352 px at 88 dpi
+BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("drop", "keep")]
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +54,16 @@ def test_every_row_says_where_it_was_measured(rows: list[dict[str, Any]]) -> Non
 
 def test_each_system_has_one_row_for_each_start(rows: list[dict[str, Any]]) -> None:
     keys = [
-        (row["system"], row["precision"], row["keep_ratio"], row["reasoning_tokens"], row["start"])
+        (row["system"], row["precision"], row["blank"], row["keep_ratio"], row["reasoning_tokens"], row["start"])
         for row in rows
         if row["what"] == "latency"
     ]
     systems = [
-        *(("ziprerank", precision, keep_ratio, 0) for precision in ("fp32", "int8") for keep_ratio in (1.0, 0.5, 0.25)),
-        ("transformers", "fp32", 1.0, 0),
-        *(("transformers_pruned", "fp32", keep_ratio, 0) for keep_ratio in (0.5, 0.25)),
-        ("pointwise", "fp32", 1.0, 0),
-        *(("autoregressive", "fp32", 1.0, reasoning) for reasoning in (0, 64, 256)),
+        *(("ziprerank", *bundle, keep_ratio, 0) for bundle in BUNDLES for keep_ratio in (1.0, 0.5, 0.25)),
+        ("transformers", "fp32", "keep", 1.0, 0),
+        *(("transformers_pruned", "fp32", "keep", keep_ratio, 0) for keep_ratio in (0.5, 0.25)),
+        ("pointwise", "fp32", "keep", 1.0, 0),
+        *(("autoregressive", "fp32", "keep", 1.0, reasoning) for reasoning in (0, 64, 256)),
     ]
     assert sorted(keys) == sorted((*system, start) for system in systems for start in ("file", "again"))
 
@@ -80,7 +81,11 @@ def test_times_and_tokens(rows: list[dict[str, Any]]) -> None:
         assert row["runs"] == 1
         assert row["energy_j"] is None  # of a CPU none is read
         assert row["visual_tokens"] == PAGES * TOKENS_A_PAGE
-        assert row["kept_tokens"] == PAGES * round(row["keep_ratio"] * TOKENS_A_PAGE)
+        if row["blank"] == "keep":
+            assert row["kept_tokens"] == PAGES * round(row["keep_ratio"] * TOKENS_A_PAGE)
+        else:
+            assert row["kept_tokens"] <= PAGES * round(row["keep_ratio"] * TOKENS_A_PAGE)
+            assert row["kept_tokens"] < 0.8 * row["visual_tokens"]
         generated[row["system"], row["reasoning_tokens"]] = row["generated_tokens"]
     assert generated["autoregressive", 0] > PAGES
     for reasoning in (64, 256):
@@ -98,25 +103,25 @@ def test_the_pointwise_system_has_the_quickest_batch_tried(rows: list[dict[str, 
 
 def test_the_systems_agree(rows: list[dict[str, Any]]) -> None:
     agreements = [row for row in rows if row["what"] == "agreement"]
-    assert [(row["keep_ratio"], row["precision"]) for row in agreements] == [
-        (keep_ratio, precision) for keep_ratio in (1.0, 0.5, 0.25) for precision in ("fp32", "int8")
+    assert [(row["keep_ratio"], row["precision"], row["blank"]) for row in agreements] == [
+        (keep_ratio, *bundle) for keep_ratio in (1.0, 0.5, 0.25) for bundle in BUNDLES
     ]
     assert set(agreements[0]["max_logit_error"]) == {"transformers", "transformers_pruned", "transformers_forward"}
     for row in agreements:
-        if row["precision"] == "fp32":
+        if (row["precision"], row["blank"]) == ("fp32", "keep"):
             assert max(row["max_logit_error"].values()) <= row["tolerance"] == 1e-3
             assert row["kendall_tau"] == 1.0
         else:
             assert row["tolerance"] is None
-            assert max(row["max_logit_error"].values()) > 1e-6  # other weights, so other logits
+            assert max(row["max_logit_error"].values()) > 1e-6  # other weights or tokens, so other logits
 
 
 def test_limits_and_memory(rows: list[dict[str, Any]]) -> None:
     (rates,) = (row for row in rows if row["what"] == "machine rates")
     limits = [row for row in rows if row["what"] == "limit"]
-    assert [(row["precision"], row["stage"], row["keep_ratio"]) for row in limits] == [
-        (precision, stage, keep_ratio)
-        for precision in ("fp32", "int8")
+    assert [(row["precision"], row["blank"], row["stage"], row["keep_ratio"]) for row in limits] == [
+        (*bundle, stage, keep_ratio)
+        for bundle in BUNDLES
         for stage, keep_ratio in (
             ("vision", None),
             ("decoder", 1.0),
@@ -130,10 +135,14 @@ def test_limits_and_memory(rows: list[dict[str, Any]]) -> None:
         by_rate = max(row["gflop"] / rates["gemm_gflops"], row["mb"] / 1e3 / rates["copy_gb_s"]) * 1e3
         assert row["limit_ms"] == pytest.approx(by_rate, rel=0.05)
         assert row["fraction"] == pytest.approx(row["limit_ms"] / row["measured_ms"], rel=0.01)
+    towers = {row["blank"]: row["gflop"] for row in limits if (row["precision"], row["stage"]) == ("fp32", "vision")}
+    assert towers["drop"] < 0.7 * towers["keep"]
     if Path("/proc/self/status").is_file():
-        memory = {(row["system"], row["precision"]): row["peak_mb"] for row in rows if row["what"] == "memory"}
-        assert set(memory) == {("ziprerank", "fp32"), ("ziprerank", "int8"), ("transformers", "fp32")}
-        assert 10 < memory["ziprerank", "fp32"] < memory["transformers", "fp32"]
+        memory = {
+            (row["system"], row["precision"], row["blank"]): row["peak_mb"] for row in rows if row["what"] == "memory"
+        }
+        assert set(memory) == {*(("ziprerank", *bundle) for bundle in BUNDLES), ("transformers", "fp32", "keep")}
+        assert 10 < memory["ziprerank", "fp32", "drop"] < memory["transformers", "fp32", "keep"]
 
 
 def test_tables_show_the_rows(rows: list[dict[str, Any]]) -> None:

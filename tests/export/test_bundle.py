@@ -69,7 +69,13 @@ def test_the_checkpoints_own_prompt_and_defaults(own_checkpoint: Path, tmp_path:
     bundle = export_checkpoint(str(own_checkpoint), tmp_path / "bundle")
     manifest = json.loads((bundle / "ziprerank.json").read_text())
     assert manifest["prompt"] == {**prompt, "suffix": "[", "query_case": "lower"}
-    assert manifest["defaults"] == {"keep_ratio": 0.5, "window": 8, "stride": 4, "prune_text": "all_before_image"}
+    assert manifest["defaults"] == {
+        "keep_ratio": 0.5,
+        "window": 8,
+        "stride": 4,
+        "prune_text": "all_before_image",
+        "blank": "keep",
+    }
     assert manifest["image"]["longest_side"] == 512
     assert manifest["image"]["dpi"] == 90
 

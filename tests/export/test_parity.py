@@ -88,7 +88,9 @@ def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: 
         image[60 + number :, 40:] = 200 + number  # the last rows and columns too
         image[:70, 100:] = 90
     read = [printed_tokens(image, 32) for image in images]
-    assert all(len(some) < 0.6 * image.shape[0] * image.shape[1] / 1024 for some, image in zip(read, images, strict=True))
+    assert all(
+        len(some) < 0.6 * image.shape[0] * image.shape[1] / 1024 for some, image in zip(read, images, strict=True)
+    )
     expected_pages = [reference.encode(image, some) for image, some in zip(images, read, strict=True)]
     pages = [hosts[0].encode(image, drop_blank=True) for image in images]
     engine = Reranker.from_bundle(bundle)

@@ -152,8 +152,8 @@ class ZIPRERANK_API Window {
   // For features that a program keeps elsewhere, on disk for one: `find` fills a slot from the pool and is
   // true when the page was there; `restore` fills it as encode does, but copies `features` to the pool where
   // encode would run vision.onnx; `features` reads a filled slot's, and waits for a GPU that is still
-  // encoding it. They are [tokens(slot), row_bytes], row by row, of this bundle on this provider, with the same
-  // `drop_blank`, and of the same pixels: nothing here can check that, only their size.
+  // encoding it. They are [tokens(slot), row_bytes], row by row, of this bundle on this provider, with the
+  // same `drop_blank`, and of the same pixels: nothing here can check that, only their size.
   bool find(std::size_t slot, const ImageView& image);
   bool restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features);
   std::int64_t tokens(std::size_t slot);  // visual tokens of a filled slot that the model reads

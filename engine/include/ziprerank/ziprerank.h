@@ -46,8 +46,8 @@ typedef struct zr_options {
   const char* provider_library; /* tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx */
   const char* cache; /* tensorrt: folder for engines, NULL: the bundle's tensorrt/; tensorrt-rtx: for compiled
                       * kernels, NULL: none are kept */
-  const char* blank; /* "drop": visual tokens of blank paper never reach the model; "keep": all do; NULL: as the
-                      * bundle recommends */
+  const char* blank; /* "drop": visual tokens of blank paper never reach the model; "keep": all do; NULL: as
+                      * the bundle recommends */
 } zr_options;
 #define ZR_OPTIONS_INIT {sizeof(zr_options), NULL, NULL, NULL, 0, 0, NULL, NULL, NULL}
 
