@@ -99,7 +99,8 @@ def label(row: Row, rows: Sequence[Row]) -> str:
         return str(row["system"])
     same = {other["bundle_id"] for other in rows if other["bundle"] == row["bundle"]}
     name = row["bundle"] if len(same) == 1 else f"{row['bundle']} {row['bundle_id']}"
-    return f"{name}, {row['longest_side']} px, keep {row['keep_ratio']:g}, window {row['window']}"
+    blank = ", blank dropped" if row.get("blank") == "drop" else ""  # rows of before it could be do not say
+    return f"{name}, {row['longest_side']} px{blank}, keep {row['keep_ratio']:g}, window {row['window']}"
 
 
 def share(row: Row, name: str) -> str:
