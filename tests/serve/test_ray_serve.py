@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import ray
+from fastapi.testclient import TestClient
+from PIL import Image
 from pydantic import ValidationError
 from ray import serve
 from serve.test_dialects import (  # noqa: F401 - the same tests, on the server below
@@ -29,9 +35,13 @@ from serve.test_dialects import (  # noqa: F401 - the same tests, on the server 
     test_uploaded_files,
     test_vllm,
 )
+from ziprerank.reranker import Reranker
 from ziprerank.scale.ray_serve import Options, build
+from ziprerank.serve.app import create_app
+from ziprerank.serve.settings import Settings
 
 QUERY = "dividend shareholders board directors"
+PORT = 8765
 
 
 class OnRay:
@@ -43,11 +53,19 @@ class OnRay:
 
 @pytest.fixture(scope="module")
 def server(bundle_path: Path) -> Iterator[OnRay]:
-    ray.init(num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": 8765})
-    options = Options(bundle=bundle_path, replicas=2, cpus=1, cache_mib=64, settings={"max_pages": 200})  # type: ignore[arg-type]
-    serve.run(build(options))
-    yield OnRay("http://127.0.0.1:8765")
+    """Two applications: one of two replicas, and under ``/small`` one that is soon full and repeats nothing."""
+    ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    common = {"bundle": bundle_path, "cache_mib": 64, "ingress_replicas": 1}
+    main = Options(**common, replicas=2, settings={"max_pages": 200})
+    small = Options(**common, replicas=1, attempts=1, settings={"queue": 2, "max_body_bytes": 10_000_000})
+    serve.run_many(
+        [
+            serve.RunTarget(build(main)),
+            serve.RunTarget(build(small), name="small", route_prefix="/small"),
+        ]
+    )
+    yield OnRay(f"http://127.0.0.1:{PORT}")
     serve.shutdown()
     ray.shutdown()
 
@@ -58,13 +76,14 @@ def client(server: OnRay) -> Iterator[httpx.Client]:
         yield client
 
 
-def replicas() -> set[int]:
-    """Process ids of this session's replicas."""
+def replicas(application: str = "default") -> set[int]:
+    """Process ids of this session's engines."""
     session = ray.get_runtime_context().get_session_name().encode()
+    name = f"ray::ServeReplica:{application}:ziprerank".encode()
     found = set()
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            if (entry / "cmdline").read_bytes().startswith(b"ray::ServeReplica:default:ziprerank"):
+            if (entry / "cmdline").read_bytes().startswith(name):
                 parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
                 if session in Path(f"/proc/{parent}/cmdline").read_bytes():
                     found.add(int(entry.name))
@@ -76,22 +95,33 @@ def running() -> int:
     return status.replica_states.get("RUNNING", 0)
 
 
-def body(images: list[bytes], number: int) -> dict[str, Any]:
+def wait(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def body(images: list[bytes], number: int, pages: int = 25) -> dict[str, Any]:
     """Some dozens of passes, so that it is under way for a while; every number asks for other pages."""
-    documents = [data_url(images[(number + place) % len(images)]) for place in range(25)]
+    documents = [data_url(images[(number + place) % len(images)]) for place in range(pages)]
     return {"query": QUERY, "documents": documents, "window": 2, "stride": 1, "include": ["logit"]}
 
 
-def ask(url: str, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """The answer, and the statuses that were not it: the retry that a client has to make."""
-    failed: list[int] = []
-    while True:
-        answer = httpx.post(f"{url}/v1/rerank", json=request, timeout=120)
-        if answer.status_code == 200:
-            return answer.json(), failed
-        failed.append(answer.status_code)
-        assert len(failed) < 20, answer.text
-        time.sleep(0.5)
+def ask(url: str, request: dict[str, Any]) -> httpx.Response:
+    return httpx.post(f"{url}/v1/rerank", json=request, timeout=120)
+
+
+def post(path: str, request: dict[str, Any]) -> HTTPConnection:
+    """Sends a request whose answer nobody has read yet."""
+    connection = HTTPConnection("127.0.0.1", PORT, timeout=120)
+    connection.request("POST", path, json.dumps(request), {"Content-Type": "application/json"})
+    return connection
+
+
+def metric(url: str, line: str) -> Callable[[], bool]:
+    """Whether the replica that answers, the idlest, has that line among its metrics."""
+    return lambda: line in httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
 
 
 def test_both_replicas_answer(server: OnRay, images: list[bytes]) -> None:
@@ -99,7 +129,7 @@ def test_both_replicas_answer(server: OnRay, images: list[bytes]) -> None:
     assert len(replicas()) == 2
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda number: ask(server.url, body(images, number)), range(16)))
-    assert all(failed == [] for _, failed in answers)
+    assert [answer.status_code for answer in answers] == [200] * 16
     started = set()  # when each process did
     for _ in range(40):
         lines = httpx.get(f"{server.url}/metrics", timeout=30).text.splitlines()
@@ -113,28 +143,109 @@ def test_operations(client: httpx.Client) -> None:
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/info").json()["limits"]["max_pages"] == 200
     assert client.get("/nowhere").json()["error"]["code"] == 404
+    assert client.get("/small/info").json()["limits"]["queue"] == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("POST", "/v1/rerank", b'{"query": ', 400),
+        ("POST", "/v1/rerank", b'{"query": "a", "documents": ["a text of words"]}', 422),
+        ("POST", "/v1/rerank", b'{"query": "a", "documents": [' + b'"",' * 200 + b'""]}', 413),
+        ("POST", "/v1/rerank/files", b"\xff\x00\r\n", 422),
+        ("PUT", "/v2/rerank", b"", 405),
+        ("GET", "/nowhere?%C3%A4=%2F", b"", 404),
+        ("GET", "/", b"", 200),
+        ("GET", "/static/app.js", b"", 200),
+        ("HEAD", "/static/app.js", b"", 200),
+        ("GET", "/openapi.json", b"", 200),
+    ],
+)
+def test_answers_pass_unchanged(
+    client: httpx.Client, reranker: Reranker, method: str, path: str, content: bytes, status: int
+) -> None:
+    headers = {"X-Request-ID": "a-request"}
+    if content.startswith(b"{"):
+        headers["Content-Type"] = "application/json"
+    answer = client.request(method, path, content=content, headers=headers)
+    alone = TestClient(create_app(reranker, Settings(max_pages=200)))
+    wanted = alone.request(method, path, content=content, headers=headers)
+    assert (answer.status_code, answer.content) == (status, wanted.content)
+    of_servers = ("date", "server")
+    kept = {(name, value) for name, value in answer.headers.multi_items() if name not in of_servers}
+    assert kept == set(wanted.headers.multi_items())
+
+
+def test_large_uploads(client: httpx.Client, reranker: Reranker) -> None:
+    files = []
+    for seed in range(3):
+        stream = io.BytesIO()
+        pixels = np.random.default_rng(seed).integers(0, 256, (1600, 1200, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(stream, "PNG", compress_level=0)
+        files.append(stream.getvalue())
+    assert sum(map(len, files)) > 17_000_000
+    parts = [("files", (f"{number}.png", file)) for number, file in enumerate(files)]
+    answer = client.post("/v1/rerank/files", data={"query": QUERY}, files=parts).raise_for_status().json()
+    wanted = {page.index: page.probability for page in reranker.rank(QUERY, files)}
+    found = {result["index"]: result["relevance_score"] for result in answer["results"]}
+    assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_too_large_a_body_is_not_passed_on(client: httpx.Client) -> None:
+    answer = client.post("/small/v1/rerank", content=b"x" * 10_000_001)
+    assert answer.status_code == 413
+    assert answer.json()["message"] == (
+        "a body of 10,000,001 bytes or more, at most 10,000,000: send fewer or smaller pages"
+    )
+
+
+def test_a_full_application(server: OnRay, images: list[bytes]) -> None:
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda number: ask(server.url + "/small", body(images, number, 60)), range(12)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 1 <= len(refused) < 12  # two are under way, two wait
+    for answer in refused:
+        message = "all replicas are full and 2 requests wait: try again later"
+        detail = {"message": message, "type": "queue_full", "param": None, "code": 503}
+        assert answer.status_code == 503
+        assert answer.json() == {"error": detail, "message": message, "detail": message}
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_a_client_that_leaves_stops_its_ranking(server: OnRay, images: list[bytes]) -> None:
+    small = server.url + "/small"
+    connection = post("/small/v1/rerank", body(images, 0, 200))
+    wait(metric(small, "ziprerank_requests_in_flight 1.0"))
+    connection.close()
+    wait(metric(small, 'ziprerank_rejected_total{reason="client left"} 1.0'))
 
 
 def test_a_killed_replica_costs_nobody_an_answer(server: OnRay, images: list[bytes]) -> None:
     requests = [body(images, number) for number in range(5)]
-    right = [ask(server.url, request)[0]["results"] for request in requests]
+    right = [ask(server.url, request).json()["results"] for request in requests]
     victim, other = sorted(replicas())
     with ThreadPoolExecutor(6) as threads:
         under_way = [threads.submit(ask, server.url, requests[number % 5]) for number in range(60)]
-        while sum(one.done() for one in under_way) < 10:
-            time.sleep(0.02)
+        wait(lambda: sum(one.done() for one in under_way) >= 10)
         os.kill(victim, signal.SIGKILL)
         answers = [one.result() for one in under_way]
-    for number, (answer, _) in enumerate(answers):
-        assert answer["results"] == right[number % 5]
-    failed = [statuses for _, statuses in answers if statuses]
-    assert len(failed) <= 6  # those that the replica had; Ray sends what it had not begun to the other one
-    assert {status for statuses in failed for status in statuses} <= {500, 503}
-    deadline = time.monotonic() + 120
-    while len(replicas() - {victim}) < 2 or running() < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    assert [answer.status_code for answer in answers] == [200] * 60
+    for number, answer in enumerate(answers):
+        assert answer.json()["results"] == right[number % 5]
+    wait(lambda: len(replicas() - {victim}) == 2 and running() == 2)
     assert other in replicas()
+
+
+def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None:
+    connection = post("/small/v1/rerank", body(images, 0, 200))
+    wait(metric(server.url + "/small", "ziprerank_requests_in_flight 1.0"))
+    (victim,) = replicas("small")
+    os.kill(victim, signal.SIGKILL)
+    answer = connection.getresponse()
+    error = json.loads(answer.read())["error"]
+    assert (answer.status, error["type"], error["code"]) == (503, "replica_lost", 503)
+    assert error["message"] == "the replica that had the request died, at attempt 1 of 1: ask again later"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
 @pytest.mark.parametrize(
@@ -153,7 +264,7 @@ def test_options_that_are_refused(options: dict[str, Any], told: str) -> None:
 
 def test_autoscaling() -> None:
     application = build(Options(min_replicas=1, max_replicas=7, gpus=0.5, cpus=2, target_ongoing_requests=3))
-    deployment = application._bound_deployment
+    deployment = application._bound_deployment.init_args[0]._bound_deployment
     scaling = deployment._deployment_config.autoscaling_config
     assert scaling is not None
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 7, 3)

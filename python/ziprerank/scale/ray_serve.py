@@ -1,5 +1,7 @@
 """The HTTP service as a Ray Serve application: replicas by CPU or GPU share, autoscaling (extra ``ray``).
 
+Requests come in through a deployment of its own (ray_ingress.py), which outlives the replicas.
+
 ``serve run ziprerank.scale.ray_serve:build KEY=VALUE``, or the same as ``import_path`` and ``args`` in a config file.
 """
 
@@ -9,13 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ray import serve
 from ray.serve import Application
+from starlette.types import Scope
 
 from ziprerank.page_cache import parse_size
 from ziprerank.reranker import Reranker
+from ziprerank.scale.ray_ingress import HEALTH_PERIOD, MOST_REQUESTS, Answer, Ingress, run_app
 from ziprerank.serve.app import create_app
 from ziprerank.serve.logs import start_logging
 from ziprerank.serve.settings import MIB, Settings
@@ -51,6 +54,13 @@ class Options(BaseModel):
     upscale_delay_s: float = Field(10, ge=0)
     downscale_delay_s: float = Field(300, ge=0)
 
+    attempts: int = Field(3, ge=1)
+    """replicas that a request is sent to, one after another as they die with it; 1: never to a second one"""
+    ingress_replicas: int = Field(2, ge=1)
+    """processes that hold requests while replicas answer them; they have no engine"""
+    ingress_cpus: float = Field(0, ge=0)
+    """that Ray sets aside for each of them"""
+
     settings: Settings = Settings()
 
     @field_validator("settings", mode="before")
@@ -62,9 +72,33 @@ class Options(BaseModel):
         return value
 
 
+class Replica:
+    """The service around an engine of its own, called by the ingress."""
+
+    async def __init__(self, options: Options) -> None:
+        start_logging(options.log_level)
+        reranker = Reranker.from_bundle(
+            options.bundle,
+            provider=options.provider,
+            threads=options.threads or max(1, int(options.cpus)),
+            pool_bytes=options.cache_mib * MIB,
+            page_cache=options.page_cache,
+            page_cache_bytes=parse_size(options.page_cache_size),
+        )
+        self._app = create_app(reranker, options.settings)
+        self._lifespan = self._app.router.lifespan_context(self._app)
+        await self._lifespan.__aenter__()
+
+    async def __del__(self) -> None:  # Ray awaits it when the requests are done
+        await self._lifespan.__aexit__(None, None, None)
+
+    async def answer(self, scope: Scope, body: bytes) -> Answer:
+        return await run_app(self._app, scope, body)
+
+
 def build(options: Options) -> Application:
-    """The application. Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting for one;
-    more are answered 503. A replica that goes has ``settings.drain`` seconds for those it has."""
+    """The application. Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting at each
+    ingress; more are answered 503. A replica that goes has ``settings.drain`` seconds for those it has."""
     scaling: dict[str, Any] = {"num_replicas": options.replicas}
     if options.replicas is None:
         scaling = {
@@ -77,26 +111,21 @@ def build(options: Options) -> Application:
             }
         }
     settings = options.settings
-    deployment = serve.deployment(
+    replicas = serve.deployment(
         name="ziprerank",
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
         max_ongoing_requests=settings.queue,
         max_queued_requests=settings.queue,
-        graceful_shutdown_timeout_s=settings.drain + 5,  # after the service has given up by itself
+        health_check_period_s=HEALTH_PERIOD,
+        graceful_shutdown_timeout_s=settings.drain + 5,
         **scaling,
-    )
-
-    def app() -> FastAPI:  # called in each replica
-        start_logging(options.log_level)
-        reranker = Reranker.from_bundle(
-            options.bundle,
-            provider=options.provider,
-            threads=options.threads or max(1, int(options.cpus)),
-            pool_bytes=options.cache_mib * MIB,
-            page_cache=options.page_cache,
-            page_cache_bytes=parse_size(options.page_cache_size),
-        )
-        return create_app(reranker, settings)
-
-    application: Application = deployment(serve.ingress(app)()).bind()
+    )(Replica)
+    ingress = serve.deployment(
+        name="ingress",
+        num_replicas=options.ingress_replicas,
+        ray_actor_options={"num_cpus": options.ingress_cpus},
+        max_ongoing_requests=MOST_REQUESTS,
+        graceful_shutdown_timeout_s=settings.timeout + 5,  # by then each of its requests has an answer
+    )(Ingress)
+    application: Application = ingress.bind(replicas.bind(options), options.attempts, settings, options.log_level)
     return application

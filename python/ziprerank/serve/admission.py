@@ -36,12 +36,12 @@ class Admission:
         """A place for a request that announces ``size`` bytes. Raises Refused: 413, 429 or 503."""
         if self.draining:
             self.rejected("draining")
-            raise Refused(503, "the server is shutting down: ask another one", headers=self._later())
+            raise Refused(503, "the server is shutting down: ask another one", headers=self.retry_after())
         self.check_body(size)
         if self.requests >= self.settings.queue:
             self.rejected("queue")
             message = f"{self.requests} requests are under way, at most {self.settings.queue}: try again later"
-            raise Refused(429, message, headers=self._later())
+            raise Refused(429, message, headers=self.retry_after())
         permit = Permit(self)
         permit.hold(size)
         self.requests += 1
@@ -62,14 +62,15 @@ class Admission:
             429,
             f"requests under way hold {self.held:,} of {limit:,} bytes: try again later",
             kind="memory_full",
-            headers=self._later(),
+            headers=self.retry_after(),
         )
 
     def took(self, seconds: float) -> None:
         """A request had the engine for that long."""
         self._pace += 0.2 * (seconds - self._pace)
 
-    def _later(self) -> dict[str, str]:
+    def retry_after(self) -> dict[str, str]:
+        """The header that says when those who are under way may be done."""
         return {"Retry-After": str(min(60, max(1, math.ceil(self.requests * self._pace))))}
 
 
@@ -110,15 +111,16 @@ class AdmittedRoute(APIRoute):
         async def admitted(request: Request) -> Response:
             service = request.app.state.service
             service.check_key(request.headers.get("authorization"))
-            return await _run(handle, request, service.admission)
+            return await run_admitted(handle, request, service.admission)
 
         return admitted
 
 
-async def _run(handle: _Handler, request: Request, admission: Admission) -> Response:
+async def run_admitted(handle: _Handler, request: Request, admission: Admission) -> Response:
     """Runs the handler until it answers, the client leaves, the deadline passes or the server gives up draining.
 
-    A handler that is cut off keeps its place until it has really ended: until then it still takes memory.
+    Raises Refused, and what the handler raises. A handler that is cut off keeps its place until it has really ended:
+    until then it still takes memory.
     """
     announced = request.headers.get("content-length", "")
     permit = admission.enter(int(announced) if announced.isdecimal() else 0)

@@ -1,0 +1,138 @@
+"""What stands before the replicas on Ray Serve: a request goes to one of them, and to another when that one dies.
+
+Ray itself repeats only what a replica had not accepted, since a repeated call may do something twice. A ranking changes
+nothing but caches, so here all may be repeated. Both ends are in this file: ``Ingress`` holds a request until it is
+answered, ``run_app`` gives it to the service in the replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Scope
+
+from ziprerank.serve.admission import Admission, run_admitted
+from ziprerank.serve.failures import Refused, from_exception
+from ziprerank.serve.logs import logger, request_id, start_logging
+from ziprerank.serve.settings import Settings
+
+MOST_REQUESTS = 10_000  # in an ingress; the queues of the replicas are full long before
+HEALTH_PERIOD = 1.0  # seconds; after three failed checks Ray takes a replica off its list
+_PAUSE = 4 * HEALTH_PERIOD
+_LOST = (
+    RayActorError,  # the replica died (ActorDiedError) or cannot be reached (ActorUnavailableError)
+    OutOfMemoryError,  # Ray's memory monitor killed it
+    NodeDiedError,
+    ObjectLostError,  # it had answered, but its machine died before the answer was fetched
+)
+_PARTS = (
+    *("type", "asgi", "http_version", "method", "scheme", "root_path", "path", "raw_path", "query_string"),
+    *("headers", "client", "server"),
+)
+
+
+class Answer(NamedTuple):
+    """A whole HTTP answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Ingress:
+    """A deployment without an engine. ``replicas`` is the handle of one whose ``answer(scope, body)`` is ``run_app``.
+
+    ``attempts``: how many replicas a request may be sent to, one after another as they die. Bodies are bounded as in
+    the service, and the time to an answer by ``settings.timeout``, with all repetitions.
+    """
+
+    def __init__(self, replicas: DeploymentHandle[Any], attempts: int, settings: Settings, log_level: str) -> None:
+        start_logging(log_level)
+        self._replicas = replicas
+        self._attempts = attempts
+        self._queue = settings.queue
+        self._admission = Admission(replace(settings, queue=MOST_REQUESTS))
+
+    async def __call__(self, request: Request) -> Response:
+        request_id.set(request.headers.get("x-request-id"))  # Ray's proxy gives one to those that have none
+        try:
+            return await run_admitted(self._forward, request, self._admission)
+        except Refused as error:
+            return from_exception(error)
+        except Exception as error:
+            logger.error("failed", exc_info=error)
+            return from_exception(error)
+
+    async def _forward(self, request: Request) -> Response:
+        scope = {key: request.scope[key] for key in _PARTS if key in request.scope}
+        body = await request.body()
+        started = perf_counter()
+        for attempt in range(1, self._attempts + 1):
+            try:
+                answer = await self._send(scope, body)
+            except _LOST as error:
+                fields = {"attempt": attempt, "of": self._attempts, "error": type(error).__name__}
+                logger.warning("the replica that had the request died", extra={"fields": fields})
+                if isinstance(error, OutOfMemoryError) and attempt < self._attempts:
+                    await asyncio.sleep(_PAUSE)  # until then Ray goes on sending to it; of other deaths it knows
+                continue
+            if request.method == "POST" and answer.status == 200:
+                self._admission.took((perf_counter() - started) / self._admission.requests)
+            response = Response(answer.body, answer.status)
+            response.raw_headers = answer.headers
+            return response
+        message = f"the replica that had the request died, at attempt {attempt} of {attempt}: ask again later"
+        raise Refused(503, message, kind="replica_lost", headers=self._admission.retry_after())
+
+    async def _send(self, scope: Scope, body: bytes) -> Answer:
+        sent = self._replicas.answer.remote(scope, body)
+        try:
+            answer: Answer = await sent
+        except asyncio.CancelledError:
+            with suppress(Exception):  # it may have ended meanwhile
+                sent.cancel()
+            raise
+        except BackPressureError:
+            message = f"all replicas are full and {self._queue} requests wait: try again later"
+            raise Refused(503, message, kind="queue_full", headers=self._admission.retry_after()) from None
+        except DeploymentUnavailableError as error:
+            raise Refused(503, error.message, headers=self._admission.retry_after()) from None
+        return answer
+
+
+async def run_app(app: ASGIApp, scope: Scope, body: bytes) -> Answer:
+    """The answer of ``app`` to a request. Cancelled, it tells the app that the client left, and waits for its end."""
+    requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    left = asyncio.Event()
+    start: Message = {}
+    parts: list[bytes] = []
+
+    async def receive() -> Message:
+        if requests:
+            return requests.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+        else:
+            parts.append(message.get("body", b""))
+
+    work = asyncio.ensure_future(app(scope, receive, send))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        left.set()
+        await asyncio.wait([work])
+        raise
+    return Answer(start["status"], list(start["headers"]), b"".join(parts))
