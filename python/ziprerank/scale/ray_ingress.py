@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +27,8 @@ from ziprerank.serve.settings import Settings
 
 MOST_REQUESTS = 10_000  # in an ingress; the queues of the replicas are full long before
 HEALTH_PERIOD = 1.0  # seconds; after three failed checks Ray takes a replica off its list
-_PAUSE = 4 * HEALTH_PERIOD
+_UNNOTICED = 4 * HEALTH_PERIOD  # how long Ray goes on sending to a replica that its memory monitor killed
+_FULL = 0.2  # seconds until a repeated request asks again for a place
 _LOST = (
     RayActorError,  # the replica died (ActorDiedError) or cannot be reached (ActorUnavailableError)
     OutOfMemoryError,  # Ray's memory monitor killed it
@@ -75,38 +76,46 @@ class Ingress:
     async def _forward(self, request: Request) -> Response:
         scope = {key: request.scope[key] for key in _PARTS if key in request.scope}
         body = await request.body()
-        started = perf_counter()
-        for attempt in range(1, self._attempts + 1):
+        started, lost = perf_counter(), 0
+        while lost < self._attempts:
             try:
                 answer = await self._send(scope, body)
             except _LOST as error:
-                fields = {"attempt": attempt, "of": self._attempts, "error": type(error).__name__}
+                lost += 1
+                fields = {"attempt": lost, "of": self._attempts, "error": type(error).__name__}
                 logger.warning("the replica that had the request died", extra={"fields": fields})
-                if isinstance(error, OutOfMemoryError) and attempt < self._attempts:
-                    await asyncio.sleep(_PAUSE)  # until then Ray goes on sending to it; of other deaths it knows
-                continue
-            if request.method == "POST" and answer.status == 200:
-                self._admission.took((perf_counter() - started) / self._admission.requests)
-            response = Response(answer.body, answer.status)
-            response.raw_headers = answer.headers
-            return response
-        message = f"the replica that had the request died, at attempt {attempt} of {attempt}: ask again later"
-        raise Refused(503, message, kind="replica_lost", headers=self._admission.retry_after())
+                if isinstance(error, OutOfMemoryError) and lost < self._attempts:
+                    await asyncio.sleep(_UNNOTICED)
+            except BackPressureError:
+                if not lost:
+                    message = f"all replicas are full and {self._queue} requests wait: try again later"
+                    raise self._refused(message, "queue_full") from None
+                await asyncio.sleep(_FULL)  # it had a place once, so it is not turned away
+            except RayServeException as error:
+                logger.error("Ray has no replica for the request", exc_info=error)
+                raise self._refused("no replica can be had: `serve status` has the reason", "unavailable") from None
+            else:
+                if request.method == "POST" and answer.status == 200:
+                    self._admission.took((perf_counter() - started) / self._admission.requests)
+                response = Response(answer.body, answer.status)
+                response.raw_headers = answer.headers
+                return response
+        raise self._refused(
+            f"the replica that had the request died, at attempt {lost} of {lost}: ask again later", "replica_lost"
+        )
 
     async def _send(self, scope: Scope, body: bytes) -> Answer:
         sent = self._replicas.answer.remote(scope, body)
         try:
             answer: Answer = await sent
         except asyncio.CancelledError:
-            with suppress(Exception):  # it may have ended meanwhile
-                sent.cancel()
+            with suppress(Exception):  # it may have failed meanwhile
+                sent.cancel()  # type: ignore[no-untyped-call]
             raise
-        except BackPressureError:
-            message = f"all replicas are full and {self._queue} requests wait: try again later"
-            raise Refused(503, message, kind="queue_full", headers=self._admission.retry_after()) from None
-        except DeploymentUnavailableError as error:
-            raise Refused(503, error.message, headers=self._admission.retry_after()) from None
         return answer
+
+    def _refused(self, message: str, kind: str) -> Refused:
+        return Refused(503, message, kind=kind, headers=self._admission.retry_after())
 
 
 async def run_app(app: ASGIApp, scope: Scope, body: bytes) -> Answer:

@@ -75,7 +75,7 @@ class Options(BaseModel):
 class Replica:
     """The service around an engine of its own, called by the ingress."""
 
-    async def __init__(self, options: Options) -> None:
+    async def __init__(self, options: Options) -> None:  # type: ignore[misc]  # Ray awaits it
         start_logging(options.log_level)
         reranker = Reranker.from_bundle(
             options.bundle,
