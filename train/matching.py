@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..export.agreement import kendall_tau
 from . import losses, maxsim
 from .config import Optimisation
 from .data.finding import Finding, View, find, view_of
@@ -183,24 +184,34 @@ class MatchingTask:
         else:
             target = losses.order_target(batch.order, [batch.truth], count).to(device)
             ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
-        first = float(int(scored.logits.detach().argmax()) == batch.truth)
-        return ranking, {"ranking": float(ranking.detach()), "first": first}
+        logits = scored.logits.detach().float().cpu().numpy()
+        first = float(int(logits.argmax()) == batch.truth)
+        order = kendall_tau(logits, -np.argsort(batch.order))
+        return ranking, {"ranking": float(ranking.detach()), "first": first, "order": order}
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Means of what `loss` logs over held-out examples, whole pages at the first keep ratio.
 
-        ``eval_first`` is the share whose page scores highest.
+        ``eval_first`` is the share whose page scores highest, ``eval_order`` Kendall's tau with the teacher's order.
         """
         del step
-        if not self._held_out:
-            raise TrainError(f"{self.stage.store}: no document is held out, raise held_out above {self.stage.held_out}")
         sums: dict[str, float] = {}
         for number in range(self.stage.evaluate_examples):
-            rng = np.random.default_rng([self.seed, 2, number])
-            _, values = self.loss(self._draw(rng, self._held_out, keep_ratio=self.stage.keep_ratio[0]), 0.0)
+            _, values = self.loss(self.held_out(number), 0.0)
             for name, value in values.items():
                 sums[f"eval_{name}"] = sums.get(f"eval_{name}", 0.0) + value / self.stage.evaluate_examples
         return sums
+
+    def held_out(self, number: int) -> MatchingBatch:
+        """A held-out example, whole pages at the first keep ratio.
+
+        Raises:
+            TrainError: no document is held out.
+        """
+        if not self._held_out:
+            raise TrainError(f"{self.stage.store}: no document is held out, raise held_out above {self.stage.held_out}")
+        rng = np.random.default_rng([self.seed, 2, number])
+        return self._draw(rng, self._held_out, keep_ratio=self.stage.keep_ratio[0])
 
     def save(self, directory: Path) -> None:
         self.ranker.save(directory, dtype=WEIGHTS[self.weights])

@@ -133,7 +133,7 @@ def test_evaluation_is_of_held_out_documents(root: Path) -> None:
     with torch.no_grad():
         values = made.evaluate(0)
         assert values == made.evaluate(7)
-    assert set(values) == {"eval_ranking", "eval_first"}
+    assert set(values) == {"eval_ranking", "eval_first", "eval_order"}
     assert all(np.isfinite(value) for value in values.values())
     with pytest.raises(TrainError, match="no document is held out"):
         task(root, held_out=0.0).evaluate(0)

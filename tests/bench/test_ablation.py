@@ -1,0 +1,105 @@
+"""The ablation of the small model's training: every variant is trained as it says and judged on the same examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from store_pages import make_store
+from ziprerank.train.data.page_store import PageStore
+from ziprerank.train.model import Ranker
+from ziprerank.train.reading import is_held_out
+from ziprerank.train.settings import read_yaml
+
+from bench import ablation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on one small store, in a few steps."""
+    folder = tmp_path_factory.mktemp("ablation")
+    make_store(folder, documents=6, pages=4, words=24)
+    names = PageStore(folder / "store").documents
+    held_out = next(s / 100 for s in range(1, 100) if 0 < sum(is_held_out(name, s / 100) for name in names) < 6)
+    recipe = read_yaml(ablation.TINY)
+    for stage in recipe["stages"][-2:]:
+        stage["candidates"] = [2, 4]
+        stage["optimisation"] |= {"steps": 2, "accumulate": 1, "warmup": 1, "log_every": 1}
+        stage["optimisation"].pop("evaluate_every", None)
+    (folder / "tiny.yaml").write_text(json.dumps(recipe))
+    stores = ["--real", str(folder / "store"), "--synthetic", str(folder / "store")]
+    options = ["--most-pages", "24", "24", "--held-out", str(held_out), "--examples", "4"]
+    with pytest.MonkeyPatch.context() as patched:
+        short = {"candidates": [2, 3], "optimisation": {"steps": 2, "accumulate": 1, "warmup": 1}}
+        patched.setattr(ablation, "SHORT", short)
+        ablation.main(
+            [
+                str(folder / "rows.jsonl"),
+                "--work",
+                str(folder),
+                "--recipe",
+                str(folder / "tiny.yaml"),
+                *stores,
+                *options,
+            ]
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(work: Path) -> dict[str, dict[str, Any]]:
+    read = [json.loads(line) for line in (work / "rows.jsonl").read_text().splitlines()]
+    return {row["variant"]: row for row in read}
+
+
+def test_each_variant_is_trained_by_its_stages(rows: dict[str, dict[str, Any]]) -> None:
+    assert {name: row["stages"] for name, row in rows.items()} == {
+        "all stages": ["ranknet", "soft_ranking"],
+        "without stage 0, reading": ["ranknet", "soft_ranking"],
+        "without stage 1, listwise pretraining": ["soft_ranking"],
+        "without stage 2, ranking real pages": ["ranknet"],
+        "stage 0 alone, the decoder as it is constructed": [],
+        "stage 2 of 30 small steps": ["soft_ranking"],
+        "stage 2 of 30 small steps, without pruning in the loop": ["soft_ranking"],
+    }
+    for row in rows.values():
+        assert row["n"] == 4
+        assert row["pages"] == [24, 24]
+        assert (row["seconds"] is not None) == bool(row["stages"] or row["seconds"] == 0)
+
+
+def test_differences_are_to_the_whole_recipe(rows: dict[str, dict[str, Any]]) -> None:
+    whole = rows["all stages"]
+    for name in ablation.METRICS:
+        assert whole[f"{name}_difference"] == [0, 0, 0]
+        for row in rows.values():
+            mean, low, high = row[f"{name}_difference"]
+            assert mean == pytest.approx(row[name] - whole[name], abs=2e-4)
+            assert low <= mean <= high
+    unread, constructed = (rows[name] for name in ("without stage 0, reading", "without stage 2, ranking real pages"))
+    assert unread["soft_ranking_loss"] != whole["soft_ranking_loss"] != constructed["soft_ranking_loss"]
+
+
+def test_the_tower_that_never_read(work: Path) -> None:
+    reads, drawn = Ranker(ROOT / "train" / "checkpoints" / "reader"), Ranker(work / "unread")
+    theirs = dict(drawn.module.named_parameters())
+    for name, parameter in reads.module.named_parameters():
+        changed = ("visual.blocks" in name or "visual.merger" in name) and parameter.dim() == 2
+        assert bool((parameter == theirs[name]).all()) != changed, name
+
+
+def test_intervals_are_of_the_examples_differences() -> None:
+    values = {name: np.array([1.0, 0, 1, 1] * 50) for name in ablation.METRICS}
+    worse = {name: np.array([1.0, 0, 1, 0] * 50) for name in ablation.METRICS}
+    row = ablation.summed_up(worse, values)
+    mean, low, high = row["recall@1_difference"]
+    assert (row["recall@1"], mean) == (0.5, -0.25)
+    spread = 1.96 * np.std(worse["recall@1"] - values["recall@1"]) / np.sqrt(200)
+    assert [low, high] == pytest.approx([-0.25 - spread, -0.25 + spread], abs=0.01)
+    assert row["recall@1_interval"] == pytest.approx([0.431, 0.569], abs=0.001)  # Wilson's of 100 in 200
+    assert "| all | 0.500 |" in ablation.table([{**row, "variant": "all", "seconds": None}])
