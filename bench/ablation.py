@@ -37,7 +37,7 @@ from .quality.metrics import wilson
 TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
 SEED, DRAWS, KEEP_RATIO = 29, 10_000, 0.25
-SHORT = {"candidates": [4, 8], "optimisation": {"steps": 30, "accumulate": 4, "warmup": 10}}
+SHORT: dict[str, Any] = {"candidates": [4, 8], "optimisation": {"steps": 30, "accumulate": 4, "warmup": 10}}
 METRICS = ("recall@1", "soft_ranking_loss", "kendall_tau")
 
 Recipe = dict[str, Any]
@@ -50,10 +50,10 @@ class Variant:
 
     name: str
     reads: bool
-    ranking: tuple[Mapping[str, Any], ...]
+    ranking: tuple[Recipe, ...]
 
 
-def variants(listwise: Mapping[str, Any], pages: Mapping[str, Any]) -> list[Variant]:
+def variants(listwise: Recipe, pages: Recipe) -> list[Variant]:
     """The whole recipe first; ``listwise`` and ``pages`` are its stages 1 and 2."""
     short = merged(pages, SHORT)
     return [
@@ -69,11 +69,11 @@ def variants(listwise: Mapping[str, Any], pages: Mapping[str, Any]) -> list[Vari
     ]
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Recipe, changes: Recipe) -> Recipe:
     """``base`` with ``changes``, within its mappings too."""
-    both = dict(base) | dict(changes)
+    both = base | changes
     for key, value in changes.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             both[key] = merged(base[key], value)
     return both
 

@@ -186,7 +186,7 @@ class MatchingTask:
             ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
         logits = scored.logits.detach().float().cpu().numpy()
         first = float(int(logits.argmax()) == batch.truth)
-        order = kendall_tau(logits, -np.argsort(batch.order))
+        order = kendall_tau(logits, -np.argsort(batch.order).astype(np.float32))
         return ranking, {"ranking": float(ranking.detach()), "first": first, "order": order}
 
     def evaluate(self, step: int) -> dict[str, float]:
