@@ -58,7 +58,6 @@ def variants(listwise: Recipe, pages: Recipe) -> list[Variant]:
     short = merged(pages, SHORT)
     return [
         Variant("all stages", True, (listwise, pages)),
-        Variant("without stage 0, reading", False, (listwise, pages)),
         Variant("without stage 1, listwise pretraining", True, (pages,)),
         Variant("without stage 2, ranking real pages", True, (listwise,)),
         Variant("stage 0 alone, the decoder as it is constructed", True, ()),
@@ -66,6 +65,7 @@ def variants(listwise: Recipe, pages: Recipe) -> list[Variant]:
         Variant(
             "stage 2 of 30 small steps, without pruning in the loop", True, (merged(short, {"keep_ratio": [1.0]}),)
         ),
+        Variant("without stage 0, reading", False, (listwise, pages)),
     ]
 
 
