@@ -114,7 +114,11 @@ def _bundle(bundle: Bundle) -> Rows:
             f"longest side {image.longest_side} px, {image.min_pixels:,} to {image.max_pixels:,} px"
             + (f", PDF pages at {image.dpi:g} dpi" if image.dpi else ""),
         ),
-        ("defaults", f"keep ratio {defaults.keep_ratio:g}, windows of {defaults.window}, stride {defaults.stride}"),
+        (
+            "defaults",
+            f"keep ratio {defaults.keep_ratio:g}, windows of {defaults.window}, stride {defaults.stride}, "
+            f"blank tokens: {defaults.blank}",
+        ),
         ("pruned by", defaults.prune_text.replace("_", " ")),
         ("parity", _parity(bundle.parity)),
         ("files", f"{len(bundle.files)} files, {size / 1e6:.1f} MB, sizes and SHA-256 as in the manifest"),

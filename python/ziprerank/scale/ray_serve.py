@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import Scope
 
+from ziprerank.bundle import Blank
 from ziprerank.page_cache import parse_size
 from ziprerank.reranker import Reranker
 from ziprerank.scale.ray_ingress import HEALTH_PERIOD, MOST_REQUESTS, Answer, Ingress, run_app
@@ -36,6 +37,8 @@ class Options(BaseModel):
     provider: str = "cpu"
     threads: int = Field(0, ge=0)
     """of each engine; 0: as many as ``cpus``"""
+    blank: Blank | None = None
+    """visual tokens of blank paper, "drop" or "keep"; None: as the bundle recommends"""
     cache_mib: int = Field(1024, ge=1)
     page_cache: Path | None = None
     """a folder that keeps page features over restarts; replicas of one machine share it"""
@@ -82,6 +85,7 @@ class Replica:
             provider=options.provider,
             threads=options.threads or max(1, int(options.cpus)),
             pool_bytes=options.cache_mib * MIB,
+            blank=options.blank,
             page_cache=options.page_cache,
             page_cache_bytes=parse_size(options.page_cache_size),
         )

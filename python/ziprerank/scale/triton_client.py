@@ -95,7 +95,8 @@ class TritonReranker:
             def score(_step: int, indices: Sequence[int]) -> list[float]:
                 for index in indices:
                     if index not in encoded:
-                        encoded[index] = self._host.encode(sources[index].prepare())
+                        pixels = sources[index].prepare()
+                        encoded[index] = self._host.encode(pixels, drop_blank=defaults.blank == "drop")
                 mask = None if prompt.query_mask is None else prompt.query_mask.tolist()
                 held = [encoded[index] for index in indices]
                 scores = self._host.score(prompt.text_ids.tolist(), held, ratio, mask)
