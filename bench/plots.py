@@ -61,6 +61,7 @@ def draw_latency(rows: Rows, side: int) -> Figure:
     """Milliseconds against candidates, both logarithmic, with p20 to p80 shaded."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 6), sharey=True, layout="constrained")
     for axis, start in zip(axes, STARTS, strict=True):
+        axis.set_prop_cycle(color=mpl.colormaps["tab20"](range(20)))  # ten would not tell all systems apart
         for name, points in _by_system(rows, side, start).items():
             counts = [row["candidates"] for row in points]
             p20, p50, p80 = ([row["total_ms"][q] for row in points] for q in ("p20", "p50", "p80"))
