@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ziprerank.bundle import Bundle
+import pytest
+from ziprerank.bundle import Blank, Bundle
 
 from bench.cases import Case
 from bench.ours import Ours
@@ -12,13 +13,16 @@ from bench.ours import Ours
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 
 
-def test_every_first_query_encodes_every_page() -> None:
-    ours = Ours(Case(SAMPLE, "annual meeting", tuple(range(1, 8)), Bundle.load()), "fp32", "cpu", lambda: None)
-    assert sum(-(-tokens // 32) for tokens in ours.tokens) > 20  # blocks
+@pytest.mark.parametrize("blank", ["drop", "keep"])
+def test_every_first_query_encodes_every_page(blank: Blank) -> None:
+    ours = Ours(Case(SAMPLE, "annual meeting", tuple(range(1, 8)), Bundle.load()), "fp32", blank, "cpu", lambda: None)
+    fillers = sum(-(-rows * cols // 32) for rows, cols in ours.grids)  # blocks
+    assert fillers > 20
+    for read, (rows, cols) in zip(ours.read, ours.grids, strict=True):
+        assert (len(read) < rows * cols) == (blank == "drop")
     for _ in range(2):
         before = ours.reranker.engine.pool["misses"]
         ours.first_query(0.5)
-        fillers = sum(-(-tokens // 32) for tokens in ours.tokens)
         assert ours.reranker.engine.pool["misses"] == before + fillers + 7
     before = ours.reranker.engine.pool["misses"]
     ours.next_query(0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from ziprerank.bundle import Bundle
 from ziprerank.prompt import PromptBuilder
@@ -37,6 +38,6 @@ def test_a_profile_is_read_run_by_run() -> None:
 def test_the_operator_is_a_part_of_the_pass() -> None:
     bundle = Bundle.load(check="size")
     prompt = PromptBuilder(bundle).build("annual report", 2)
-    found = shares(bundle, prompt, [(8, 6), (6, 8)], (1.0, 0.5))
+    found = shares(bundle, prompt, [(8, 6), (6, 8)], [np.arange(48), np.arange(0, 48, 2)], (1.0, 0.5))
     assert set(found) == {1.0, 0.5}
     assert all(0 < share.share < 1 for share in found.values())
