@@ -201,9 +201,12 @@ def test_kernels_for_the_cpu_are_refused(make_checkpoint, tmp_path: Path) -> Non
 
 def test_the_command_line(make_checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    done = CliRunner().invoke(app, ["export", str(make_checkpoint(Shape())), str(out), "--keep-ratio", "0.25"])
+    done = CliRunner().invoke(
+        app, ["export", str(make_checkpoint(Shape())), str(out), "--keep-ratio", "0.25", "--blank", "drop"]
+    )
     assert done.exit_code == 0, done.output
     assert Bundle.load(out).defaults.keep_ratio == 0.25
+    assert Bundle.load(out).defaults.blank == "drop"
     again = CliRunner().invoke(app, ["export", str(make_checkpoint(Shape())), str(out)])
     assert again.exit_code == 1
     assert "exists: choose a new directory" in again.output

@@ -142,6 +142,7 @@ def test_a_broken_prompt(own_checkpoint: Path, tmp_path: Path, change, match) ->
         ({"precision": "int3"}, "precision 'int3' is unknown: use one of fp32, fp16, bf16"),
         ({"target": "cpu", "precision": "bf16"}, "precision bf16 on target cpu"),
         ({"keep_ratio": 0.0}, r"keep_ratio 0.0 must lie in \(0, 1\]"),
+        ({"blank": "skip"}, "blank 'skip' is unknown: use one of keep, drop"),
         ({"window": 21}, "window 21 must lie in 1..20"),
         ({"revision": "main"}, "revision 'main' was given for the local directory"),
     ],

@@ -93,6 +93,7 @@ def test_no_bundle_there(tmp_path: Path) -> None:
         ({"prompt__lines": ["Rank."]}, "ziprerank.json: no line of prompt.lines holds {query}"),
         ({"prompt__page": "{image}{image}"}, "ziprerank.json: prompt.page must hold {image} exactly once"),
         ({"defaults__keep_ratio": 0}, "ziprerank.json: defaults that no ranking can use with 20 letters"),
+        ({"defaults__blank": "skip"}, "ziprerank.json: blank is 'skip', this ziprerank knows drop, keep"),
         ({"defaults__window": 21}, "ziprerank.json: defaults that no ranking can use with 20 letters"),
         ({"files": {}}, "ziprerank.json: files does not list tokenizer.json"),
         ({"files": {"../x": {"size": 1, "sha256": ""}}}, "ziprerank.json: files['../x'] leaves the bundle's folder"),

@@ -53,6 +53,14 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert list(ranking["tokens"]) == ["text", "visual", "blank", "kept"]
 
 
+@pytest.mark.parametrize("blank", ["drop", "keep"])
+def test_blank_tokens(small_pages: Path, sample: Path, blank: str) -> None:
+    done = ziprerank("rank", "soup", sample, "--bundle", small_pages, "--pages", "3-4", "--blank", blank, "--json")
+    assert done.returncode == 0, done.stderr
+    tokens = json.loads(done.stdout)["tokens"]
+    assert (0 < tokens["blank"] < tokens["visual"]) == (blank == "drop")
+
+
 def test_page_features_are_kept_for_the_next_process(small_pages: Path, sample: Path, tmp_path: Path) -> None:
     options = ["--bundle", small_pages, "--pages", "3-5", "--page-cache", tmp_path, "--page-cache-size", "1M", "--json"]
     results, used = [], []

@@ -234,7 +234,7 @@ def test_unknown_providers_are_refused() -> None:
     assert "cpu" in str(caught.value).lower()
 
 
-@pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 1.5}, {"pool_bytes": 0}])
+@pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 1.5}, {"pool_bytes": 0}, {"blank": "skip"}])
 def test_bad_engine_options(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         Reranker.from_bundle(**options)
