@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
-from ziprerank.train.data.corpus import documents, download, extract, paragraphs, split_of
+from ziprerank.train.data.corpus import documents, extract, paragraphs, split_of
 from ziprerank.train.errors import TrainError
 
 SHARED = "This licence notice stands in every one of the documents."
@@ -71,18 +70,3 @@ def test_extract_leaves_second_forms_and_translations_out(tmp_path: Path) -> Non
         "p__man_man1_p.1.txt": "NAME\n\np - a program\n",
     }
     assert written == sum(map(len, texts.values()))
-
-
-def test_package_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What apt-get says reaches the user; without apt-get the way out is named. No network in either case."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    monkeypatch.setenv("PATH", str(programs))
-    with pytest.raises(TrainError, match="apt-get is not installed"):
-        download("harbour-doc=1", tmp_path / "out")
-    tool = programs / "apt-get"
-    tool.write_text("#!/bin/sh\necho 'E: Version 1 was not found' >&2\nexit 100\n")
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    with pytest.raises(TrainError, match=r"harbour-doc=1: E: Version 1 was not found; another version"):
-        download("harbour-doc=1", tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())  # nothing half done stays

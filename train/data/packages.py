@@ -1,0 +1,33 @@
+"""Debian packages as a source of documents."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ..errors import TrainError
+
+
+def download(package: str, folder: Path) -> Path:
+    """Unpacks a Debian package, "name" or "name=version", under ``folder``/name. TrainError with the tool's words."""
+    name = package.partition("=")[0]
+    target = folder / name
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        try:
+            subprocess.run(["apt-get", "download", package], cwd=work, check=True, capture_output=True, text=True)
+            (archive,) = Path(work).glob("*.deb")
+            unpacked = Path(work) / "unpacked"
+            subprocess.run(["dpkg-deb", "-x", archive, unpacked], check=True, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise TrainError(
+                f"{error.filename} is not installed: this needs a Debian system; or give your own documents"
+            ) from None
+        except subprocess.CalledProcessError as error:
+            raise TrainError(f"{package}: {error.stderr.strip()}; another version may be in the archive now") from None
+        shutil.move(unpacked, target)
+    return target
