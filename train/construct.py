@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +54,22 @@ class ConstructStage:
     Attributes:
         store: pages with their text: how often a token occurs, and what visual tokens of text look like.
         pages: of the store that the tower reads for that, spread evenly.
+        longest_side, dpi: of pages as the tower has learnt to read them, in pixels and dots per inch, for the
+            checkpoint's ``prompt.json``; None: as it has them.
     """
 
     store: Path
     pages: int = 48
+    longest_side: int | None = None
+    dpi: float | None = None
 
     def __post_init__(self) -> None:
         if self.pages < 1:
             raise TrainError(f"pages is {self.pages}: must be at least 1")
+        if self.longest_side is not None and not 256 <= self.longest_side <= 16384:
+            raise TrainError(f"longest_side is {self.longest_side}: must lie in 256..16384 pixels")
+        if self.dpi is not None and not 20 <= self.dpi <= 1200:
+            raise TrainError(f"dpi is {self.dpi}: must lie in 20..1200")
 
     def build(self, checkpoint: str, directory: Path) -> None:
         """Writes the checkpoint with its new decoder.
@@ -75,10 +84,18 @@ class ConstructStage:
         if len(counts) > vocabulary:
             raise TrainError(f"{self.store} has token {len(counts) - 1}, the model knows {vocabulary}: store it anew")
         chosen = np.unique(np.linspace(0, len(store) - 1, self.pages).astype(int))
-        construct(source, directory, counts, text_tokens(Tower.of(ranker), [store[int(page)] for page in chosen]))
+        visual = text_tokens(Tower.of(ranker), [store[int(page)] for page in chosen])
+        sizes = {"longest_side": self.longest_side, "dpi": self.dpi}
+        construct(source, directory, counts, visual, {name: size for name, size in sizes.items() if size is not None})
 
 
-def construct(source: Path, directory: Path, counts: NDArray[np.int64], visual: Tensor) -> None:
+def construct(
+    source: Path,
+    directory: Path,
+    counts: NDArray[np.int64],
+    visual: Tensor,
+    sizes: Mapping[str, float] | None = None,
+) -> None:
     """Writes ``source`` with the decoder of `maxsim`; its tower and table are turned into that decoder's basis.
 
     Args:
@@ -86,6 +103,7 @@ def construct(source: Path, directory: Path, counts: NDArray[np.int64], visual: 
         directory: must not exist, or be empty.
         counts: ``[vocabulary]``: how often each token stands in pages.
         visual: ``[n, H]``: visual tokens of cells with text, a sample.
+        sizes: of pages, ``longest_side`` and ``dpi``, where they are not as ``source`` has them.
 
     Raises:
         TrainError: several files, another width than `maxsim.WIDTH`, untied embeddings, a token that the prompt needs
@@ -115,7 +133,9 @@ def construct(source: Path, directory: Path, counts: NDArray[np.int64], visual: 
         shutil.copyfile(file, directory / file.name)
     _rewrite_config(directory / "config.json")
     prompt = checkpoint.optional_json("prompt.json") or {}
-    (directory / "prompt.json").write_text(json.dumps(prompt | _PROMPT, indent=1) + "\n", encoding="utf-8")
+    (directory / "prompt.json").write_text(
+        json.dumps({**prompt, **_PROMPT, **(sizes or {})}, indent=1) + "\n", encoding="utf-8"
+    )
     state = tower | maxsim.layers(checkpoint.config.decoder.intermediate_size)
     save_file(
         {name: tensor.contiguous() for name, tensor in state.items()},

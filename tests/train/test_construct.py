@@ -202,3 +202,7 @@ def test_what_cannot_be_constructed_is_refused(tmp_path: Path) -> None:
         construct(deep, tmp_path / "out", counts, torch.ones(4, maxsim.WIDTH))
     with pytest.raises(TrainError, match="pages is 0"):
         ConstructStage(store=tmp_path, pages=0)
+    with pytest.raises(TrainError, match=r"longest_side is 128: must lie in 256\.\.16384 pixels"):
+        ConstructStage(store=tmp_path, longest_side=128)
+    with pytest.raises(TrainError, match=r"dpi is 5: must lie in 20\.\.1200"):
+        ConstructStage(store=tmp_path, dpi=5)
