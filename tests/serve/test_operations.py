@@ -59,6 +59,25 @@ def test_metrics_count_what_happens(server: Server, client: httpx.Client, sample
     assert hits >= 2  # the second request finds the first one's page features
 
 
+def test_blank_tokens_are_left_out_unless_kept(
+    client: httpx.Client, bundle_path: Path, make_pdf: Callable[..., bytes]
+) -> None:
+    def usage(client: httpx.Client) -> dict[str, int]:
+        files = [("files", ("page.pdf", make_pdf()))]
+        answer = client.post("/v1/rerank/files", data={"query": "page", "keep_ratio": "1"}, files=files)
+        counted: dict[str, int] = answer.raise_for_status().json()["usage"]
+        return counted
+
+    assert Bundle.load(bundle_path, check="size").defaults.blank == "drop"
+    dropped = usage(client)
+    with Server("--bundle", bundle_path, "--blank", "keep") as server, httpx.Client(base_url=server.url) as other:
+        kept = usage(other)
+    assert kept["blank_tokens"] == 0
+    assert kept["kept_tokens"] == kept["visual_tokens"] == dropped["visual_tokens"]
+    assert dropped["kept_tokens"] == dropped["visual_tokens"] - dropped["blank_tokens"]
+    assert 0 < dropped["kept_tokens"] < dropped["visual_tokens"]  # one line of text stands on the page
+
+
 def test_request_ids_and_logs(server: Server, client: httpx.Client, images: list[bytes], text: Text) -> None:
     body = {"query": "a secret query", "documents": [text(images[0])]}
     answer = client.post("/rerank", json=body, headers={"X-Request-ID": "trace-17"})

@@ -53,12 +53,13 @@ class OnRay:
 
 @pytest.fixture(scope="module")
 def server(bundle_path: Path) -> Iterator[OnRay]:
-    """Two applications: one of two replicas, and under ``/small`` one that is soon full and repeats nothing."""
+    """Two applications: one of two replicas, and under ``/small`` one that is soon full, repeats nothing and reads
+    blank paper too."""
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     common = {"bundle": bundle_path, "cache_mib": 64, "ingress_replicas": 1}
     main = Options(**common, replicas=2, settings={"max_pages": 200})
-    small = Options(**common, replicas=1, attempts=1, settings={"queue": 2, "max_body_bytes": 10_000_000})
+    small = Options(**common, replicas=1, attempts=1, blank="keep", settings={"queue": 2, "max_body_bytes": 10_000_000})
     serve.run_many(
         [
             serve.RunTarget(build(main)),
@@ -174,6 +175,17 @@ def test_answers_pass_unchanged(
     of_servers = ("date", "server")
     kept = {(name, value) for name, value in answer.headers.multi_items() if name not in of_servers}
     assert kept == set(wanted.headers.multi_items())
+
+
+def test_blank_tokens_are_left_out_unless_kept(client: httpx.Client, make_pdf: Callable[..., bytes]) -> None:
+    files = [("files", ("page.pdf", make_pdf()))]
+    usages = [
+        client.post(path, data={"query": "page"}, files=files).raise_for_status().json()["usage"]
+        for path in ("/v1/rerank/files", "/small/v1/rerank/files")
+    ]
+    assert usages[0]["blank_tokens"] > 0
+    assert usages[1]["blank_tokens"] == 0
+    assert usages[0]["visual_tokens"] == usages[1]["visual_tokens"]
 
 
 def test_large_uploads(client: httpx.Client, reranker: Reranker) -> None:
