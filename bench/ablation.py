@@ -3,14 +3,16 @@
     python -m bench.ablation OUT.jsonl --work FOLDER --real STORE --synthetic STORE
 
 Stage 0 is the tower of ``--reader`` (train/checkpoints/reader), which has read; without it the same tower with its
-blocks drawn at random. The decoder is constructed on either, then stages 1 and 2 are run as the recipe has them, or
-left out. Without pruning in the loop a step costs so much more that this is shown on fewer, smaller steps, with and
-without.
+blocks drawn at random. The decoder is constructed on either, then stage 2 is run as the recipe has it, or left out. The
+paper's stage 1, which the recipe does without, is put before it. Without pruning in the loop a step costs so much more
+that this is shown on fewer, smaller steps, with and without.
 
-Every variant ranks the same examples of documents that stages 1 and 2 never see: queries drawn from their text, 8 to 20
-pages each, at keep ratio 0.25. A row holds recall@1, the soft ranking loss, Kendall's tau between the logits and BM25's
-order, each with the mean difference to the whole recipe and its 95 % interval by a paired bootstrap over the examples,
-and how long the ranking stages took. Runs are kept in FOLDER: the command goes on where it was stopped.
+Every variant ranks the same examples of documents that no ranking stage sees: queries drawn from their text, 8 to 20
+pages each, at keep ratio 0.25. A row holds recall@1, the soft ranking loss, the same with the logits divided by the
+temperature that is best for the variant (what is learnt beyond the scale of the probabilities), and Kendall's tau
+between the logits and BM25's order, each with the mean difference to the whole recipe and its 95 % interval by a paired
+bootstrap over the examples, and how long the ranking stages took. Runs are kept in FOLDER: the command goes on where it
+was stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from ziprerank.export.agreement import kendall_tau
+from ziprerank.train.losses import order_target, soft_ranking
 from ziprerank.train.matching import MatchingStage, MatchingTask
 from ziprerank.train.recipe import read_recipe, run_recipe
 from ziprerank.train.settings import read_yaml
@@ -38,7 +43,15 @@ TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
 SEED, DRAWS, KEEP_RATIO = 29, 10_000, 0.25
 SHORT: dict[str, Any] = {"candidates": [4, 8], "optimisation": {"steps": 30, "accumulate": 4, "warmup": 10}}
-METRICS = ("recall@1", "soft_ranking_loss", "kendall_tau")
+LISTWISE: dict[str, Any] = {
+    "loss": "listwise",
+    "held_out": 0.0,
+    "optimisation": {"steps": 40, "accumulate": 4, "warmup": 10},
+}
+"""What stage 1 on synthetic pages has other than stage 2."""
+SYNTHETIC_PAGES = 240
+METRICS = ("recall@1", "soft_ranking_loss", "calibrated_loss", "kendall_tau")
+TEMPERATURES = np.append(np.geomspace(0.1, 10, 100), 1.0)
 
 Recipe = dict[str, Any]
 Values = dict[str, NDArray[np.float64]]
@@ -53,19 +66,18 @@ class Variant:
     ranking: tuple[Recipe, ...]
 
 
-def variants(listwise: Recipe, pages: Recipe) -> list[Variant]:
-    """The whole recipe first; ``listwise`` and ``pages`` are its stages 1 and 2."""
+def variants(pages: Recipe, listwise: Recipe) -> list[Variant]:
+    """The whole recipe first; ``pages`` is its stage 2, ``listwise`` the stage 1 that it does without."""
     short = merged(pages, SHORT)
     return [
-        Variant("all stages", True, (listwise, pages)),
-        Variant("without stage 1, listwise pretraining", True, (pages,)),
-        Variant("without stage 2, ranking real pages", True, (listwise,)),
-        Variant("stage 0 alone, the decoder as it is constructed", True, ()),
+        Variant("the recipe, stages 0 and 2", True, (pages,)),
+        Variant("without stage 2, the decoder as it is constructed", True, ()),
+        Variant("with stage 1, listwise pretraining", True, (listwise, pages)),
         Variant("stage 2 of 30 small steps", True, (short,)),
         Variant(
             "stage 2 of 30 small steps, without pruning in the loop", True, (merged(short, {"keep_ratio": [1.0]}),)
         ),
-        Variant("without stage 0, reading", False, (listwise, pages)),
+        Variant("without stage 0, reading", False, (pages,)),
     ]
 
 
@@ -81,15 +93,15 @@ def merged(base: Recipe, changes: Recipe) -> Recipe:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
-    construct, *ranking = tiny_stages(options)
+    construct, pages, listwise = tiny_stages(options)
     found: dict[str, Values] = {}
     rows: list[dict[str, Any]] = []
-    for variant in variants(*ranking):
+    for variant in variants(pages, listwise):
         print(variant.name, flush=True)
         tower = options.reader if variant.reads else unread(options.reader, options.work / "unread")
         checkpoint, seconds = trained(variant, construct, tower, options.work)
-        found[variant.name] = judged(
-            checkpoint, ranking[1] | {"features": str(features(options.work, variant, options.real))}, options.examples
+        found[variant.name], temperature = judged(
+            checkpoint, pages | {"features": str(features(options.work, variant, options.real))}, options.examples
         )
         rows.append(
             {
@@ -98,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "stages": [stage.get("loss", "soft_ranking") for stage in variant.ranking],
                 "seconds": None if seconds is None else round(seconds),
                 "threads": torch.get_num_threads(),
-                "pages": [stage["most_pages"] for stage in ranking],
+                "pages": pages["most_pages"],
+                "synthetic_pages": listwise["most_pages"],
+                "temperature": round(temperature, 3),
                 "keep_ratio": KEEP_RATIO,
                 **summed_up(found[variant.name], next(iter(found.values()))),
                 **machine.describe(),
@@ -118,7 +132,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--synthetic", type=Path, required=True, help="page store of made ones")
     parser.add_argument("--reader", type=Path, default=CHECKPOINTS / "reader", help="a checkpoint whose tower reads")
     parser.add_argument(
-        "--most-pages", type=int, nargs=2, metavar=("REAL", "SYNTHETIC"), help="that are encoded; default: the recipe's"
+        "--most-pages",
+        type=int,
+        nargs=2,
+        metavar=("REAL", "SYNTHETIC"),
+        help=f"that are encoded; default: the recipe's and {SYNTHETIC_PAGES}",
     )
     parser.add_argument("--held-out", type=float, help="share of the real documents; default: the recipe's")
     parser.add_argument("--examples", type=int, default=200, help="that every variant ranks; default 200")
@@ -127,17 +145,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def tiny_stages(options: argparse.Namespace) -> list[Recipe]:
-    """The recipe's last three stages, construct and the two of ranking, on the given stores."""
-    construct, listwise, pages = read_yaml(options.recipe)["stages"][-3:]
-    if options.most_pages is not None:
-        pages["most_pages"], listwise["most_pages"] = options.most_pages
+    """The recipe's last two stages, construct and stage 2, on the given stores, and stage 1 as it would be."""
+    construct, pages = read_yaml(options.recipe)["stages"][-2:]
+    pages["most_pages"], synthetic_pages = options.most_pages or (pages["most_pages"], SYNTHETIC_PAGES)
     if options.held_out is not None:
         pages["held_out"] = options.held_out
-    return [
-        construct | {"store": str(options.real)},
-        listwise | {"store": str(options.synthetic)},
-        pages | {"store": str(options.real)},
-    ]
+    pages["store"] = str(options.real)
+    listwise = merged(pages, LISTWISE) | {"store": str(options.synthetic), "most_pages": synthetic_pages}
+    listwise["optimisation"].pop("evaluate_every", None)  # nothing is held out
+    return [construct | {"store": str(options.real)}, pages, listwise]
 
 
 def unread(reader: Path, folder: Path) -> Path:
@@ -205,19 +221,34 @@ def stage_fields(stage: Recipe) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def judged(checkpoint: Path, pages: Recipe, examples: int) -> Values:
-    """Metrics of a checkpoint on each held-out example of a stage on ``pages``, ``[n]``."""
-    settings = pages | {"loss": "soft_ranking", "keep_ratio": [KEEP_RATIO]}
-    task = MatchingStage(**stage_fields(settings)).task(str(checkpoint), seed=SEED, weights="fp32")
+def judged(checkpoint: Path, pages: Recipe, examples: int) -> tuple[Values, float]:
+    """Metrics of a checkpoint on each held-out example of a stage on ``pages``, ``[n]``, and its best temperature."""
+    task = MatchingStage(**stage_fields(pages | {"keep_ratio": [KEEP_RATIO]})).task(
+        str(checkpoint), seed=SEED, weights="fp32"
+    )
     assert isinstance(task, MatchingTask)
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    firsts, taus, ranking_losses = [], [], []
     for number in range(examples):
         example = task.held_out(number)
-        loss, logged = task.loss(example, 0.0)
-        values["recall@1"].append(logged["first"])
-        values["soft_ranking_loss"].append(float(loss))
-        values["kendall_tau"].append(logged["order"])
-    return {name: np.array(numbers) for name, numbers in values.items()}
+        logits = task.score(example).logits
+        firsts.append(float(int(logits.argmax()) == example.truth))
+        taus.append(kendall_tau(logits.numpy(), -np.argsort(example.order).astype(np.float32)))
+        ranking_losses.append(tempered_losses(logits, order_target(example.order, [example.truth], len(logits))))
+    by_temperature = np.array(ranking_losses)  # [n, temperatures], the last of them 1
+    best = int(by_temperature.mean(axis=0).argmin())
+    return {
+        "recall@1": np.array(firsts),
+        "soft_ranking_loss": by_temperature[:, -1],
+        "calibrated_loss": by_temperature[:, best],
+        "kendall_tau": np.array(taus),
+    }, float(TEMPERATURES[best])
+
+
+def tempered_losses(logits: Tensor, target: Tensor) -> NDArray[np.float64]:
+    """The soft ranking loss of ``logits [K]`` over each of `TEMPERATURES`."""
+    tempered = logits.double()[None] / torch.from_numpy(TEMPERATURES)[:, None]
+    mask = torch.ones(1, len(logits), dtype=torch.bool)
+    return np.array([float(soft_ranking(row[None], target[None], mask)) for row in tempered])
 
 
 def summed_up(values: Values, whole: Values) -> dict[str, Any]:
@@ -236,17 +267,23 @@ def summed_up(values: Values, whole: Values) -> dict[str, Any]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """As Markdown."""
     lines = [
-        "| | recall@1 | soft ranking loss | difference to all stages | Kendall's tau with BM25 | ranking stages, s |",
-        "|---|---|---|---|---|---|",
+        "| | recall@1 | soft ranking loss | difference to the recipe | at its best temperature | difference to the "
+        "recipe | Kendall's tau with BM25 | ranking stages, s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        mean, low, high = row["soft_ranking_loss_difference"]
         seconds = "" if row["seconds"] is None else f"{row['seconds']:,}"
         lines.append(
-            f"| {row['variant']} | {row['recall@1']:.3f} | {row['soft_ranking_loss']:.3f} | {mean:+.3f} ({low:+.3f} to "
-            f"{high:+.3f}) | {row['kendall_tau']:.3f} | {seconds} |"
+            f"| {row['variant']} | {row['recall@1']:.3f} | {row['soft_ranking_loss']:.3f} | "
+            f"{_interval(row['soft_ranking_loss_difference'])} | {row['calibrated_loss']:.3f} | "
+            f"{_interval(row['calibrated_loss_difference'])} | {row['kendall_tau']:.3f} | {seconds} |"
         )
     return "\n".join(lines)
+
+
+def _interval(difference: Sequence[float]) -> str:
+    mean, low, high = difference
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 if __name__ == "__main__":

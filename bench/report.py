@@ -130,11 +130,11 @@ def ablation() -> str:
     """What each stage of the small model's training is worth."""
     rows = read("ablation_cpu.jsonl")
     first = rows[0]
-    synthetic, real = first["pages"]
     return (
         f"{first['n']} queries on real documents kept out of training, 8 to 20 pages each, keep ratio "
-        f"{first['keep_ratio']:g}; {synthetic} synthetic and {real} real pages encoded; {of(first)}. Differences are "
-        "paired, in brackets their 95 % interval; seconds are where a variant ran through in one go, beside other work."
+        f"{first['keep_ratio']:g}; {first['pages']} real pages encoded, {first['synthetic_pages']} synthetic ones for "
+        f"stage 1; {of(first)}. Differences are paired, in brackets their 95 % interval; seconds are where"
+        " a variant ran through in one go, beside other work."
         f"\n\n{table(rows)}"
     )
 

@@ -24,6 +24,9 @@ from .model import Ranker
 from .pixels import Sizes, fit
 from .ranking import RankingBatch, RankingStage, RankingTask, check_most, collect, load_ranker, places
 
+RANKING_WEIGHT = 10.0
+"""What RankNet weighs beside the language-model loss (FIRST, arXiv 2406.15657)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListwiseData:
@@ -51,7 +54,7 @@ class ListwiseStage(RankingStage):
     data: ListwiseData
     passages: int = 20
     size: int = 280
-    ranking_weight: float = 10.0
+    ranking_weight: float = RANKING_WEIGHT
     weighted: bool = True
 
     def __post_init__(self) -> None:

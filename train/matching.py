@@ -1,7 +1,6 @@
 """Ranking at the price of the decoder: pages of a store, encoded once, and queries drawn from their text.
 
-The same pass and the same losses as the paper's two stages (`ranknet` for the first, `soft_ranking` for the second),
-with pruning in the loop; the tower is frozen, and there is no language-model loss.
+The same pass and the same losses as the paper's two stages, with pruning in the loop; the tower is frozen.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ from .data.finding import Finding, View, find, view_of
 from .data.page_store import PageStore
 from .errors import TrainError
 from .features import Features, write_features
+from .listwise import RANKING_WEIGHT
 from .loop import Task
-from .model import EncodedPage, Ranker
+from .model import EncodedPage, Ranker, Scored
 from .ranking import WEIGHTS, check_most, check_ratios, load_ranker
 from .reading import is_held_out
 from .settings import plain
@@ -43,8 +43,9 @@ class MatchingStage:
         features: folder of the frozen tower's visual tokens; computed when it does not exist yet.
         most_pages: pages of the store that are encoded, document by document.
         trained: ``decoder``, or only a constructed one's ``comparison`` (`maxsim.comparison`), by AdamW without decay.
-        loss: ``ranknet`` over the teacher's whole order, or ``soft_ranking`` towards the page the query came from, then
-            the teacher's order.
+        loss: ``listwise``, that of the paper's first stage on the teacher's order (10 times weighted RankNet, and the
+            language-model loss, here of the first letter alone: a constructed decoder writes no order), or
+            ``soft_ranking``, that of the second: the page the query came from, then the teacher's order.
         candidates: fewest and most pages of an example, of one document.
         parts: share of examples whose pages are cut to parts, so that pages of all sizes are seen.
         cells: least and largest longest side of such a part, in visual tokens; one is drawn for each example.
@@ -57,7 +58,7 @@ class MatchingStage:
     features: Path
     most_pages: int = 1_000_000
     trained: Literal["decoder", "comparison"] = "decoder"
-    loss: Literal["ranknet", "soft_ranking"] = "soft_ranking"
+    loss: Literal["listwise", "soft_ranking"] = "soft_ranking"
     candidates: tuple[int, int] = (4, 8)
     parts: float = 0.25
     cells: tuple[int, int] = (8, 24)
@@ -167,27 +168,34 @@ class MatchingTask:
         """The example of ``step``."""
         return self._draw(np.random.default_rng([self.seed, 1, step]), self._train, parts=self.stage.parts)
 
-    def loss(self, batch: MatchingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        del progress
+    def score(self, batch: MatchingBatch, *, first_letter: bool = False) -> Scored:
+        """One pass over the example; ``first_letter`` asks for the language-model loss of the best page's letter."""
         pages = [
             EncodedPage(tokens, tuple(torch.zeros_like(tokens) for _ in range(self._levels)), grid)
             for tokens, grid in zip(batch.tokens, batch.grids, strict=True)
         ]
-        scored = self.ranker.score(batch.query, pages, batch.keep_ratio)
-        count = len(pages)
-        device = scored.logits.device
+        target = self.ranker.prompting.target(batch.order)[:1] if first_letter else None
+        return self.ranker.score(batch.query, pages, batch.keep_ratio, target=target)
+
+    def loss(self, batch: MatchingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
+        del progress
+        scored = self.score(batch, first_letter=self.stage.loss == "listwise")
+        count, device = len(batch.tokens), scored.logits.device
         mask = torch.ones(1, count, dtype=torch.bool, device=device)
-        if self.stage.loss == "ranknet":
+        logged: dict[str, float] = {}
+        if scored.language_loss is not None:
             ranks = torch.empty(1, count, dtype=torch.int64)
             ranks[0, list(batch.order)] = torch.arange(count)
             ranking = losses.ranknet(scored.logits[None], ranks.to(device), mask)
+            loss = scored.language_loss + RANKING_WEIGHT * ranking
+            logged["language"] = float(scored.language_loss.detach())
         else:
             target = losses.order_target(batch.order, [batch.truth], count).to(device)
-            ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
+            loss = ranking = losses.soft_ranking(scored.logits[None], target[None], mask)
         logits = scored.logits.detach().float().cpu().numpy()
         first = float(int(logits.argmax()) == batch.truth)
         order = kendall_tau(logits, -np.argsort(batch.order).astype(np.float32))
-        return ranking, {"ranking": float(ranking.detach()), "first": first, "order": order}
+        return loss, logged | {"ranking": float(ranking.detach()), "first": first, "order": order}
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Means of what `loss` logs over held-out examples, whole pages at the first keep ratio.

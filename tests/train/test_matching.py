@@ -107,7 +107,7 @@ def test_tokens_are_those_of_the_page_or_of_its_part(root: Path) -> None:
     assert all(2 <= rows <= 6 for rows, _ in sizes)
 
 
-@pytest.mark.parametrize("loss", ["ranknet", "soft_ranking"])
+@pytest.mark.parametrize("loss", ["listwise", "soft_ranking"])
 def test_a_few_steps_lower_the_loss(root: Path, loss: str) -> None:
     made = task(root, loss=loss, keep_ratio=(0.5,))
     trained = [parameter for parameter in made.module.parameters() if parameter.requires_grad]
@@ -126,6 +126,28 @@ def test_a_few_steps_lower_the_loss(root: Path, loss: str) -> None:
     assert history[-1] < 0.7 * history[0]
     assert logged["first"] == 1
     assert torch.equal(made.ranker.table.weight, table)
+
+
+def test_the_listwise_loss_is_of_the_first_letter_and_ten_times_ranknet(root: Path) -> None:
+    made = task(root, loss="listwise", keep_ratio=(0.5,))
+    batch = made.batch(1)
+    value, logged = made.loss(batch, 0.0)
+    with torch.no_grad():
+        scored = made.score(batch, first_letter=True)
+    assert scored.language_loss is not None
+    worse = [
+        (better, page) for place, better in enumerate(batch.order) for page in batch.order[place + 1 :]
+    ]  # RankNet, pair by pair
+    ranknet = sum(
+        float(torch.log1p(torch.exp(scored.logits[other] - scored.logits[better])))
+        / (batch.order.index(better) + batch.order.index(other) + 2)
+        for better, other in worse
+    ) / len(worse)
+    assert logged["ranking"] == pytest.approx(ranknet, rel=1e-5)
+    assert logged["language"] == pytest.approx(float(scored.language_loss), rel=1e-5)
+    assert value.item() == pytest.approx(logged["language"] + 10 * ranknet, rel=1e-5)
+    among_letters = float(-torch.log_softmax(scored.logits, 0)[batch.order[0]])
+    assert logged["language"] > among_letters  # over the whole vocabulary
 
 
 def test_evaluation_is_of_held_out_documents(root: Path) -> None:
