@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from ziprerank.batch.parts import read_part
 from ziprerank.bundle import Bundle
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 
 from . import machine
 

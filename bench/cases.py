@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from ziprerank.bundle import Blank, Bundle
-from ziprerank.pages import Pdf, open_pages
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.windows import MAX_WINDOW, Plan, plan_windows
 
 STRIDE = 10

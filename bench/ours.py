@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ziprerank import Ranking, Reranker
 from ziprerank.bundle import Blank
 from ziprerank.export.host import printed_tokens
-from ziprerank.pages import PageInput, open_pages
+from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.windows import MAX_WINDOW
 
 from .cases import AGAIN, FILE, Case, Sample, System

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
+from ziprerank.cli.judging import judge_both, read_pages
 from ziprerank.export import export_checkpoint
-from ziprerank.judging import judge_both, read_pages
 
 from . import machine, memory
 from .cases import Case

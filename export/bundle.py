@@ -15,8 +15,8 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 from safetensors.numpy import save_file
+from ziprerank.kernels import compile_kernels
 
-from ..kernels import compile_kernels
 from .calibrate import Calibration, Window, activation_ranges
 from .checkpoint import Checkpoint, Tensor, Tensors, read_shard
 from .errors import CheckpointError, ExportError

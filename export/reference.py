@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
+from ziprerank.kernels import reference as pruning
 
-from ..kernels import reference as pruning
 from .config import ModelConfig
 
 

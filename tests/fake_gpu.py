@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ziprerank.runtime import find_runtime
+from ziprerank.runtime.onnxruntime import find_runtime
 
 PROGRAM = Path(__file__).parent / "engine" / "cuda_session.py"
 DRIVER = "ZIPRERANK_CUDA_DRIVER"

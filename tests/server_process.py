@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-COMMAND = [sys.executable, "-c", "from ziprerank.cli import app; app()", "serve", "--port", "0"]
+COMMAND = [sys.executable, "-c", "from ziprerank.cli.app import app; app()", "serve", "--port", "0"]
 
 
 class Server:

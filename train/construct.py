@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from ziprerank.export.checkpoint import Checkpoint
+from ziprerank.export.prompt import letter_ids
 
-from ..export.checkpoint import Checkpoint
-from ..export.prompt import letter_ids
 from . import maxsim
 from .data.page_store import PageStore
 from .errors import TrainError

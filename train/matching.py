@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from ziprerank.export.agreement import kendall_tau
 
-from ..export.agreement import kendall_tau
 from . import losses, maxsim
 from .config import Optimisation
 from .data.finding import Finding, View, find, view_of

@@ -23,8 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-
-from ..export.prompt import LETTERS
+from ziprerank.export.prompt import LETTERS
 
 WIDTH = 256
 PAIRS = WIDTH // 2  # of rotary coordinates: (i, i + PAIRS)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen3VLForConditionalGeneration
+from ziprerank.export.checkpoint import Checkpoint
+from ziprerank.kernels import gather_kept, reference
+from ziprerank.kernels import prune as prune_on_device
 
-from ..export.checkpoint import Checkpoint
-from ..kernels import gather_kept, reference
-from ..kernels import prune as prune_on_device
 from .errors import TrainError
 from .prompting import Prompting
 

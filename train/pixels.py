@@ -12,8 +12,8 @@ import pypdfium2  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from ziprerank.export.checkpoint import Checkpoint
 
-from ..export.checkpoint import Checkpoint
 from .data.examples import PageRef
 from .errors import TrainError
 

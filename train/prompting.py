@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from ziprerank.export.checkpoint import Checkpoint
+from ziprerank.export.prompt import LETTERS, check_vision_tokens, letter_ids, load_prompt, prompt_text
 
-from ..export.checkpoint import Checkpoint
-from ..export.prompt import LETTERS, check_vision_tokens, letter_ids, load_prompt, prompt_text
 from .errors import TrainError
 
 MOST_PAGES = len(LETTERS)

@@ -156,7 +156,7 @@ class Comparison:
         """Milliseconds that the stages' operations and bytes take at the roofline's rates, as bench/limits.py counts
         them; pruning, under a thousandth of the decoder, is left out. Empty where `rows` has said why."""
         try:
-            from ..limits import decoder, vision
+            from ziprerank.bench.limits import decoder, vision
         except ImportError:
             return {}
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank import Reranker
+from ziprerank.bench import machine
 from ziprerank.bundle import default_bundle
 from ziprerank.windows import WindowOption
 
-from .. import machine
 from . import metrics
 from .queries import KINDS, QUERIES, Query, read_queries
 from .report import summary

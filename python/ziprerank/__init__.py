@@ -11,31 +11,32 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from ziprerank import errors, runtime
+from ziprerank import errors
+from ziprerank.runtime.onnxruntime import find_runtime
 
 if TYPE_CHECKING:
     from ziprerank.bundle import Bundle
-    from ziprerank.pages import Pdf
+    from ziprerank.inputs.pages import Pdf
+    from ziprerank.ranking import RankedPage, Ranking, Timings, Tokens
     from ziprerank.reranker import Reranker
-    from ziprerank.types import RankedPage, Ranking, Timings, Tokens
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "Pdf", "RankedPage", "Ranking", "Reranker", "Timings", "Tokens", "__version__", "errors"]
 
 _HOMES = {
     "Bundle": "ziprerank.bundle",
-    "Pdf": "ziprerank.pages",
-    "RankedPage": "ziprerank.types",
-    "Ranking": "ziprerank.types",
+    "Pdf": "ziprerank.inputs.pages",
+    "RankedPage": "ziprerank.ranking",
+    "Ranking": "ziprerank.ranking",
     "Reranker": "ziprerank.reranker",
-    "Timings": "ziprerank.types",
-    "Tokens": "ziprerank.types",
+    "Timings": "ziprerank.ranking",
+    "Tokens": "ziprerank.ranking",
 }
 
 
 def _check_runtime() -> errors.MissingDependency | None:
     try:
-        runtime.find_runtime()
+        find_runtime()
     except errors.MissingDependency as error:
         return error
     return None

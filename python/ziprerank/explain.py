@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.pages import PageSource
-from ziprerank.types import RankedPage, Ranking
+from ziprerank.inputs.pages import PageSource
+from ziprerank.ranking import RankedPage, Ranking
 
 PAGE_SIDE = 640  # longest side of a drawn page, px
 COLUMNS = 3

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import Blank, Bundle, Check
+from ziprerank.cache.page_cache import PAGE_CACHE_BYTES, FreshPage, PageCache
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
-from ziprerank.feed import PageFeed
-from ziprerank.page_cache import PAGE_CACHE_BYTES, FreshPage, PageCache
-from ziprerank.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.feed import PageFeed
+from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
-from ziprerank.providers import prepare
-from ziprerank.runtime import find_runtime
-from ziprerank.types import RankedPage, Ranking, Timings, Tokens
-from ziprerank.watch import Watch, unwatched
+from ziprerank.ranking import RankedPage, Ranking, Timings, Tokens
+from ziprerank.runtime.onnxruntime import find_runtime
+from ziprerank.runtime.providers import prepare
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Reranker:
     ) -> Ranking:
         """Pages sorted by relevance to ``query``.
 
-        ``pages``: one or more PDFs, image files, Pillow images or arrays (see ``ziprerank.pages``). ``top_k``: how
-        many to return, None is all. ``keep_ratio``: share of each page's visual tokens that the decoder reads, in
+        ``pages``: one or more PDFs, image files, Pillow images or arrays (see
+        ``ziprerank.inputs.pages``). ``top_k``: how many to return, None is all. ``keep_ratio``: share of each page's visual tokens that the decoder reads, in
         (0, 1]. ``window``, ``stride``: pages a pass and pages it moves, when there are more than one pass takes.
         None and "auto" mean the bundle's defaults; ``window="off"`` insists on one pass. Raises InvalidInput,
         PageError, PoolError or EngineError.

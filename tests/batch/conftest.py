@@ -44,7 +44,7 @@ def command() -> Iterator[Command]:
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from ziprerank.cli import app; app()", "batch", *map(str, arguments)],
+            [sys.executable, "-c", "from ziprerank.cli.app import app; app()", "batch", *map(str, arguments)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

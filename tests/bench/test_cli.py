@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from ziprerank import cli_bench
 from ziprerank.bundle import default_bundle
-from ziprerank.cli import app
+from ziprerank.cli import bench as cli_bench
+from ziprerank.cli.app import app
 
 
 def refusal(*options: str) -> str:

@@ -11,7 +11,7 @@ from tiny_checkpoint import STARTER
 from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 from ziprerank import Pdf, Reranker
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 from ziprerank.train.model import Ranker
 
 from bench.quality.late import late_interaction

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from prometheus_client import generate_latest
-from ziprerank.cli_serve import serve
-from ziprerank.page_cache import parse_size
+from ziprerank.cache.page_cache import parse_size
+from ziprerank.cli.serve import serve
 from ziprerank.reranker import Reranker
 from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings

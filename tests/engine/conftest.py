@@ -12,7 +12,7 @@ from fake_gpu import Result, Session, start_session
 from ziprerank import _engine
 from ziprerank.export import export_checkpoint
 from ziprerank.kernels import compile_kernels
-from ziprerank.runtime import find_runtime
+from ziprerank.runtime.onnxruntime import find_runtime
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from checkpoints import Shape
 from typer.testing import CliRunner
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.agreement import Judged, check_comparable, compare, kendall_tau
 from ziprerank.export.samples import SIZES, page_image

@@ -15,7 +15,7 @@ from checkpoints import Shape
 from rewrite import rewrite_json
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle, default_bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.export import ExportError, export_checkpoint
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.calibrate import Calibration
 from ziprerank.export.checkpoint import PACKED_DTYPES, read_shard

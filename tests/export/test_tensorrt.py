@@ -11,7 +11,7 @@ import pytest
 from checkpoints import Shape
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.errors import BundleError
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.calibrate import Calibration

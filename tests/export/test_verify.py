@@ -11,7 +11,7 @@ from checkpoints import Shape
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle, default_bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.export import ExportError, export_checkpoint
 from ziprerank.export.verify import TOLERANCE, verify_bundle
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 from ziprerank import Pdf, _engine
 from ziprerank.bundle import Bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.errors import ProviderError
 from ziprerank.export import export_checkpoint
 from ziprerank.export.plans import CAPABILITIES
 from ziprerank.kernels import compile_kernels
 from ziprerank.kernels.launch import TARGETS
-from ziprerank.providers import lacking
 from ziprerank.reranker import Reranker, load_engine
-from ziprerank.runtime import find_runtime
+from ziprerank.runtime.onnxruntime import find_runtime
+from ziprerank.runtime.providers import lacking
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 

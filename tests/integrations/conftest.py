@@ -15,7 +15,7 @@ import pypdfium2
 import pytest
 from PIL import Image
 from ziprerank.bundle import default_bundle
-from ziprerank.pages import PageInput
+from ziprerank.inputs.pages import PageInput
 from ziprerank.reranker import Reranker
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"

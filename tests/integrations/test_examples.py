@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
-from ziprerank.pages import PageInput
+from ziprerank.inputs.pages import PageInput
 from ziprerank.reranker import Reranker
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "python" / "examples").glob("rank_with_*.py"))

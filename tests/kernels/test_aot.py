@@ -12,7 +12,7 @@ import pytest
 import triton
 import typer
 from typer.testing import CliRunner
-from ziprerank.cli_kernels import kernels as kernels_command
+from ziprerank.cli.kernels import kernels as kernels_command
 from ziprerank.errors import BundleError
 from ziprerank.kernels import CompiledKernel, KernelError, compile_kernels, describe
 from ziprerank.kernels.aot import SCRATCH

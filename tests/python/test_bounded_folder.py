@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from ziprerank.bounded_folder import BoundedFolder
+from ziprerank.cache.bounded_folder import BoundedFolder
 
 WRITER = """
 import random, sys
 from pathlib import Path
-from ziprerank.bounded_folder import BoundedFolder
+from ziprerank.cache.bounded_folder import BoundedFolder
 folder, seed = BoundedFolder(Path(sys.argv[1]), 20_000), int(sys.argv[2])
 choose, wrong, found = random.Random(seed), 0, 0
 for _ in range(400):

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from ziprerank.explain import draw_ranking, kept_mask
 from ziprerank.export.host import printed_tokens
-from ziprerank.pages import Pdf, open_pages
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.reranker import Reranker
 
 
 def ziprerank(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from ziprerank.cli import app; app()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from ziprerank.cli.app import app; app()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

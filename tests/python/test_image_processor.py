@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from ziprerank.bundle import Bundle
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 
 
 @pytest.mark.parametrize("size", [(700, 433), (300, 300), (40, 900), (1024, 768), (1600, 1131)])

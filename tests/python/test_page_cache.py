@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ziprerank.cache.page_cache import PageCache, parse_size
 from ziprerank.errors import InvalidInput
 from ziprerank.export import export_checkpoint
-from ziprerank.page_cache import PageCache, parse_size
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
-from ziprerank.types import Ranking
 
 ROOT = Path(__file__).parents[2]
 QUERY = "fish soup"
@@ -197,9 +197,8 @@ def test_a_folder_that_cannot_be_used_says_so_at_the_start(small_pages: Path, tm
         opened(small_pages, tmp_path / "file" / "below")
     with pytest.raises(InvalidInput, match="cannot be used"):
         opened(small_pages, Path("/proc/here"))
-    full = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); from ziprerank.cli import app; app()"
-    )
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    full = f"{limit}; from ziprerank.cli.app import app; app()"
     done = subprocess.run(
         [sys.executable, "-c", full, "rank", "x", "nothing.pdf", "--page-cache", str(tmp_path / "full")],
         capture_output=True,

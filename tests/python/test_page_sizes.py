@@ -9,7 +9,7 @@ import pytest
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as reference
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.sizes import fit_longest_side, image_size, sheet_size, smart_resize
+from ziprerank.inputs.sizes import fit_longest_side, image_size, sheet_size, smart_resize
 
 RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 
 RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from ziprerank import Pdf, trace
 from ziprerank.bundle import Bundle
-from ziprerank.cli_profile import operators_of, stage_table, stages_of
+from ziprerank.cli.profile import operators_of, stage_table, stages_of
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
-from ziprerank.profile import Profile, nvtx_watch, record
+from ziprerank.profiling.record import Profile, nvtx_watch, record
+from ziprerank.profiling.trace import Slice, nested, read_profile
 from ziprerank.reranker import load_engine
-from ziprerank.trace import Slice, nested, read_profile
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "python" / "examples" / "sample.pdf"

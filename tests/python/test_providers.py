@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from engine_helpers import run
-from ziprerank import providers
 from ziprerank.errors import MissingDependency
-from ziprerank.providers import RTX_MODULE, lacking, prepare
-from ziprerank.runtime import Runtime
+from ziprerank.runtime import providers
+from ziprerank.runtime.onnxruntime import Runtime
+from ziprerank.runtime.providers import RTX_MODULE, lacking, prepare
 
 
 def library(path: Path, symbol: str, *needs: Path) -> Path:

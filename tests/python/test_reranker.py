@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from ziprerank.bundle import Bundle
 from ziprerank.errors import InvalidInput, PageError, PoolError, ProviderError, ZipRerankError
-from ziprerank.pages import Pdf, open_pages
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.prompt import PromptBuilder
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
-from ziprerank.types import Ranking
 
 Noise = Callable[[int, int, int], np.ndarray]
 QUERIES = ["fish soup", "balance sheet", "lifeboat drills", "killer whale", "pier", "coffee", "fog and ice", "pension"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from ziprerank.runtime import find_runtime, preload_cuda
+from ziprerank.runtime.onnxruntime import find_runtime, preload_cuda
 
 INSTALL = 'install one of the two: pip install "ziprerank[cpu]" or pip install "ziprerank[gpu]"'
 
@@ -38,7 +38,9 @@ def test_the_installed_runtime() -> None:
 
 
 def test_finding_it_does_not_import_it() -> None:
-    done = python("import ziprerank.runtime as r, sys; r.find_runtime(); print('onnxruntime' in sys.modules)")
+    done = python(
+        "import ziprerank.runtime.onnxruntime as r, sys; r.find_runtime(); print('onnxruntime' in sys.modules)"
+    )
     assert done.stdout.strip() == "False", done.stderr
 
 
@@ -63,7 +65,7 @@ def test_a_runtime_that_is_too_old(tmp_path: Path) -> None:
 
 
 def test_a_package_without_a_library(tmp_path: Path) -> None:
-    done = python("import ziprerank.runtime as r; r.find_runtime()", stand_in(tmp_path, None))
+    done = python("import ziprerank.runtime.onnxruntime as r; r.find_runtime()", stand_in(tmp_path, None))
     assert f"carries no shared library: {INSTALL}" in done.stderr.splitlines()[-1]
 
 

@@ -13,9 +13,9 @@ import pytest
 import triton_server
 from typer.testing import CliRunner
 from ziprerank.bundle import default_bundle
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.errors import BundleError, EngineError, InvalidInput
-from ziprerank.pages import Pdf
+from ziprerank.inputs.pages import Pdf
 from ziprerank.reranker import Reranker
 from ziprerank.scale.triton import Placement, config, write_repository
 from ziprerank.scale.triton_client import TritonReranker

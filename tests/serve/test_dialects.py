@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from server_process import Server
 from ziprerank.explain import kept_mask
-from ziprerank.pages import Pdf
+from ziprerank.inputs.pages import Pdf
 from ziprerank.reranker import Reranker
 
 Text = Callable[[bytes], str]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from server_process import Server
 from typer.testing import CliRunner
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 
 NAMES = ("hits", "misses", "corrupt", "failures", "evictions")
 
@@ -50,7 +50,7 @@ def test_features_outlive_the_server(bundle_path: Path, sample: bytes, tmp_path:
         assert counts(third) == {"hits": 4, "misses": 0, "corrupt": 0, "failures": 0, "evictions": 0}
         (warning,) = [line for line in second.log if line.get("level") == "warning"]
         answered = next(line for line in second.log if line.get("path") == "/v1/rerank/files")
-        assert warning["logger"] == "ziprerank.page_cache"
+        assert warning["logger"] == "ziprerank.cache.page_cache"
         assert warning["request_id"] == answered["request_id"]
         held = sum(path.stat().st_size for path in tmp_path.glob("*.page"))
         assert third.metric("ziprerank_disk_cache_bytes") == held

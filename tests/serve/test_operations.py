@@ -11,8 +11,8 @@ import pytest
 from server_process import Server
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
-from ziprerank.cli import app
-from ziprerank.cli_serve import serve
+from ziprerank.cli.app import app
+from ziprerank.cli.serve import serve
 from ziprerank.errors import InvalidInput
 from ziprerank.serve.settings import Settings
 

@@ -14,7 +14,7 @@ from tiny_checkpoint import STARTER
 from ziprerank import Pdf
 from ziprerank.bundle import ImageRules
 from ziprerank.export.checkpoint import Checkpoint
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 from ziprerank.train.data.examples import PageRef
 from ziprerank.train.errors import TrainError
 from ziprerank.train.pixels import Sizes, load

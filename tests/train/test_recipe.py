@@ -16,7 +16,7 @@ import ziprerank.train
 from ranking_data import WORDS
 from safetensors.torch import load_file
 from typer.testing import CliRunner
-from ziprerank.cli import app
+from ziprerank.cli.app import app
 from ziprerank.export import export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.train.errors import TrainError
@@ -169,7 +169,7 @@ def test_command_line_says_what_is_wrong(tmp_path: Path) -> None:
 def test_missing_package_is_named_with_its_extra() -> None:
     code = (
         "import sys; sys.modules['yaml'] = None\n"
-        "from ziprerank.cli import app\n"
+        "from ziprerank.cli.app import app\n"
         f"sys.argv = ['ziprerank', 'train', '--config', {str(PAPER)!r}]\n"
         "app()"
     )

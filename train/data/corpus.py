@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .markup import TEXT_NAMES, read_document
 from .packages import download
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
+from ziprerank.train.errors import TrainError
 
-from ..errors import TrainError
 from . import blocks, corpus
 from .layout import PAGES, DocumentFullError, Flow, Style, Words, choose_style
 from .typefaces import Family, base14, families

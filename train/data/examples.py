@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .rows import Faults, json_rows, skipping
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ziprerank.train.teachers import Candidate, Teacher
 
-from ..teachers import Candidate, Teacher
 from .page_store import MULTIPLE, StoredPage
 
 _EDGE = re.compile(r"^\W+|\W+$")

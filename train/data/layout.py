@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .typefaces import Family, Widths
 
 PAGES = {"a4": (595.28, 841.89), "letter": (612.0, 792.0), "a5": (419.53, 595.28), "booklet": (288.0, 288.0)}  # points

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from ziprerank.train.errors import TrainError
 
-from ..errors import TrainError
 from .examples import PageExample, PageRef, integers, string
 from .parquet import data_rows, parquet_columns, parquet_rows
 from .rows import Faults, skipping

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 
 def download(package: str, folder: Path) -> Path:

@@ -21,8 +21,8 @@ import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from ziprerank.train.errors import TrainError
 
-from ..errors import TrainError
 from .pdf_text import Word, render, words
 
 MULTIPLE = 32

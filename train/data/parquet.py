@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .rows import Faults, json_rows
 
 BATCH_ROWS = 16  # page images of 100 kB to 2 MB: some 10 MB at once

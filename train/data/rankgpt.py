@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .examples import ListwiseExample, string
 from .rankzephyr import ORDER
 from .rows import Faults, json_rows, skipping

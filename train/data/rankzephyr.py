@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .examples import MOST_CANDIDATES, ListwiseExample
 from .parquet import data_rows
 from .rows import Faults, skipping

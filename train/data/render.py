@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
-
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 Pixels = NDArray[np.uint8]
 PASSAGE = 280  # pixels, the paper's; an image processor that wants multiples of 32 makes it 288

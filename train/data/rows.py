@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 T = TypeVar("T")
 Faults = Callable[[TrainError], None]

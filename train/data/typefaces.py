@@ -14,8 +14,7 @@ from pathlib import Path
 
 from reportlab.pdfbase import pdfmetrics  # type: ignore[import-untyped]
 from reportlab.pdfbase.ttfonts import TTFError, TTFont  # type: ignore[import-untyped]
-
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 # a text font has these; fonts of symbols claim ASCII for other shapes
 LATIN = frozenset(map(chr, [*range(33, 127), *range(0xC0, 0x100)])) | set("–—‘’“”")

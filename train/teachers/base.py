@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .base import Candidate, by_score, texts_of
 
 _WORD = re.compile(r"\w+")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 
 def digest(request: Mapping[str, Any]) -> str:

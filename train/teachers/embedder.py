@@ -8,8 +8,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from ziprerank.train.errors import TrainError
 
-from ..errors import TrainError
 from .base import Candidate, by_score, texts_of
 
 Embed = Callable[[list[str]], Any]

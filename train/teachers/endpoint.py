@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 T = TypeVar("T")
 

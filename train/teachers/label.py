@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..data.examples import ListwiseExample, PageExample, PageRef, listwise_row, page_row
-from ..data.rows import Faults
-from ..errors import TrainError
+from ziprerank.train.data.examples import ListwiseExample, PageExample, PageRef, listwise_row, page_row
+from ziprerank.train.data.rows import Faults
+from ziprerank.train.errors import TrainError
+
 from .base import Candidate, Teacher
 
 Example = TypeVar("Example", ListwiseExample, PageExample)

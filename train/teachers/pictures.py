@@ -7,8 +7,7 @@ import io
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
-
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
 
 ACCEPTED = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 JPEG_QUALITY = 90  # text at 1024 px stays clean

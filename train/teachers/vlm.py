@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainError
+from ziprerank.train.errors import TrainError
+
 from .answer import LETTERS, Answer, parse_order
 from .base import Candidate
 from .cache import Cache, digest

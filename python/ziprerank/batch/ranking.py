@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank.batch.rows import Document, Group, Row
+from ziprerank.cache.page_cache import PAGE_CACHE_BYTES
 from ziprerank.errors import InvalidInput, PageError, PoolError
-from ziprerank.images import image_kind
-from ziprerank.page_cache import PAGE_CACHE_BYTES
-from ziprerank.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
+from ziprerank.inputs.images import image_kind
+from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
-from ziprerank.types import Ranking
 from ziprerank.windows import WindowOption
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.encoded import decode_media, is_encoded_page
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.images import image_kind
-from ziprerank.pages import PageSource, Pdf, open_pages
-from ziprerank.pdf import PdfFile
+from ziprerank.inputs.images import image_kind
+from ziprerank.inputs.media import decode_media, is_encoded_page
+from ziprerank.inputs.pages import PageSource, Pdf, open_pages
+from ziprerank.inputs.pdf import PdfFile
 
 _HEAD = 1024  # bytes within which a PDF must say %PDF-
 

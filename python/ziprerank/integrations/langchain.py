@@ -21,7 +21,7 @@ except ImportError as error:
 from pydantic import Field
 from typing_extensions import override
 
-from ziprerank.encoded import is_encoded_page
+from ziprerank.inputs.media import is_encoded_page
 from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
 from ziprerank.integrations.pydantic_options import PydanticOptions
 from ziprerank.integrations.ranking import rank_documents, read_documents

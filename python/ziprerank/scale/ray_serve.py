@@ -17,7 +17,7 @@ from ray.serve import Application
 from starlette.types import Scope
 
 from ziprerank.bundle import Blank
-from ziprerank.page_cache import parse_size
+from ziprerank.cache.page_cache import parse_size
 from ziprerank.reranker import Reranker
 from ziprerank.scale.ray_ingress import HEALTH_PERIOD, MOST_REQUESTS, Answer, Ingress, run_app
 from ziprerank.serve.app import create_app

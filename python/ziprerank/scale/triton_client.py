@@ -14,7 +14,7 @@ from ziprerank.bundle import Bundle
 from ziprerank.errors import EngineError, MissingDependency
 from ziprerank.export.host import Host, HostPage
 from ziprerank.export.manifest import read_manifest
-from ziprerank.pages import PageInput, open_pages
+from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.prompt import PromptBuilder
 from ziprerank.windows import WindowOption, plan_windows, run_windows
 

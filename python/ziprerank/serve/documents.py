@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.encoded import decode_media, is_encoded_page
 from ziprerank.errors import InvalidInput
-from ziprerank.images import image_kind, open_image
-from ziprerank.pages import PageInput, PageSource, Pdf, open_pages
-from ziprerank.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.images import image_kind, open_image
+from ziprerank.inputs.media import decode_media, is_encoded_page
+from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages
+from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.sizes import Size
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import draw_text
-from ziprerank.sizes import Size
 
 AHEAD = 20  # pages that wait as pixels for the engine, a window's; 50 MB at 1024 px
 _HEAD = 1024

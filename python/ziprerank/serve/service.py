@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.ranking import RankedPage, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
@@ -34,7 +35,6 @@ from ziprerank.serve.schemas import (
 )
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
-from ziprerank.types import RankedPage, Ranking
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100

@@ -18,9 +18,9 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.images import image_kind, open_image, resize_page, to_rgb, upright_size
-from ziprerank.pdf import PdfFile, parse_page_range
-from ziprerank.sizes import Size, image_size, sheet_size
+from ziprerank.inputs.images import image_kind, open_image, resize_page, to_rgb, upright_size
+from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.sizes import Size, image_size, sheet_size
 
 _HEAD = 1024  # bytes within which a PDF must say %PDF-
 

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ziprerank
-from ziprerank.bounded_folder import BoundedFolder
 from ziprerank.bundle import Bundle
+from ziprerank.cache.bounded_folder import BoundedFolder
 from ziprerank.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ PAGE_CACHE_BYTES = 4 << 30
 _FORMAT = "ziprerank page features 2"
 _CHECKSUM = 16  # bytes
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-logger = logging.getLogger("ziprerank.page_cache")
+logger = logging.getLogger("ziprerank.cache.page_cache")
 
 
 @dataclass(frozen=True, slots=True)

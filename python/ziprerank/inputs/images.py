@@ -15,7 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.sizes import Size, check_pixels, fit_longest_side
+from ziprerank.inputs.sizes import Size, check_pixels, fit_longest_side
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5..8 swap the sides
 

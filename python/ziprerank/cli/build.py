@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from ziprerank.bundle import Bundle
-from ziprerank.cli_export import offline_half
-from ziprerank.providers import prepare
+from ziprerank.cli.export import offline_half
 from ziprerank.reranker import load_engine
-from ziprerank.runtime import find_runtime
+from ziprerank.runtime.onnxruntime import find_runtime
+from ziprerank.runtime.providers import prepare
 
 
 def build(

@@ -17,8 +17,8 @@ from rich.table import Table
 from ziprerank.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ziprerank.profile import Profile
-    from ziprerank.trace import Slice
+    from ziprerank.profiling.record import Profile
+    from ziprerank.profiling.trace import Slice
 
 OPERATORS = 15  # rows of the second table
 
@@ -44,9 +44,9 @@ def profile(
     nvtx: Annotated[bool, typer.Option("--nvtx", help="Stages as NVTX ranges too, for Nsight Systems.")] = False,
 ) -> None:
     """Record a few rankings: a Chrome trace with every stage and node, and where the time went."""
-    from ziprerank.pages import with_pdf_options
-    from ziprerank.profile import record
-    from ziprerank.trace import chrome_trace
+    from ziprerank.inputs.pages import with_pdf_options
+    from ziprerank.profiling.record import record
+    from ziprerank.profiling.trace import chrome_trace
 
     bundle, files = (inputs[0], inputs[1:]) if inputs[0].is_dir() else (None, inputs)
     if not files:

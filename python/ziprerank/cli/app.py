@@ -16,17 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ziprerank.cli_batch import batch
-from ziprerank.cli_bench import bench
-from ziprerank.cli_build import build
-from ziprerank.cli_export import export, verify
-from ziprerank.cli_kernels import kernels
-from ziprerank.cli_profile import profile
-from ziprerank.cli_serve import serve
-from ziprerank.cli_train import train
-from ziprerank.cli_triton import triton_repo
+from ziprerank.cli.batch import batch
+from ziprerank.cli.bench import bench
+from ziprerank.cli.build import build
+from ziprerank.cli.export import export, verify
+from ziprerank.cli.kernels import kernels
+from ziprerank.cli.profile import profile
+from ziprerank.cli.serve import serve
+from ziprerank.cli.train import train
+from ziprerank.cli.triton import triton_repo
 from ziprerank.errors import InvalidInput, ZipRerankError
-from ziprerank.types import Ranking
+from ziprerank.ranking import Ranking
 from ziprerank.windows import WindowOption
 
 Query = Annotated[str, typer.Argument(help="What to look for.")]
@@ -103,8 +103,8 @@ def rank(
     ] = False,
 ) -> None:
     """Rank the pages of FILES by their relevance to QUERY."""
-    from ziprerank.page_cache import parse_size
-    from ziprerank.pages import with_pdf_options
+    from ziprerank.cache.page_cache import parse_size
+    from ziprerank.inputs.pages import with_pdf_options
     from ziprerank.reranker import Reranker
 
     size = parse_size(page_cache_size)
@@ -151,7 +151,7 @@ def explain(
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
     from ziprerank.explain import check_picture_name, draw_ranking, save_picture
-    from ziprerank.pages import open_pages, with_pdf_options
+    from ziprerank.inputs.pages import open_pages, with_pdf_options
     from ziprerank.reranker import Reranker
 
     check_picture_name(out)
@@ -175,7 +175,7 @@ def explain(
 @app.command()
 def doctor(bundle: BundlePath = None, provider: Provider = "cpu", threads: Threads = 0) -> None:
     """Say what is installed, what runs, and what a bundle holds; exit code 1 when ranking cannot work."""
-    from ziprerank.doctor import examine
+    from ziprerank.cli.doctor import examine
 
     console = Console(soft_wrap=True)
     report = examine(bundle, provider, threads)
@@ -253,7 +253,3 @@ def show_ranking(ranking: Ranking) -> None:
     if ranking.windows > 1:
         note = "Score and probability are those of a page's last window; the rank is final."
         console.print(note, style="dim", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    app()

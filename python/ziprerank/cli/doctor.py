@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
-from ziprerank.providers import PROVIDERS, lacking
 from ziprerank.reranker import load_engine
-from ziprerank.runtime import Runtime, find_runtime
+from ziprerank.runtime.onnxruntime import Runtime, find_runtime
+from ziprerank.runtime.providers import PROVIDERS, lacking
 
 PACKAGES = ("numpy", "pillow", "pypdfium2", "tokenizers", "typer", "rich")
 

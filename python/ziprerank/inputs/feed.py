@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
-from ziprerank.pages import PageSource
-from ziprerank.watch import Watch, unwatched
+from ziprerank.inputs.pages import PageSource
+from ziprerank.profiling.watch import Watch, unwatched
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _WORKERS = min(4, os.cpu_count() or 1)

@@ -17,7 +17,7 @@ import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.sizes import Size
+from ziprerank.inputs.sizes import Size
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF

@@ -46,9 +46,9 @@ def bench(
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[bench]"') from error
     from ziprerank.export import CheckpointError, ExportError
-    from ziprerank.pdf import PdfFile
+    from ziprerank.inputs.pdf import PdfFile
 
-    clone = Path(__file__).resolve().parents[2]
+    clone = Path(__file__).resolve().parents[3]
     pdf = pdf or _existing(clone / "python" / "examples" / "sample.pdf", "--pdf: a PDF whose pages are ranked")
     checkpoint = checkpoint or _existing(
         clone / "train" / "checkpoints" / "default", "--checkpoint: the Hugging Face directory of the bundles"

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ziprerank.errors import MissingDependency
-from ziprerank.runtime import Runtime, preload_cuda
+from ziprerank.runtime.onnxruntime import Runtime, preload_cuda
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
 RTX_MODULE = "onnxruntime_ep_nv_tensorrt_rtx"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import Bundle, ImageRules
-from ziprerank.pages import open_pages
+from ziprerank.inputs.pages import open_pages
 from ziprerank.reranker import Reranker
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from PIL import Image
 
 from ziprerank.bundle import Bundle
 from ziprerank.errors import InvalidInput, MissingDependency
-from ziprerank.pages import PageInput, open_pages
+from ziprerank.inputs.pages import PageInput, open_pages
+from ziprerank.inputs.sizes import Size
+from ziprerank.profiling.trace import Slice, nested, read_profile
+from ziprerank.profiling.watch import Watch
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker, load_engine
-from ziprerank.sizes import Size
-from ziprerank.trace import Slice, nested, read_profile
-from ziprerank.types import Ranking
-from ziprerank.watch import Watch
 
 DOMAIN = "ziprerank"  # of the NVTX ranges
 PRUNE = "QueryImagePrune"
@@ -45,7 +45,7 @@ class Profile:
 
 
 class Recorder:
-    """A watch (`ziprerank.watch`) that keeps a slice for each stage; ``label`` names a candidate."""
+    """A watch (`ziprerank.profiling.watch`) that keeps a slice for each stage; ``label`` names a candidate."""
 
     def __init__(self, label: Callable[[int], str]) -> None:
         self.slices: list[Slice] = []

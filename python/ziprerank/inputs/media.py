@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from ziprerank.errors import InvalidInput
-from ziprerank.images import image_kind
+from ziprerank.inputs.images import image_kind
 
 
 def decode_media(text: str) -> bytes:

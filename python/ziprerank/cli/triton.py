@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ziprerank.cli_export import offline_half
+from ziprerank.cli.export import offline_half
 
 
 def triton_repo(

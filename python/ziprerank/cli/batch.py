@@ -64,8 +64,8 @@ def batch(
         from ziprerank.batch.workers import rank_locally
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[batch]"') from error
-    from ziprerank.cli import parse_window, progress_bar
-    from ziprerank.page_cache import parse_size
+    from ziprerank.cache.page_cache import parse_size
+    from ziprerank.cli.app import parse_window, progress_bar
 
     if workers < 1 or threads < 0:
         raise InvalidInput(f"{workers} workers of {threads} threads: at least 1 worker, and 0 or more threads")

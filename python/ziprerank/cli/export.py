@@ -125,10 +125,10 @@ def _agreement(
     bundle: Path, reference: Path, files: list[Path], queries: list[str], *, provider: str, threads: int
 ) -> dict[str, Any]:
     from ziprerank.bundle import Bundle
+    from ziprerank.cli.judging import MOST, judge_both, read_pages
     from ziprerank.export.agreement import check_comparable, record
     from ziprerank.export.samples import QUERIES, SIZES, page_image
-    from ziprerank.judging import MOST, judge_both, read_pages
-    from ziprerank.runtime import find_runtime
+    from ziprerank.runtime.onnxruntime import find_runtime
 
     if files and not queries:
         raise InvalidInput("no query for the pages of --on: give --query, as often as you like")
@@ -161,8 +161,8 @@ def _calibration(files: list[Path] | None, queries: list[str] | None) -> Calibra
     if not files and not queries:
         return None
     from ziprerank.bundle import ImageRules
+    from ziprerank.cli.judging import read_pages
     from ziprerank.export.calibrate import Calibration
-    from ziprerank.judging import read_pages
 
     def pages(image: Mapping[str, Any]) -> list[NDArray[np.uint8]]:
         fields = {name: image[name] for name in ImageRules.__dataclass_fields__}

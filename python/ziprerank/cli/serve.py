@@ -69,7 +69,7 @@ def serve(
         from ziprerank.serve.server import serve as run
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
-    from ziprerank.page_cache import parse_size
+    from ziprerank.cache.page_cache import parse_size
     from ziprerank.reranker import Reranker
 
     settings = Settings(

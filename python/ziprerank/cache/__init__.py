@@ -1,0 +1,1 @@
+"""Page features on disk, kept over restarts and shared by processes."""

@@ -1,0 +1,1 @@
+"""Records rankings stage by stage and node by node."""

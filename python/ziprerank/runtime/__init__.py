@@ -1,0 +1,1 @@
+"""Finds the installed ONNX Runtime and what each execution provider needs."""
