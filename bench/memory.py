@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
 from ziprerank.export.manifest import read_manifest
-from ziprerank.reranker import load_engine
+from ziprerank.runtime.engine import EngineOptions, load_engine
 
 from .cases import Case
 from .nvml import between, energy_counter, memory_mb
@@ -75,7 +75,9 @@ def run_once(task: dict[str, Any]) -> None:
     image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
     case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
     if task["system"] == SYSTEMS[0]:
-        reranker = Reranker(case.bundle, load_engine(case.bundle, task["provider"], blank=task["blank"]))
+        reranker = Reranker(
+            case.bundle, load_engine(case.bundle, EngineOptions(provider=task["provider"], blank=task["blank"]))
+        )
         reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
         return
     from transformers.utils import logging

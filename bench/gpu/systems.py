@@ -21,7 +21,8 @@ from PIL import Image
 from ziprerank.bundle import Bundle
 from ziprerank.export.manifest import read_manifest
 from ziprerank.prompt import PromptBuilder
-from ziprerank.reranker import Reranker, load_engine
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions, load_engine
 
 from ..torch_model import Features, TorchModel
 from .aims import CACHED, FIRST
@@ -66,7 +67,7 @@ class Ours:
     name = "ziprerank"
 
     def __init__(self, bundle: Bundle, provider: str, device: Device) -> None:
-        self._reranker = Reranker(bundle, load_engine(bundle, provider, pool_bytes=POOL_BYTES))
+        self._reranker = Reranker(bundle, load_engine(bundle, EngineOptions(provider=provider, pool_bytes=POOL_BYTES)))
         self._device = device
         self._shift = itertools.count(1)
         self.info = self._reranker.engine.info

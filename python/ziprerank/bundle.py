@@ -98,6 +98,11 @@ class Bundle:
     source: Mapping[str, Any]
     parity: Mapping[str, Any] | None
 
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the bundle in the package."""
+        return self.path.resolve() == _in_package().resolve()
+
     @classmethod
     def load(cls, path: str | Path | None = None, *, check: Check = "full") -> Bundle:
         """Reads the bundle at ``path`` (None: the bundle inside the package) and checks its files.
@@ -117,10 +122,14 @@ class Bundle:
 
 def default_bundle() -> Path:
     """Folder of the bundle that is shipped inside the package."""
-    folder = Path(str(files("ziprerank") / "bundles" / "default"))
+    folder = _in_package()
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"this installation carries no default bundle ({folder}): pass the path of a bundle")
     return folder
+
+
+def _in_package() -> Path:
+    return Path(str(files("ziprerank") / "bundles" / "default"))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

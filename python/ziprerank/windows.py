@@ -31,6 +31,10 @@ class Plan:
         end = self.starts[step] + self.width if step == 0 else self.starts[step - 1]
         return range(self.starts[step], end)
 
+    def following(self, step: int) -> range:
+        """Positions that enter at the window after ``step``, none after the last one."""
+        return self.fresh(step + 1) if step + 1 < len(self.starts) else range(0)
+
 
 def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults: Defaults) -> Plan:
     """``ceil((pages - window) / stride) + 1`` windows; the last one starts at 0 with full width.

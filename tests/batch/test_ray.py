@@ -15,6 +15,7 @@ from ziprerank.batch.ranking import Ranker
 from ziprerank.batch.ray_data import rank_on_ray
 from ziprerank.batch.rows import read_rows
 from ziprerank.batch.workers import rank_locally
+from ziprerank.runtime.engine import EngineOptions
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ class _Stop(Exception):
 
 @pytest.mark.usefixtures("local_ray")
 def test_rows_are_those_of_one_process(job: Job, bundle_path: Path, tmp_path: Path) -> None:
-    ranker = Ranker(bundle_path, threads=1)
+    ranker = Ranker(EngineOptions(bundle_path, threads=1))
     on_ray = partial(rank_on_ray, ranker=ranker, workers=2, address="auto", cpus=1)
 
     def stopped(progress: int) -> None:

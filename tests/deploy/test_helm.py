@@ -11,9 +11,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from prometheus_client import generate_latest
-from ziprerank.cache.page_cache import parse_size
 from ziprerank.cli.serve import serve
 from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import parse_size
 from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
 

@@ -20,7 +20,8 @@ from ziprerank.export import export_checkpoint
 from ziprerank.export.plans import CAPABILITIES
 from ziprerank.kernels import compile_kernels
 from ziprerank.kernels.launch import TARGETS
-from ziprerank.reranker import Reranker, load_engine
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import lacking
 
@@ -52,7 +53,7 @@ def bundle(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: p
 @pytest.fixture(scope="module")
 def cuda(bundle: Bundle) -> _engine.Engine:
     try:
-        return load_engine(bundle, "cuda")
+        return load_engine(bundle, EngineOptions(provider="cuda"))
     except ProviderError as error:
         pytest.skip(str(error))
 
@@ -71,16 +72,16 @@ def planned(request: pytest.FixtureRequest, bundle: Bundle) -> _engine.Engine:
     arguments = ["build", str(bundle.path), "--provider", request.param]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    return load_engine(Bundle.load(bundle.path), request.param)
+    return load_engine(Bundle.load(bundle.path), EngineOptions(provider=request.param))
 
 
 @pytest.fixture(scope="module")
 def cpu(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> _engine.Engine:
     """The same checkpoint for the CPU, which for the one in the box is the bundle in the box."""
     if checkpoint.name == "default":
-        return load_engine(Bundle.load(), "cpu")
+        return load_engine(Bundle.load())
     out = tmp_path_factory.mktemp("cpu") / "bundle"
-    return load_engine(Bundle.load(export_checkpoint(str(checkpoint), out)), "cpu")
+    return load_engine(Bundle.load(export_checkpoint(str(checkpoint), out)))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_plans_score_as_the_cpu(
 
 
 def test_cached_pages_score_the_same(bundle: Bundle, pages: Pages) -> None:
-    engine = load_engine(bundle, "cuda")
+    engine = load_engine(bundle, EngineOptions(provider="cuda"))
     ids = prompt_ids(engine.info, 20)
     first = score(engine, pages, ids).scores
     again = score(engine, pages, ids).scores
@@ -147,7 +148,7 @@ def test_a_small_pool_and_many_threads_change_nothing(bundle: Bundle, cuda: _eng
     """Pages come and go, rows are scattered, windows are scored side by side on one stream."""
     rows = 2 * sum(-(-(page.shape[0] * page.shape[1] // 1024) // 32) * 32 for page in pages[:6])
     row_bytes = cuda.info["pool_bytes"] // cuda.info["pool_rows"]
-    small = load_engine(bundle, "cuda", pool_bytes=rows * row_bytes)
+    small = load_engine(bundle, EngineOptions(provider="cuda", pool_bytes=rows * row_bytes))
     choices = [np.random.default_rng(seed).permutation(6)[:5] for seed in range(8)]
     prompts = [prompt_ids(cuda.info, 5, seed) for seed in range(8)]
     alone = [score(cuda, [pages[i] for i in chosen], ids) for chosen, ids in zip(choices, prompts, strict=True)]

@@ -13,11 +13,12 @@ import pytest
 from ziprerank import Pdf
 from ziprerank.errors import BundleError, InvalidInput, PageError
 from ziprerank.integrations.documents import DocumentPage
-from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
 from ziprerank.integrations.ranking import rank_documents
 from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 
 EXTRAS = {"langchain": "langchain_core", "llama_index": "llama_index", "haystack": "haystack", "rerankers": "rerankers"}
 
@@ -61,7 +62,7 @@ def test_threads_load_one_engine(bundle: Path) -> None:
 
 def test_copies_share_the_engine_and_pickles_its_options(reranker: Reranker, bundle: Path) -> None:
     lazy = LazyReranker(reranker=reranker)
-    assert lazy.options == EngineOptions(str(bundle), "cpu", 1, 64 << 20)
+    assert lazy.options == EngineOptions(bundle, threads=1, pool_bytes=64 << 20, check="size")
     assert copy.deepcopy(lazy).get() is copy.copy(lazy).get() is reranker
     sent = pickle.loads(pickle.dumps(lazy))
     assert (sent.loaded, sent.options) == (False, lazy.options)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ziprerank.cache.page_cache import PageCache, parse_size
+from ziprerank.cache.page_cache import PageCache
 from ziprerank.errors import InvalidInput
 from ziprerank.export import export_checkpoint
 from ziprerank.ranking import Ranking
@@ -245,17 +245,3 @@ def test_an_entry_that_cannot_be_read_costs_no_ranking(
     assert bits(other.rank(QUERY, pages)) == bits(reranker.rank(QUERY, pages))
     assert (cache.stats()["hits"], cache.stats()["misses"], cache.stats()["failures"]) == (3, 1, 1)
     shutil.rmtree(first)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("4G", 4 << 30), ("512m", 512 << 20), ("1.5 GiB", 3 << 29), ("2TB", 2 << 40), ("8k", 8192), ("123456", 123456)],
-)
-def test_sizes(text: str, value: int) -> None:
-    assert parse_size(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "G", "4 gigs", "-1", "1e9", "4GG", "٤G"])
-def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(InvalidInput, match="such as 4G"):
-        parse_size(text)

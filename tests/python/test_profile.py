@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ziprerank import Pdf, trace
+from ziprerank import Pdf
 from ziprerank.bundle import Bundle
 from ziprerank.cli.profile import operators_of, stage_table, stages_of
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
+from ziprerank.profiling import trace
 from ziprerank.profiling.record import Profile, nvtx_watch, record
 from ziprerank.profiling.trace import Slice, nested, read_profile
-from ziprerank.reranker import load_engine
+from ziprerank.runtime.engine import EngineOptions, load_engine
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "python" / "examples" / "sample.pdf"
@@ -33,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def profile(folder: Path) -> Profile:
-    return record(QUERY, Pdf(SAMPLE, PAGES), runs=RUNS, threads=1, folder=folder)
+    return record(QUERY, Pdf(SAMPLE, PAGES), EngineOptions(threads=1), runs=RUNS, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +222,8 @@ def test_what_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_engine_gives_its_profile_once(tmp_path: Path) -> None:
     bundle = Bundle.load()
     with pytest.raises(InvalidInput, match="records no profile"):
-        load_engine(bundle, "cpu").end_profile()
-    engine = load_engine(bundle, "cpu", profile=str(tmp_path / "own"))
+        load_engine(bundle).end_profile()
+    engine = load_engine(bundle, profile=str(tmp_path / "own"))
     graphs = engine.end_profile()["graphs"]
     assert [graph for graph, _, _ in graphs] == ["vision.onnx", "rerank.onnx"]
     assert {Path(file) for _, file, _ in graphs} == set(tmp_path.iterdir())

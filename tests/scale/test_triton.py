@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from ziprerank.errors import BundleError, EngineError, InvalidInput
 from ziprerank.inputs.pages import Pdf
 from ziprerank.reranker import Reranker
 from ziprerank.scale.triton import Placement, config, write_repository
-from ziprerank.scale.triton_client import TritonReranker
+from ziprerank.scale.triton_client import connect
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 QUERY = "dividend shareholders board directors"
@@ -87,24 +88,54 @@ def test_scores_are_the_engines(repository: Path, address: str, bundle: Path, ke
     reranker = Reranker.from_bundle(bundle, check="size", threads=1)
     pages = [Pdf(SAMPLE, pages="1-6")]
     expected = reranker.rank(QUERY, pages, keep_ratio=keep_ratio)
-    found = TritonReranker(repository, address).rank(QUERY, pages, keep_ratio=keep_ratio)
-    assert [(page.rank, page.index, page.source, page.page) for page in found] == [
-        (page.rank, page.index, page.source, page.page) for page in expected
+    found = connect(repository, address).rank(QUERY, pages, keep_ratio=keep_ratio)
+    assert [(page.rank, page.index, page.source, page.page, page.kept) for page in found] == [
+        (page.rank, page.index, page.source, page.page, page.kept) for page in expected
     ]
+    assert found.tokens == expected.tokens
     np.testing.assert_allclose([page.score for page in found], [page.score for page in expected], atol=1e-4)
 
 
 def test_windows_are_the_engines(repository: Path, address: str, bundle: Path) -> None:
     reranker = Reranker.from_bundle(bundle, check="size", threads=1)
     expected = reranker.rank(QUERY, SAMPLE, window=5, stride=2)
-    found = TritonReranker(repository, address).rank(QUERY, SAMPLE, window=5, stride=2)
+    found = connect(repository, address).rank(QUERY, SAMPLE, window=5, stride=2)
     assert [page.index for page in found] == [page.index for page in expected]
 
 
 def test_a_failure_on_the_server_is_told(repository: Path, address: str) -> None:
-    reranker = TritonReranker(repository, address)
+    reranker = connect(repository, address)
     with pytest.raises(EngineError, match="rerank on the server failed"):
-        reranker._host.rerank.run(["scores"], {"keep": np.zeros((2, 2), np.int64)})
+        reranker.engine.host.rerank.run(["scores"], {"keep": np.zeros((2, 2), np.int64)})  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("options", [{"keep_ratio": 5.0}, {"top_k": 0}, {"window": 21}, {"stride": 0, "window": 4}])
+def test_options_are_checked_as_every_rerankers(repository: Path, address: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(options))):
+        connect(repository, address).rank(QUERY, SAMPLE, **options)
+
+
+def test_a_page_is_encoded_once(repository: Path, address: str) -> None:
+    reranker = connect(repository, address)
+    pages = [Pdf(SAMPLE, pages="1-6")]
+    first = reranker.rank(QUERY, pages, window=4, stride=2)
+    again = reranker.rank("salmon soup", pages)
+    pool = reranker.engine.pool
+    assert (pool["misses"], pool["evictions"], pool["pages"]) == (6, 0, 6)
+    assert (first.pages, again.pages) == (6, 6)
+    small = connect(repository, address, pool_bytes=1)
+    small.rank(QUERY, pages)
+    assert (small.engine.pool["pages"], small.engine.pool["evictions"]) == (1, 5)
+
+
+def test_an_engine_on_a_server_cannot_be_written_down(repository: Path, address: str) -> None:
+    with pytest.raises(InvalidInput, match="'triton' cannot be loaded by options"):
+        _ = connect(repository, address).options
+
+
+def test_a_server_without_the_models(repository: Path) -> None:
+    with pytest.raises(EngineError, match="'vision'"):
+        connect(repository, "127.0.0.1:1")
 
 
 def test_a_server_that_sees_the_repository_elsewhere(bundle: Path) -> None:

@@ -57,7 +57,7 @@ def server(bundle_path: Path) -> Iterator[OnRay]:
     blank paper too."""
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    common = {"bundle": bundle_path, "cache_mib": 64, "ingress_replicas": 1}
+    common = {"bundle": bundle_path, "pool_bytes": "64M", "ingress_replicas": 1}
     main = Options(**common, replicas=2, settings={"max_pages": 200})
     small = Options(**common, replicas=1, attempts=1, blank="keep", settings={"queue": 2, "max_body_bytes": 10_000_000})
     serve.run_many(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ziprerank.batch.parts import Output
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group, Row, grouped
-from ziprerank.bundle import Bundle
 from ziprerank.errors import EngineError
 
 MOST_FAILURES = 5  # groups one after another that failed by no fault of their own: the engine is broken
@@ -29,7 +28,7 @@ class Summary:
 
 def job_of(ranker: Ranker) -> dict[str, Any]:
     """What rows depend on beside the input, as it is recorded in the output. Raises BundleError."""
-    bundle = Bundle.load(ranker.bundle, check="size")
+    bundle = replace(ranker.engine, check="size").load_bundle()
     return {
         "bundle_id": bundle.bundle_id,
         "longest_side": bundle.image.longest_side,
@@ -37,6 +36,7 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
         "window": ranker.window,
         "stride": ranker.stride,
         "top_k": ranker.top_k,
+        "blank": ranker.engine.blank or bundle.defaults.blank,
     }
 
 

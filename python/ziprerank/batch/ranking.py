@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ziprerank.batch.rows import Document, Group, Row
-from ziprerank.cache.page_cache import PAGE_CACHE_BYTES
 from ziprerank.errors import InvalidInput, PageError, PoolError
-from ziprerank.inputs.images import image_kind
-from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
+from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
 
 
@@ -22,24 +21,16 @@ from ziprerank.windows import WindowOption
 class Ranker:
     """How rows are ranked, and where; ``load`` and ``rank`` run in a worker."""
 
-    bundle: Path | None = None
-    provider: str = "cpu"
-    threads: int = 0
+    engine: EngineOptions = field(default_factory=EngineOptions)
     top_k: int | None = None
     keep_ratio: float | None = None
     window: WindowOption = "auto"
     stride: int | None = None
-    page_cache: Path | None = None
-    page_cache_bytes: int = PAGE_CACHE_BYTES
+    password: str | None = None
+    """of encrypted PDFs"""
 
     def load(self) -> Reranker:
-        return Reranker.from_bundle(
-            self.bundle,
-            provider=self.provider,
-            threads=self.threads,
-            page_cache=self.page_cache,
-            page_cache_bytes=self.page_cache_bytes,
-        )
+        return Reranker.from_options(self.engine)
 
     def rank(self, reranker: Reranker, group: Group) -> Done:
         """Rows in the shape of ``parts.SCHEMA``, one for each of ``group``."""
@@ -74,7 +65,8 @@ class Ranker:
         with ExitStack() as opened:
             for position, document in enumerate(group.documents):
                 try:
-                    pages = opened.enter_context(open_pages(_page_input(document, group.pages), reranker.bundle.image))
+                    page_input = _page_input(document, group.pages, self.password)
+                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image))
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages
@@ -132,10 +124,8 @@ def _labels(documents: Sequence[Document]) -> list[str]:
     return ["bytes" if isinstance(document, bytes) else document for document in documents]
 
 
-def _page_input(document: Document, pages: str | None) -> PageInput:
-    if isinstance(document, str):
-        return with_pdf_options(Path(document), pages, None)
-    return document if pages is None or image_kind(document[:1024]) else Pdf(document, pages)
+def _page_input(document: Document, pages: str | None, password: str | None) -> PageInput:
+    return with_pdf_options(Path(document) if isinstance(document, str) else document, pages, password)
 
 
 def _query_fault(reranker: Reranker, query: str) -> str | None:

@@ -1,9 +1,9 @@
-"""Page features on disk, over restarts and for several processes: what the vision tower made of a page's pixels.
+"""Page features on disk, kept over restarts and shared by processes: what the vision tower made of a page's pixels.
 
-One file a page: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), the features
-[tokens, row_bytes]. Its name is the BLAKE2b digest of the pixels and of everything that the bits of the features depend
-on: bundle, vision graph, what becomes of blank tokens, precision, provider, device, instruction set and versions. What
-one of them differs in is never found. The number of threads is left out: it does not change a bit.
+Each page has a file: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), and the features
+[tokens, row_bytes]. The file's name is the BLAKE2b digest of the pixels and of everything that the bits of the features
+depend on: bundle, vision graph, treatment of blank tokens, precision, provider, device, instruction set and versions.
+An entry is found only if all of these match. The number of threads is left out, since it does not change a bit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +27,10 @@ from ziprerank.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ziprerank._engine import Engine, Window
-
-PAGE_CACHE_BYTES = 4 << 30
+    from ziprerank.runtime.engine import EngineOptions
 
 _FORMAT = "ziprerank page features 2"
 _CHECKSUM = 16  # bytes
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 logger = logging.getLogger("ziprerank.cache.page_cache")
 
 
@@ -58,8 +55,6 @@ class PageCache:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(("hits", "misses", "corrupt", "failures"), 0)
         self._failing = False
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise InvalidInput(f"page_cache_bytes {limit!r}: must be a whole number of bytes")
         largest = min(image.max_pixels, image.longest_side**2) // image.factor**2 * self._row_bytes + 4096
         if limit < largest:
             raise InvalidInput(f"page_cache_bytes {limit:,}: one page may take {largest:,} bytes, give room for some")
@@ -148,12 +143,11 @@ class PageCache:
             self._counts[what] += 1
 
 
-def parse_size(text: str) -> int:
-    """``"4G"``, ``"512M"`` or a number of bytes; K, M, G and T are powers of 1024. Raises InvalidInput."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise InvalidInput(f"size {text!r}: give bytes, or a number with K, M, G or T, such as 4G")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+def open_cache(options: EngineOptions, bundle: Bundle, engine: Engine) -> PageCache | None:
+    """Returns the page cache that ``options`` ask for, if any. Raises InvalidInput as ``PageCache``."""
+    if options.page_cache is None:
+        return None
+    return PageCache(options.page_cache, options.page_cache_bytes, bundle, engine)
 
 
 def _identity(bundle: Bundle, info: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,9 +11,20 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from ziprerank.cli.options import (
+    KeepRatio,
+    Password,
+    Stride,
+    Window,
+    parse_window,
+    progress_bar,
+    with_engine_options,
+)
 from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.runtime.engine import EngineOptions
 
 
+@with_engine_options()
 def batch(
     source: Annotated[
         Path, typer.Argument(help="A .parquet or .jsonl file of queries and documents, or a folder of PDFs and images.")
@@ -23,25 +35,17 @@ def batch(
     queries: Annotated[Path | None, typer.Option(help="For a folder: a text file with a query on each line.")] = None,
     output: Annotated[Literal["parquet", "jsonl"], typer.Option(help="What part files are.")] = "parquet",
     top_k: Annotated[int | None, typer.Option(help="Write only the best pages of a row.")] = None,
-    keep_ratio: Annotated[
-        float | None, typer.Option(help="Share of visual tokens the decoder reads, in (0, 1].")
-    ] = None,
-    window: Annotated[str, typer.Option(help="Pages in one pass: 1..20, 'auto' or 'off'.")] = "auto",
-    stride: Annotated[int | None, typer.Option(help="Pages that the window moves by.")] = None,
+    keep_ratio: KeepRatio = None,
+    window: Window = "auto",
+    stride: Stride = None,
+    password: Password = None,
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
     query_column: Annotated[str, typer.Option(help="The query.")] = "query",
     documents_column: Annotated[
         str, typer.Option(help="A path, bytes, or a list of these; paths are seen from the table's folder.")
     ] = "documents",
     pages_column: Annotated[str, typer.Option(help="Pages of the row's PDFs: '1-20'.")] = "pages",
-    bundle: Annotated[Path | None, typer.Option(help="A bundle; without it the one in the package.")] = None,
-    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, tensorrt-rtx, cuda:N, ..., or auto.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes, or actors on Ray; each holds the model.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of each engine; 0 shares the CPUs out.")] = 0,
-    page_cache: Annotated[
-        Path | None, typer.Option(help="A folder that keeps page features for other queries, another night.")
-    ] = None,
-    page_cache_size: Annotated[str, typer.Option(help="Most bytes in it: 4G, 512M.")] = "4G",
     part_rows: Annotated[int, typer.Option(help="Rows of a part file; after a minute it is written anyway.")] = 1000,
     retry_errors: Annotated[bool, typer.Option(help="Rank the rows again that have an error.")] = False,
     ray: Annotated[
@@ -49,11 +53,12 @@ def batch(
         typer.Option(help="Run on Ray: 'auto' for this machine's cluster, ray://HOST:10001, or 'local' to start it."),
     ] = None,
     gpus_per_worker: Annotated[float, typer.Option(help="On Ray: 0.5 lets two actors share a GPU.")] = 0,
+    engine: EngineOptions,
 ) -> None:
     """Rank every row of SOURCE and write exactly one row for it into the folder OUT.
 
     Run the same command again after it was cut off, even by kill -9: rows that are in OUT are not ranked again. A row
-    that cannot be ranked is written with its error.
+    that cannot be ranked is written with its error. With --threads 0 the workers share the CPUs out.
     """
     try:
         from ziprerank.batch.job import job_of, run_job
@@ -64,25 +69,13 @@ def batch(
         from ziprerank.batch.workers import rank_locally
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[batch]"') from error
-    from ziprerank.cache.page_cache import parse_size
-    from ziprerank.cli.app import parse_window, progress_bar
 
-    if workers < 1 or threads < 0:
-        raise InvalidInput(f"{workers} workers of {threads} threads: at least 1 worker, and 0 or more threads")
+    if workers < 1:
+        raise InvalidInput(f"{workers} workers: at least 1 is needed")
     if gpus_per_worker and ray is None:
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
-    each = threads or max(1, len(os.sched_getaffinity(0)) // workers)
-    ranker = Ranker(
-        bundle,
-        provider,
-        each,
-        top_k,
-        keep_ratio,
-        parse_window(window),
-        stride,
-        page_cache,
-        parse_size(page_cache_size),
-    )
+    each = engine.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    ranker = Ranker(replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password)
     rows = read_rows(
         source,
         [*(query or ()), *_lines(queries)],

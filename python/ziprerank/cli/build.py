@@ -9,7 +9,7 @@ import typer
 
 from ziprerank.bundle import Bundle
 from ziprerank.cli.export import offline_half
-from ziprerank.reranker import load_engine
+from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
 
@@ -31,7 +31,7 @@ def build(
             prepare(provider, find_runtime())
         entry = build_plans(bundle, provider, capability or ())
         if provider == TENSORRT:  # the first session builds what is beside the pruning operator, and keeps it there
-            load_engine(Bundle.load(bundle, check="size"), provider)
+            load_engine(Bundle.load(bundle, check="size"), EngineOptions(provider=provider))
     size = sum((bundle / provider / file.name).stat().st_size for file in (bundle / provider).iterdir())
     built_for = ", ".join(entry["compute_capabilities"]) or "this GPU"
     typer.echo(f"{bundle / provider}: {size / 1e6:.1f} MB for {built_for}, {entry['version']}")

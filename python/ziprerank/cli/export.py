@@ -125,16 +125,17 @@ def _agreement(
     bundle: Path, reference: Path, files: list[Path], queries: list[str], *, provider: str, threads: int
 ) -> dict[str, Any]:
     from ziprerank.bundle import Bundle
-    from ziprerank.cli.judging import MOST, judge_both, read_pages
+    from ziprerank.cli.judging import judge_both, read_pages
     from ziprerank.export.agreement import check_comparable, record
     from ziprerank.export.samples import QUERIES, SIZES, page_image
     from ziprerank.runtime.onnxruntime import find_runtime
+    from ziprerank.windows import MAX_WINDOW
 
     if files and not queries:
         raise InvalidInput("no query for the pages of --on: give --query, as often as you like")
     check_comparable(bundle, reference)
     opened = Bundle.load(bundle, check="size")
-    drawn = [page_image(number, SIZES[number % len(SIZES)]) for number in range(MOST)]
+    drawn = [page_image(number, SIZES[number % len(SIZES)]) for number in range(MAX_WINDOW)]
     sets = {"random": drawn, **read_pages(files, opened.image)}
     rows = judge_both(reference, bundle, sets, queries or QUERIES, provider=provider, threads=threads)
     return record(bundle, reference, f"onnxruntime {find_runtime().version}, {provider}", rows)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ziprerank.bundle import Bundle, ImageRules
 from ziprerank.inputs.pages import open_pages
 from ziprerank.reranker import Reranker
+from ziprerank.windows import MAX_WINDOW
 
 if TYPE_CHECKING:
     from ziprerank.export.agreement import Agreement, Judged
 
-MOST = 20  # pages of a pass
 PageSets = Mapping[str, Sequence[NDArray[np.uint8]]]
 """pages [h, w, 3] at their final size, by the name that the report gives them"""
 
@@ -60,7 +60,7 @@ def _judge(
             rankings = [
                 ranking
                 # passes of about equal size, so that none is left with a single page
-                for part in np.array_split(np.arange(len(images)), -(-len(images) // MOST))
+                for part in np.array_split(np.arange(len(images)), -(-len(images) // MAX_WINDOW))
                 for ranking in reranker.rank_many(
                     queries, [images[page] for page in part], keep_ratio=ratio, window="off"
                 )

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ziprerank.cli.options import Files, KeepRatio, Pages, Password, with_engine_options
 from ziprerank.errors import InvalidInput
+from ziprerank.runtime.engine import EngineOptions
 
 if TYPE_CHECKING:
     from ziprerank.profiling.record import Profile
@@ -23,44 +25,32 @@ if TYPE_CHECKING:
 OPERATORS = 15  # rows of the second table
 
 
+@with_engine_options()
 def profile(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            help="[BUNDLE] FILE...: a bundle's folder first, if not the one in the package; PDFs or images."
-        ),
-    ],
+    files: Files,
     *,
     query: Annotated[str, typer.Option(help="What to look for.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The trace to write, for ui.perfetto.dev.")],
     runs: Annotated[int, typer.Option(help="Rankings; from the second on all pages are in memory.")] = 3,
-    keep_ratio: Annotated[
-        float | None, typer.Option(help="Share of visual tokens the decoder reads, in (0, 1].")
-    ] = None,
-    pages: Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")] = None,
-    password: Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")] = None,
-    provider: Annotated[str, typer.Option(help="Execution provider, as for rank.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
+    keep_ratio: KeepRatio = None,
+    pages: Pages = None,
+    password: Password = None,
     nvtx: Annotated[bool, typer.Option("--nvtx", help="Stages as NVTX ranges too, for Nsight Systems.")] = False,
+    engine: EngineOptions,
 ) -> None:
     """Record a few rankings: a Chrome trace with every stage and node, and where the time went."""
     from ziprerank.inputs.pages import with_pdf_options
     from ziprerank.profiling.record import record
     from ziprerank.profiling.trace import chrome_trace
 
-    bundle, files = (inputs[0], inputs[1:]) if inputs[0].is_dir() else (None, inputs)
-    if not files:
-        raise InvalidInput(f"{bundle} is a bundle: name the files to rank after it")
     if not out.absolute().parent.is_dir():
         raise InvalidInput(f"{out}: there is no folder {out.absolute().parent}, make it first")
     found = record(
         query,
         [with_pdf_options(file, pages, password) for file in files],
-        bundle,
+        engine,
         runs=runs,
         keep_ratio=keep_ratio,
-        provider=provider,
-        threads=threads,
         nvtx=nvtx,
     )
     about = {name: found.info[name] for name in ("provider", "device", "precision", "runtime_version", "threads")}

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ziprerank.cli.options import with_engine_options
 from ziprerank.errors import MissingDependency
+from ziprerank.runtime.engine import EngineOptions
 from ziprerank.serve.settings import MIB, Settings
 
 _DEFAULT = Settings()
@@ -17,22 +19,12 @@ def _option(variable: str, text: str, **more: Any) -> Any:
     return typer.Option(envvar=f"ZIPRERANK_{variable}", help=text, **more)
 
 
+@with_engine_options(variables=True)
 def serve(
     *,
     host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, _option("PORT", "Port; 0 takes a free one, which the log names.")] = 8000,
-    bundle: Annotated[Path | None, _option("BUNDLE", "A bundle; without it the one in the package.")] = None,
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
-    provider: Annotated[str, _option("PROVIDER", "cpu, cuda, tensorrt, tensorrt-rtx, cuda:N, ..., or auto.")] = "cpu",
-    threads: Annotated[int, _option("THREADS", "Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
-    blank: Annotated[
-        Literal["drop", "keep"] | None, _option("BLANK", "Visual tokens of blank paper; default: the bundle's choice.")
-    ] = None,
-    cache_mib: Annotated[int, _option("CACHE_MIB", "Memory for page features.")] = 1024,
-    page_cache: Annotated[
-        Path | None, _option("PAGE_CACHE", "Folder that keeps page features over restarts; processes may share it.")
-    ] = None,
-    page_cache_size: Annotated[str, _option("PAGE_CACHE_SIZE", "Most bytes in that folder: 4G, 512M.")] = "4G",
     api_key: Annotated[list[str] | None, _option("API_KEY", "Key that clients send; may be repeated.")] = None,
     cors_origin: Annotated[list[str] | None, _option("CORS_ORIGIN", "Origin of web pages that may call.")] = None,
     web_page: Annotated[bool, _option("WEB_PAGE", "The page at /.")] = _DEFAULT.web_page,
@@ -60,6 +52,7 @@ def serve(
     fetch_timeout: Annotated[float, _option("FETCH_TIMEOUT", "Seconds for one file.")] = _DEFAULT.fetch_timeout,
     text_font: Annotated[Path | None, _option("TEXT_FONT", "Font file that texts are drawn with.")] = None,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "JSON log.")] = "info",
+    engine: EngineOptions,
 ) -> None:
     """Serve reranking over HTTP, as Cohere, Jina and vLLM do, with a page to try it at /."""
     try:
@@ -69,7 +62,6 @@ def serve(
         from ziprerank.serve.server import serve as run
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
-    from ziprerank.cache.page_cache import parse_size
     from ziprerank.reranker import Reranker
 
     settings = Settings(
@@ -92,17 +84,7 @@ def serve(
         fetch_timeout=fetch_timeout,
         text_font=text_font,
     )
-    size = parse_size(page_cache_size)
     bound = listen(host, port)
-    reranker = Reranker.from_bundle(
-        bundle,
-        provider=provider,
-        threads=threads,
-        pool_bytes=cache_mib * MIB,
-        blank=blank,
-        page_cache=page_cache,
-        page_cache_bytes=size,
-    )
-    app = create_app(reranker, settings)
+    app = create_app(Reranker.from_options(engine), settings)
     start_logging(log_level)
     run(app, bound)

@@ -1,4 +1,4 @@
-"""Pages inside strings: base64, and ``data:`` URLs."""
+"""Tells what a file is by its first bytes, and reads files inside strings: base64, and ``data:`` URLs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import binascii
 
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.images import image_kind
+
+HEAD_BYTES = 1024
+"""bytes of a file that decide what it is; within them a PDF must say %PDF-"""
+
+
+def is_pdf(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (its first ``HEAD_BYTES``) is a PDF and not an image."""
+    return image_kind(head) is None and says_pdf(head)
+
+
+def says_pdf(head: bytes) -> bool:
+    """Whether ``head`` holds a PDF's signature, wherever readers accept it."""
+    return b"%PDF-" in head[:HEAD_BYTES]
 
 
 def decode_media(text: str) -> bytes:
@@ -32,4 +45,4 @@ def is_encoded_page(text: str) -> bool:
         head = base64.b64decode(text[:24], validate=True)
     except (binascii.Error, ValueError):
         return False
-    return image_kind(head) is not None or head.startswith(b"%PDF-")
+    return image_kind(head) is not None or head.startswith(b"%PDF-")  # words may say %PDF- further on

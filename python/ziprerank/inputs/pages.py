@@ -19,10 +19,9 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.images import image_kind, open_image, resize_page, to_rgb, upright_size
+from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
-
-_HEAD = 1024  # bytes within which a PDF must say %PDF-
 
 
 @dataclass(frozen=True)
@@ -160,25 +159,30 @@ def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> It
             document.close()
 
 
-def with_pdf_options(path: Path, pages: str | None, password: str | None) -> PageInput:
-    """``path`` with a page range and a password where it is no image, for which both say nothing."""
+def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
+    """Returns ``data`` with a page range and a password, or as it is where it is an image, to which neither applies.
+
+    Raises:
+        PageError: The file cannot be read.
+    """
     if pages is None and password is None:
-        return path
-    return path if image_kind(_first_bytes(path, str(path))) else Pdf(path, pages, password)
+        return data
+    head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    return data if image_kind(head) else Pdf(data, pages, password)
 
 
 def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
     if isinstance(item, Pdf):
         data = item.source if isinstance(item.source, bytes) else Path(item.source)
         name = "PDF bytes" if isinstance(item.source, bytes) else str(item.source)
-        head = data[:_HEAD] if isinstance(data, bytes) else _first_bytes(data, name)
-        if b"%PDF-" not in head:
+        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, name)
+        if not says_pdf(head):
             raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
         yield from _pdf_pages(PdfFile(data, name=name, password=item.password), item.pages, rules)
     elif isinstance(item, (str, Path)):
         yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules)
     elif isinstance(item, bytes):
-        yield from _stored_pages(item, item[:_HEAD], "bytes", rules)
+        yield from _stored_pages(item, item[:HEAD_BYTES], "bytes", rules)
     elif isinstance(item, Image.Image):
         with _named("image"):
             yield ImagePage(item, None, "image", image_size(*upright_size(item), rules), rules)
@@ -200,7 +204,7 @@ def _stored_pages(data: Path | bytes, head: bytes, name: str, rules: ImageRules)
         with _named(name), open_image(data, kind) as image:
             size = image_size(*upright_size(image), rules)
         yield ImagePage(data, kind, name, size, rules)
-    elif b"%PDF-" in head:
+    elif is_pdf(head):
         yield from _pdf_pages(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"), None, rules)
     else:
         raise PageError("unsupported format, known are PDF, JPEG, PNG and WebP: convert it first", source=name)
@@ -233,7 +237,7 @@ def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
 def _first_bytes(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD)
+            return file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise PageError("no such file", source=name) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path

@@ -14,12 +14,9 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.images import image_kind
-from ziprerank.inputs.media import decode_media, is_encoded_page
+from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile
-
-_HEAD = 1024  # bytes within which a PDF must say %PDF-
 
 Data: TypeAlias = "Path | bytes | Image.Image | NDArray[np.uint8]"
 
@@ -114,16 +111,19 @@ class Candidates:
 
 
 @contextmanager
-def open_documents(documents: Sequence[DocumentPage], rules: ImageRules) -> Iterator[Candidates]:
-    """Opens each document's page; a PDF is opened once for all its pages.
+def open_documents(
+    documents: Sequence[DocumentPage], rules: ImageRules, password: str | None = None
+) -> Iterator[Candidates]:
+    """Opens each document's page; a PDF is opened once for all its pages, with ``password`` if it is encrypted.
 
-    Raises PageError with the document's index.
+    Raises:
+        PageError: A page cannot be opened; the error has the document's index.
     """
     candidates = Candidates()
     keys: dict[tuple[Path | bytes, int] | int, int] = {}  # a PDF's page, or a document by itself -> candidate
     with ExitStack() as stack:
-        located = _locate(documents)
-        opened = _open_pdfs(located, rules, stack)
+        located = _locate(documents, password)
+        opened = _open_pdfs(located, rules, stack, password)
         for index, (document, number) in enumerate(zip(documents, located, strict=True)):
             key = index if number is None else number
             if key not in keys:
@@ -135,7 +135,7 @@ def open_documents(documents: Sequence[DocumentPage], rules: ImageRules) -> Iter
         yield candidates
 
 
-def _locate(documents: Sequence[DocumentPage]) -> list[tuple[Path | bytes, int] | None]:
+def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tuple[Path | bytes, int] | None]:
     """For each document the PDF and the 1-based page, None for images."""
     files: dict[Path | bytes, PdfFile] = {}
     located: list[tuple[Path | bytes, int] | None] = []
@@ -147,7 +147,8 @@ def _locate(documents: Sequence[DocumentPage]) -> list[tuple[Path | bytes, int] 
                     located.append(None)
                     continue
                 if data not in files:
-                    files[data] = PdfFile(data, name="PDF bytes" if isinstance(data, bytes) else str(data))
+                    name = "PDF bytes" if isinstance(data, bytes) else str(data)
+                    files[data] = PdfFile(data, name=name, password=password)
                 located.append((data, _page_number(files[data], document)))
     finally:
         for file in files.values():
@@ -173,7 +174,7 @@ def _page_number(file: PdfFile, document: DocumentPage) -> int:
 
 
 def _open_pdfs(
-    located: Sequence[tuple[Path | bytes, int] | None], rules: ImageRules, stack: ExitStack
+    located: Sequence[tuple[Path | bytes, int] | None], rules: ImageRules, stack: ExitStack, password: str | None
 ) -> dict[tuple[Path | bytes, int], PageSource]:
     wanted: dict[Path | bytes, dict[int, int]] = {}  # file -> page -> first document
     for index, page in enumerate(located):
@@ -182,7 +183,7 @@ def _open_pdfs(
     opened: dict[tuple[Path | bytes, int], PageSource] = {}
     for data, numbers in wanted.items():
         try:
-            sources = stack.enter_context(open_pages([Pdf(data, list(numbers))], rules))
+            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules))
         except PageError as error:
             raise error.at(numbers.get(error.page or 0, min(numbers.values()))) from error
         opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
@@ -199,8 +200,8 @@ def _is_pdf(data: Path | bytes) -> bool:
         if not data.is_file():
             return False  # the error comes where it is opened as an image
         with data.open("rb") as file:
-            data = file.read(_HEAD)
-    return image_kind(data[:_HEAD]) is None and b"%PDF-" in data[:_HEAD]
+            data = file.read(HEAD_BYTES)
+    return is_pdf(data[:HEAD_BYTES])
 
 
 @contextmanager

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from ziprerank.bundle import default_bundle
 from ziprerank.errors import InvalidInput
-from ziprerank.reranker import POOL_BYTES, Reranker
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What ``Reranker.from_bundle`` takes; plain values, so that adapters can be written down."""
-
-    bundle: str | None = None
-    provider: str = "cpu"
-    threads: int = 0
-    pool_bytes: int = POOL_BYTES
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 
 
 class LazyReranker:
@@ -29,10 +18,9 @@ class LazyReranker:
 
     def __init__(self, options: EngineOptions | None = None, reranker: Reranker | None = None) -> None:
         """``reranker``: a loaded one, whose options then are known. Raises InvalidInput when both are given."""
-        if reranker is not None and options not in (None, EngineOptions()):
-            given = {name: value for name, value in asdict(options).items() if value != getattr(EngineOptions(), name)}
-            raise InvalidInput(f"{given} beside a reranker, which has its own: leave one of them out")
-        self.options = (options or EngineOptions()) if reranker is None else _options_of(reranker)
+        if reranker is not None and options is not None and options != EngineOptions():
+            raise InvalidInput(f"{options.given()} beside a reranker, which has its own: leave one of them out")
+        self.options = (options or EngineOptions()) if reranker is None else reranker.options
         self._reranker = reranker
         self._lock = threading.Lock()
 
@@ -53,10 +41,7 @@ class LazyReranker:
         """Raises as ``Reranker.from_bundle`` does; the next call tries again then."""
         with self._lock:
             if self._reranker is None:
-                options = self.options
-                self._reranker = Reranker.from_bundle(
-                    options.bundle, provider=options.provider, threads=options.threads, pool_bytes=options.pool_bytes
-                )
+                self._reranker = Reranker.from_options(self.options)
             return self._reranker
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyReranker:
@@ -67,9 +52,3 @@ class LazyReranker:
 
     def __reduce__(self) -> tuple[type[LazyReranker], tuple[EngineOptions]]:
         return LazyReranker, (self.options,)
-
-
-def _options_of(reranker: Reranker) -> EngineOptions:
-    path, info = reranker.bundle.path, reranker.engine.info
-    inside = path.resolve() == default_bundle().resolve()
-    return EngineOptions(None if inside else str(path), info["provider"], info["threads"], info["pool_bytes"])

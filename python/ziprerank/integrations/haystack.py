@@ -11,21 +11,28 @@ Haystack that ask which modules may be loaded.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from ziprerank.integrations import missing_extra
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.utils import Secret, deserialize_secrets_inplace
 except ImportError as error:
     raise missing_extra("haystack", error) from error
 
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page
-from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
-from ziprerank.reranker import POOL_BYTES, Reranker
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ziprerank.runtime.engine import EngineKeywords
 
 
 @component
@@ -42,9 +49,6 @@ class ZipRerankRanker:
         *,
         top_k: int | None = None,
         bundle: str | None = None,
-        provider: str = "cpu",
-        threads: int = 0,
-        pool_bytes: int = POOL_BYTES,
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
@@ -52,33 +56,46 @@ class ZipRerankRanker:
         file_path_meta_field: str = "file_path",
         page_number_meta_field: str = "page_number",
         root_path: str | None = None,
+        password: Secret | None = None,
         reranker: Reranker | LazyReranker | None = None,
+        **engine: Unpack[EngineKeywords],
     ) -> None:
-        """``top_k``: how many to return, None is all; ``run`` may say otherwise.
+        """Keeps the options; the engine loads in ``warm_up`` or at the first ``run``.
 
-        ``bundle``, ``provider``, ``threads``, ``pool_bytes``: as ``Reranker.from_bundle``. ``keep_ratio``, ``window``,
-        ``stride``: as ``Reranker.rank``. ``scale``: what a score is, the ``"probability"`` in its window or the
-        ``"logit"``. ``root_path``: folder that paths are relative to and must stay in. ``reranker``: a loaded one,
-        which several components may share; ``to_dict`` writes its options. Raises InvalidInput.
+        Args:
+            top_k: How many documents ``run`` returns unless it is told otherwise; None is all.
+            bundle: Folder of a bundle; None is the one in the package.
+            keep_ratio: As for ``Reranker.rank``.
+            window: As for ``Reranker.rank``.
+            stride: As for ``Reranker.rank``.
+            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
+            file_path_meta_field: The key in ``meta`` of the PDF's or the image's path.
+            page_number_meta_field: The key in ``meta`` of the page in a PDF, from 1.
+            root_path: Folder that paths are relative to and must stay in.
+            password: Opens encrypted PDFs.
+            reranker: A loaded one, which several components may share; ``to_dict`` writes its options.
+            **engine: Any other field of ``EngineOptions``.
+
+        Raises:
+            InvalidInput: An option that no ranking can use.
         """
         self.top_k = top_k
-        self.options = RankOptions(keep_ratio, window, stride, scale)
+        self.options = RankOptions(
+            keep_ratio, window, stride, scale, None if password is None else password.resolve_value()
+        )
+        self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
-        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle, provider, threads, pool_bytes))
+        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
     def warm_up(self) -> None:
         """Loads the engine; ``run`` does where this was not called. Raises as ``Reranker.from_bundle``."""
         self.reranker.get()
 
     def to_dict(self) -> dict[str, Any]:
-        engine, options, rules = self.reranker.options, self.options, self.rules
+        options, rules = self.options, self.rules
         return default_to_dict(
             self,
             top_k=self.top_k,
-            bundle=engine.bundle,
-            provider=engine.provider,
-            threads=engine.threads,
-            pool_bytes=engine.pool_bytes,
             keep_ratio=options.keep_ratio,
             window=options.window,
             stride=options.stride,
@@ -86,10 +103,13 @@ class ZipRerankRanker:
             file_path_meta_field=rules.path_key,
             page_number_meta_field=rules.page_key,
             root_path=rules.root,
+            password=None if self.password is None else self.password.to_dict(),
+            **asdict(self.reranker.options),
         )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ZipRerankRanker:
+        deserialize_secrets_inplace(data["init_parameters"], keys=["password"])
         return default_from_dict(cls, data)
 
     @component.output_types(documents=list[Document])

@@ -17,16 +17,23 @@ _Document = TypeVar("_Document")
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
-    """``keep_ratio``, ``window`` and ``stride`` are those of ``Reranker.rank``.
+    """What every adapter lets its user choose about a ranking.
 
-    ``scale``: ``"probability"``, the softmax over the page's window (also what the HTTP API calls relevance_score), or
-    ``"logit"``, the raw score. With several windows neither falls with the rank: the order is what counts.
+    Attributes:
+        keep_ratio: As for ``Reranker.rank``.
+        window: As for ``Reranker.rank``.
+        stride: As for ``Reranker.rank``.
+        scale: What a document's score is. ``"probability"`` is the softmax over the page's window (what the HTTP API
+            calls relevance_score); ``"logit"`` is the raw score. With several windows neither falls with the rank: the
+            order is what counts.
+        password: Opens encrypted PDFs.
     """
 
     keep_ratio: float | None = None
     window: WindowOption = "auto"
     stride: int | None = None
     scale: Scale = "probability"
+    password: str | None = None
 
     def __post_init__(self) -> None:
         if self.scale not in ("probability", "logit"):
@@ -76,7 +83,7 @@ def rank_documents(
     options = options or RankOptions()
     if not documents:
         return RankedDocuments((), 0)
-    with open_documents(documents, reranker.bundle.image) as candidates:
+    with open_documents(documents, reranker.bundle.image, options.password) as candidates:
         try:
             ranking = reranker.rank(
                 query,

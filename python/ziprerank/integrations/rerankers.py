@@ -24,13 +24,17 @@ except ImportError as error:
 
 from ziprerank.errors import InvalidInput
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text, shortened
-from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
-from ziprerank.reranker import POOL_BYTES, Reranker
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ziprerank.integrations.langchain import ZipRerankCompressor
+    from ziprerank.runtime.engine import EngineKeywords
 
 IN_THE_BOX = "ziprerank"  # the name of the bundle in the package
 _RULES = MetadataRules(path_key="file_path", page_key="page_number")
@@ -48,25 +52,34 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         model_name_or_path: str = IN_THE_BOX,
         verbose: int = 1,
         *,
-        provider: str = "cpu",
-        threads: int = 0,
-        pool_bytes: int = POOL_BYTES,
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
         scale: Scale = "probability",
+        password: str | None = None,
         reranker: Reranker | LazyReranker | None = None,
+        **engine: Unpack[EngineKeywords],
     ) -> None:
-        """``model_name_or_path``: a bundle's folder, or ``"ziprerank"`` for the one in the package.
+        """Keeps the options; the engine loads at the first ranking.
 
-        ``verbose`` is there for ``rerankers``; nothing is printed. The others as ``Reranker.from_bundle`` and
-        ``Reranker.rank``; ``scale``: what a score is, the ``"probability"`` in its window or the ``"logit"``.
-        ``reranker``: a loaded one, which may be shared. Raises InvalidInput.
+        Args:
+            model_name_or_path: Folder of a bundle, or ``"ziprerank"`` for the one in the package.
+            verbose: Part of the interface of ``rerankers``; nothing is printed.
+            keep_ratio: As for ``Reranker.rank``.
+            window: As for ``Reranker.rank``.
+            stride: As for ``Reranker.rank``.
+            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
+            password: Opens encrypted PDFs.
+            reranker: A loaded one, which may be shared.
+            **engine: Any other field of ``EngineOptions``.
+
+        Raises:
+            InvalidInput: An option that no ranking can use.
         """
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
-        self.options = RankOptions(keep_ratio, window, stride, scale)
-        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle, provider, threads, pool_bytes))
+        self.options = RankOptions(keep_ratio, window, stride, scale, password)
+        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
     def rank(
         self,
@@ -97,6 +110,8 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
         """LangChain's compressor on the same engine; needs the extra ``langchain``. Raises MissingDependency."""
+        from pydantic import SecretStr
+
         from ziprerank.integrations.langchain import ZipRerankCompressor
 
         options = self.options
@@ -106,6 +121,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             window=options.window,
             stride=options.stride,
             scale=options.scale,
+            password=None if options.password is None else SecretStr(options.password),
             reranker=self.reranker,
         )
 

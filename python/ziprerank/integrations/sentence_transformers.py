@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from ziprerank.errors import InvalidInput
 from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, shortened
-from ziprerank.integrations.engine import EngineOptions, LazyReranker
+from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
-from ziprerank.reranker import POOL_BYTES, Reranker
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ziprerank.runtime.engine import EngineKeywords
 
 PageDocument: TypeAlias = "str | Data | Mapping[str, Any]"
 
@@ -36,22 +42,31 @@ class ZipRerankCrossEncoder:
         self,
         model_name_or_path: str | None = None,
         *,
-        provider: str = "cpu",
-        threads: int = 0,
-        pool_bytes: int = POOL_BYTES,
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
         scale: Scale = "probability",
+        password: str | None = None,
         reranker: Reranker | LazyReranker | None = None,
+        **engine: Unpack[EngineKeywords],
     ) -> None:
-        """``model_name_or_path``: a bundle's folder; None is the one in the package.
+        """Keeps the options; the engine loads at the first ranking.
 
-        The others as ``Reranker.from_bundle`` and ``Reranker.rank``; ``scale``: what a score is, the ``"probability"``
-        in its window or the ``"logit"``. ``reranker``: a loaded one, which may be shared. Raises InvalidInput.
+        Args:
+            model_name_or_path: Folder of a bundle; None is the one in the package.
+            keep_ratio: As for ``Reranker.rank``.
+            window: As for ``Reranker.rank``.
+            stride: As for ``Reranker.rank``.
+            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
+            password: Opens encrypted PDFs.
+            reranker: A loaded one, which may be shared.
+            **engine: Any other field of ``EngineOptions``.
+
+        Raises:
+            InvalidInput: An option that no ranking can use.
         """
-        self.options = RankOptions(keep_ratio, window, stride, scale)
-        given = EngineOptions(model_name_or_path, provider, threads, pool_bytes)
+        self.options = RankOptions(keep_ratio, window, stride, scale, password)
+        given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)
 
     def rank(

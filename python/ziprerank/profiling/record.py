@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ziprerank.bundle import Bundle
+from ziprerank.cache.page_cache import open_cache
 from ziprerank.errors import InvalidInput, MissingDependency
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.sizes import Size
 from ziprerank.profiling.trace import Slice, nested, read_profile
 from ziprerank.profiling.watch import Watch
 from ziprerank.ranking import Ranking
-from ziprerank.reranker import Reranker, load_engine
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions, load_engine
 
 DOMAIN = "ziprerank"  # of the NVTX ranges
 PRUNE = "QueryImagePrune"
@@ -73,25 +74,34 @@ class Recorder:
 def record(
     query: str,
     pages: PageInput | Sequence[PageInput],
-    bundle: Path | None = None,
+    options: EngineOptions | None = None,
     *,
     runs: int = 3,
     keep_ratio: float | None = None,
-    provider: str = "cpu",
-    threads: int = 0,
     nvtx: bool = False,
     folder: Path | None = None,
 ) -> Profile:
-    """Ranks ``pages`` ``runs`` times (2 or more show pages in memory too) and returns what was recorded.
+    """Ranks pages a few times and returns what was recorded.
 
-    ``nvtx``: each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its payload.
-    ``folder``: where ONNX Runtime's own files go and stay; None removes them.
+    Args:
+        query: What to look for.
+        pages: As for ``Reranker.rank``.
+        options: The engine to record.
+        runs: Rankings; from the second on all pages are in memory.
+        keep_ratio: As for ``Reranker.rank``.
+        nvtx: Whether each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its
+            payload.
+        folder: Where ONNX Runtime's own files go and stay; None removes them.
 
-    Raises what ``Reranker.rank`` raises, and MissingDependency where nvtx is not installed.
+    Raises:
+        InvalidInput: ``runs`` is under 1.
+        MissingDependency: NVTX ranges are asked for and nvtx is not installed.
+        ZipRerankError: Whatever ``Reranker.rank`` raises.
     """
     if runs < 1:
         raise InvalidInput(f"runs={runs}: record 1 ranking or more")
-    loaded = Bundle.load(bundle)
+    options = options or EngineOptions()
+    loaded = options.load_bundle()
     with open_pages(pages, loaded.image) as sources:
         blanks = [BlankPage(source.size) for source in sources]
         labels = [f"p. {source.page}" if source.page else source.source for source in sources]
@@ -101,8 +111,8 @@ def record(
     with tempfile.TemporaryDirectory(prefix="ziprerank-profile-") as scratch:
         prefix = (folder or Path(scratch)) / "onnxruntime"
         with recorder.slice("load", "ranking"):
-            engine = load_engine(loaded, provider, threads, profile=str(prefix))
-        reranker = Reranker(loaded, engine, watch)
+            engine = load_engine(loaded, options, profile=str(prefix))
+        reranker = Reranker(loaded, engine, watch, open_cache(options, loaded, engine), options)
         with recorder.slice("warm-up", "ranking"):
             reranker.rank(query, blanks, keep_ratio=keep_ratio)
         for number in range(1, runs + 1):

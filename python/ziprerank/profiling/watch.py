@@ -1,4 +1,4 @@
-"""Who wants to know when the stages of a ranking begin and end, such as a profiler."""
+"""Hook called around each stage of a ranking (used by the profiler)."""
 
 from __future__ import annotations
 

@@ -7,42 +7,32 @@ Requests come in through a deployment of its own (ray_ingress.py), which outlive
 
 from __future__ import annotations
 
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from ray import serve
 from ray.serve import Application
 from starlette.types import Scope
 
-from ziprerank.bundle import Blank
-from ziprerank.cache.page_cache import parse_size
 from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine_fields import EngineFields
 from ziprerank.scale.ray_ingress import HEALTH_PERIOD, MOST_REQUESTS, Answer, Ingress, run_app
 from ziprerank.serve.app import create_app
 from ziprerank.serve.logs import start_logging
-from ziprerank.serve.settings import MIB, Settings
+from ziprerank.serve.settings import Settings
 
 _KNOWN = {field.name for field in fields(Settings)}
 
 
-class Options(BaseModel):
-    """What an operator decides: each replica's engine and share of a machine, how many there are, and ``settings``."""
+class Options(EngineFields):
+    """What an operator decides: the fields of ``EngineOptions``, the replicas, and the service's ``settings``.
+
+    ``bundle`` and ``page_cache`` are paths that every machine has. ``threads`` 0 is as many as ``cpus``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    bundle: Path | None = None
-    """on every machine the same path; None: the bundle in the package"""
-    provider: str = "cpu"
-    threads: int = Field(0, ge=0)
-    """of each engine; 0: as many as ``cpus``"""
-    blank: Blank | None = None
-    """visual tokens of blank paper, "drop" or "keep"; None: as the bundle recommends"""
-    cache_mib: int = Field(1024, ge=1)
-    page_cache: Path | None = None
-    """a folder that keeps page features over restarts; replicas of one machine share it"""
-    page_cache_size: str = "4G"
     log_level: str = "info"
 
     cpus: float = Field(1, gt=0)
@@ -80,16 +70,10 @@ class Replica:
 
     async def __init__(self, options: Options) -> None:  # type: ignore[misc]  # Ray awaits it
         start_logging(options.log_level)
-        reranker = Reranker.from_bundle(
-            options.bundle,
-            provider=options.provider,
-            threads=options.threads or max(1, int(options.cpus)),
-            pool_bytes=options.cache_mib * MIB,
-            blank=options.blank,
-            page_cache=options.page_cache,
-            page_cache_bytes=parse_size(options.page_cache_size),
-        )
-        self._app = create_app(reranker, options.settings)
+        engine = options.engine_options()
+        if engine.threads == 0:
+            engine = replace(engine, threads=max(1, int(options.cpus)))
+        self._app = create_app(Reranker.from_options(engine), options.settings)
         self._lifespan = self._app.router.lifespan_context(self._app)
         await self._lifespan.__aenter__()
 

@@ -1,48 +1,174 @@
-"""Ranking with the graphs on a Triton server: what the engine does around them, done by the client."""
+"""Ranks with the graphs on a Triton server: the engine's part around them is done here, by the client."""
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import Bundle
-from ziprerank.errors import EngineError, MissingDependency
+from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.export.host import Host, HostPage
 from ziprerank.export.manifest import read_manifest
-from ziprerank.inputs.pages import PageInput, open_pages
-from ziprerank.prompt import PromptBuilder
-from ziprerank.windows import WindowOption, plan_windows, run_windows
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import POOL_BYTES, EngineOptions
+
+
+def connect(folder: str | Path, url: str = "localhost:8001", *, pool_bytes: int = POOL_BYTES) -> Reranker:
+    """Returns a reranker whose graphs run on a Triton server; its ``rank`` is that of every reranker.
+
+    Args:
+        folder: Holds ``ziprerank.json`` and ``tokenizer.json``, as the model repository itself does.
+        url: The server's gRPC address.
+        pool_bytes: Memory of this process for page features, in bytes.
+
+    Raises:
+        BundleError: ``folder`` holds no bundle's manifest.
+        MissingDependency: tritonclient is not installed.
+        EngineError: The server cannot be reached, or does not serve the models.
+    """
+    bundle = Bundle.load(folder, check="none")
+    return Reranker(bundle, TritonEngine(bundle, url, pool_bytes=pool_bytes))
+
+
+class TritonEngine:
+    """The interface of the C++ engine (``ziprerank.runtime.engine.EngineLike``) over gRPC."""
+
+    def __init__(self, bundle: Bundle, url: str, *, pool_bytes: int = POOL_BYTES) -> None:
+        """Asks the server for the models ``vision`` and ``rerank``. Raises as ``connect``."""
+        EngineOptions(pool_bytes=pool_bytes)  # checks it
+        try:
+            from tritonclient.grpc import InferenceServerClient  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MissingDependency(f'{error}: pip install "tritonclient[grpc]"') from error
+        client = InferenceServerClient(url)
+        self.host = Host.over(read_manifest(bundle.path), TritonModel(client, "vision"), TritonModel(client, "rerank"))
+        self._url = url
+        self._drop_blank = bundle.defaults.blank == "drop"
+        self._pool_bytes = pool_bytes
+        self._pages: OrderedDict[bytes, HostPage] = OrderedDict()  # by a digest of the pixels, least recent first
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(("hits", "misses", "evictions"), 0)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What runs where. It lacks ``threads``, as no options load such an engine."""
+        return {"provider": "triton", "device": self._url, "drop_blank": self._drop_blank}
+
+    @property
+    def pool(self) -> dict[str, int]:
+        """Pages held and their bytes, and how often a page was found there."""
+        with self._lock:
+            held = {"pages": len(self._pages), "used_bytes": self._used(), "pool_bytes": self._pool_bytes}
+            return held | self._counts
+
+    def window(self, sizes: Sequence[tuple[int, int]]) -> TritonWindow:
+        """A window of pages of these (height, width) in px. Raises InvalidInput for none."""
+        if not sizes:
+            raise InvalidInput("a window of 0 pages: give at least one")
+        return TritonWindow(self, len(sizes))
+
+    def encode(self, pixels: NDArray[np.uint8]) -> tuple[HostPage, bool]:
+        """Features of a page [h, w, 3], and whether they were held already. Raises EngineError."""
+        digest = hashlib.blake2b(np.array(pixels.shape, dtype="<i8").tobytes(), digest_size=32)
+        digest.update(np.ascontiguousarray(pixels).data)
+        name = digest.digest()
+        with self._lock:
+            found = self._pages.get(name)
+            self._counts["misses" if found is None else "hits"] += 1
+            if found is not None:
+                self._pages.move_to_end(name)
+                return found, True
+        page = self.host.encode(pixels, drop_blank=self._drop_blank)
+        with self._lock:
+            self._pages[name] = page
+            while self._used() > self._pool_bytes and len(self._pages) > 1:
+                self._pages.popitem(last=False)
+                self._counts["evictions"] += 1
+        return page, False
+
+    def _used(self) -> int:
+        return sum(page.features.nbytes for page in self._pages.values())
 
 
 @dataclass(frozen=True, slots=True)
-class TritonPage:
-    """One ranked page; fields as in ``ziprerank.RankedPage``."""
+class TritonScores:
+    """One pass of the model ``rerank``; the fields are those of ``ziprerank._engine.WindowScores``."""
 
-    rank: int
-    index: int
-    source: str
-    page: int | None
-    score: float
+    scores: NDArray[np.float32]
+    kept: list[NDArray[np.int64]]
+    text_tokens: int
+    visual_tokens: int
+    blank_tokens: int
+    kept_tokens: int
+    rerank_ms: float
+    encode_ms: float = 0.0
+
+
+class TritonWindow:
+    """The pages of one pass."""
+
+    def __init__(self, engine: TritonEngine, slots: int) -> None:
+        self._engine = engine
+        self._pages: list[HostPage | None] = [None] * slots
+
+    def encode(self, slot: int, pixels: NDArray[np.uint8]) -> bool:
+        """Encodes a page [h, w, 3] into ``slot``; returns whether its features were held already."""
+        self._pages[slot], found = self._engine.encode(pixels)
+        return found
+
+    def score(
+        self, text_ids: NDArray[np.int64], query_mask: NDArray[np.bool_] | None, keep_ratio: float
+    ) -> TritonScores:
+        """Scores the window's pages for a prompt. Raises EngineError."""
+        pages = [page for page in self._pages if page is not None]
+        if len(pages) < len(self._pages):
+            raise EngineError(f"{len(self._pages) - len(pages)} of {len(self._pages)} slots are not encoded")
+        started = perf_counter()
+        mask = None if query_mask is None else query_mask.tolist()
+        found = self._engine.host.score(text_ids.tolist(), pages, keep_ratio, mask)
+        visual = sum(page.grid[0] * page.grid[1] for page in pages)
+        return TritonScores(
+            scores=found.logits[: len(pages)],
+            kept=list(found.kept),
+            text_tokens=len(text_ids) - len(pages),
+            visual_tokens=visual,
+            blank_tokens=visual - sum(len(page.read) for page in pages),
+            kept_tokens=sum(len(kept) for kept in found.kept),
+            rerank_ms=(perf_counter() - started) * 1e3,
+        )
+
+    def close(self) -> None:
+        """Lets go of the pages; their features stay with the engine while there is room."""
+        self._pages = [None] * len(self._pages)
 
 
 class TritonModel:
     """A model on the server, called as an ``onnxruntime.InferenceSession`` is."""
 
     def __init__(self, client: Any, name: str) -> None:
+        from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
+
         self._client = client
         self._name = name
-        metadata = client.get_model_metadata(name)
+        try:
+            metadata = client.get_model_metadata(name)
+        except InferenceServerException as error:
+            raise EngineError(f"the server does not serve the model {name!r}: {error}") from error
         self._types = {tensor.name: tensor.datatype for tensor in metadata.inputs}
 
     def run(self, outputs: Sequence[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Raises EngineError with what the server said."""
-        from tritonclient.grpc import InferInput, InferRequestedOutput  # type: ignore[import-untyped]
-        from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
+        """Runs the model. Raises EngineError with what the server said."""
+        from tritonclient.grpc import InferInput, InferRequestedOutput
+        from tritonclient.utils import InferenceServerException
 
         tensors = []
         for name, value in inputs.items():
@@ -54,57 +180,3 @@ class TritonModel:
         except InferenceServerException as error:
             raise EngineError(f"{self._name} on the server failed: {error}") from error
         return [answer.as_numpy(name) for name in outputs]
-
-
-class TritonReranker:
-    """``rank`` over gRPC. ``folder`` holds ``ziprerank.json`` and ``tokenizer.json``, as the repository itself does.
-
-    Raises MissingDependency without tritonclient, BundleError for another folder.
-    """
-
-    def __init__(self, folder: str | Path, url: str = "localhost:8001") -> None:
-        try:
-            from tritonclient.grpc import InferenceServerClient
-        except ImportError as error:
-            raise MissingDependency(f'{error}: pip install "tritonclient[grpc]"') from error
-        self.bundle = Bundle.load(folder, check="none")
-        self._prompts = PromptBuilder(self.bundle)
-        client = InferenceServerClient(url)
-        self._host = Host.over(
-            read_manifest(Path(folder)), TritonModel(client, "vision"), TritonModel(client, "rerank")
-        )
-
-    def rank(
-        self,
-        query: str,
-        pages: PageInput | Sequence[PageInput],
-        *,
-        keep_ratio: float | None = None,
-        window: WindowOption = "auto",
-        stride: int | None = None,
-    ) -> list[TritonPage]:
-        """Pages sorted by relevance; arguments as in ``Reranker.rank``. Raises InvalidInput, PageError, EngineError."""
-        text = self._prompts.check_query(query)
-        defaults = self.bundle.defaults
-        ratio = defaults.keep_ratio if keep_ratio is None else keep_ratio
-        with open_pages(pages, self.bundle.image) as sources:
-            plan = plan_windows(len(sources), window, stride, defaults)
-            prompt = self._prompts.build(text, plan.width)
-            encoded: dict[int, HostPage] = {}
-
-            def score(_step: int, indices: Sequence[int]) -> list[float]:
-                for index in indices:
-                    if index not in encoded:
-                        pixels = sources[index].prepare()
-                        encoded[index] = self._host.encode(pixels, drop_blank=defaults.blank == "drop")
-                mask = None if prompt.query_mask is None else prompt.query_mask.tolist()
-                held = [encoded[index] for index in indices]
-                scores = self._host.score(prompt.text_ids.tolist(), held, ratio, mask)
-                logits: list[float] = scores.logits[: len(indices)].tolist()
-                return logits
-
-            outcome = run_windows(plan, score, key=float)
-            return [
-                TritonPage(rank, index, sources[index].source, sources[index].page, outcome.latest[index])
-                for rank, index in enumerate(outcome.order, start=1)
-            ]

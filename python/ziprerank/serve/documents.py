@@ -16,7 +16,7 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.images import image_kind, open_image
-from ziprerank.inputs.media import decode_media, is_encoded_page
+from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, says_pdf
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.sizes import Size
@@ -25,9 +25,9 @@ from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import draw_text
+from ziprerank.windows import MAX_WINDOW
 
-AHEAD = 20  # pages that wait as pixels for the engine, a window's; 50 MB at 1024 px
-_HEAD = 1024
+AHEAD = MAX_WINDOW  # pages that wait as pixels for the engine; 50 MB at 1024 px
 
 
 @dataclass(slots=True)
@@ -133,16 +133,16 @@ class Candidates:
             assert isinstance(piece.data, str)
             return draw_text(piece.data, self._rules.longest_side, self._settings.text_font)
         data = piece.data if isinstance(piece.data, bytes) else decode_media(piece.data)
-        kind = image_kind(data[:_HEAD])
-        if piece.field == "pdf" or (kind is None and b"%PDF-" in data[:_HEAD]):
+        head = data[:HEAD_BYTES]
+        if piece.field == "pdf" or is_pdf(head):
             return self._pdf(piece, data)
-        if kind is not None:
+        if (kind := image_kind(head)) is not None:
             self._check_pixels(data, kind)
         return data
 
     def _pdf(self, piece: Piece, data: bytes) -> PageInput:
         """The PDF, once it is known to have not too many pages: their sizes are read only then."""
-        if b"%PDF-" not in data[:_HEAD]:
+        if not says_pdf(data[:HEAD_BYTES]):
             raise InvalidInput("this is not a PDF" if data else "the file is empty")
         file = PdfFile(data, name="PDF", password=piece.password)
         try:

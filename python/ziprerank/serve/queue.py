@@ -12,7 +12,7 @@ from threading import Event
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from ziprerank.reranker import ProgressCallback
+from ziprerank.profiling.meter import ProgressCallback
 
 _T = TypeVar("_T")
 

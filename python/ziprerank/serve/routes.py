@@ -15,6 +15,7 @@ from ziprerank.serve.admission import AdmittedRoute, Permit
 from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
 from ziprerank.serve.service import Service
+from ziprerank.windows import MAX_WINDOW
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text}
@@ -45,6 +46,8 @@ def _permit(request: Request) -> Permit:
 AnyService = Annotated[Service, Depends(_service)]
 AnyPermit = Annotated[Permit, Depends(_permit)]
 
+_WINDOW = f"^(auto|off|{'|'.join(map(str, range(1, MAX_WINDOW + 1)))})$"
+
 ranking = APIRouter(route_class=AdmittedRoute, dependencies=[Security(_bearer)], responses=_ERRORS, tags=["rerank"])
 operations = APIRouter(tags=["operations"])
 
@@ -74,7 +77,7 @@ async def rerank_files(
     password: Annotated[str | None, Form(description="Of encrypted PDFs.")] = None,
     top_n: Annotated[int | None, Form(ge=0)] = None,
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
-    window: Annotated[str, Form(pattern="^(auto|off|[1-9]|1[0-9]|20)$")] = "auto",
+    window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
     stride: Annotated[int | None, Form(ge=1)] = None,
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from ziprerank.windows import MAX_WINDOW
+
 Extra = Literal["logit", "kept", "timings", "thumbnail"]
 
 _IMAGE = (
@@ -93,7 +95,7 @@ class Options(_Strict):
     keep_ratio: float | None = Field(
         None, gt=0, le=1, allow_inf_nan=False, description="Share of each page's visual tokens that the decoder reads."
     )
-    window: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=20)] = Field(
+    window: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=MAX_WINDOW)] = Field(
         "auto", description="Pages in one pass; `auto` is the bundle's, `off` insists on one pass."
     )
     stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's.")

@@ -1,0 +1,129 @@
+"""The options that several commands share, each written once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ziprerank.bundle import Blank, Check
+from ziprerank.errors import InvalidInput
+from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
+from ziprerank.windows import MAX_WINDOW, WindowOption
+
+Query = Annotated[str, typer.Argument(help="What to look for.")]
+Files = Annotated[list[Path], typer.Argument(help="PDF, JPEG, PNG or WebP files; every page of a PDF is a candidate.")]
+TopK = Annotated[int | None, typer.Option(help="Show only the best pages.")]
+KeepRatio = Annotated[
+    float | None,
+    typer.Option(help="Share of each page's visual tokens that the decoder reads, in (0, 1]. Default: the bundle's."),
+]
+Window = Annotated[
+    str, typer.Option(help=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' (the bundle's) or 'off' (all at once).")
+]
+Stride = Annotated[int | None, typer.Option(help="Pages by which the window moves. Default: the bundle's.")]
+Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")]
+Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
+Provider = Annotated[str, typer.Option(help=EngineOptions.__dataclass_fields__["provider"].metadata["help"])]
+Threads = Annotated[int, typer.Option(help=EngineOptions.__dataclass_fields__["threads"].metadata["help"])]
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+# the types by which the command line reads engine options; sizes are texts such as 4G
+_TYPES: dict[str, Any] = {
+    "bundle": Path | None,
+    "provider": str,
+    "threads": int,
+    "pool_bytes": str,
+    "blank": Blank | None,
+    "page_cache": Path | None,
+    "page_cache_bytes": str,
+    "check": Check,
+}
+
+
+def with_engine_options(*, variables: bool = False) -> Callable[[_Command], _Command]:
+    """Gives a command every engine option as a flag of its own, in place of its parameter ``engine: EngineOptions``.
+
+    ``--pool-size`` and ``--page-cache-size`` set the fields that end in ``_bytes``.
+
+    Args:
+        variables: Whether each flag may be set by an environment variable ``ZIPRERANK_...`` too.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        flags = {_flag_name(one.name): one for one in fields(EngineOptions)}
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "engine"
+        ]
+        shared = []
+        for name, one in flags.items():
+            envvar = f"ZIPRERANK_{name.upper()}" if variables else None
+            option = typer.Option(help=one.metadata["help"], envvar=envvar, rich_help_panel="Engine")
+            default: Any = one.default
+            if one.name.endswith("_bytes"):
+                default = show_size(default)
+            shared.append(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[_TYPES[one.name], option],
+                )
+            )
+
+        def run(**values: Any) -> None:
+            given = {one.name: values.pop(name) for name, one in flags.items()}
+            for name in ("pool_bytes", "page_cache_bytes"):
+                given[name] = parse_size(given[name])
+            command(**values, engine=EngineOptions(**given))
+
+        parameters = [*own, *shared]
+        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # which Typer reads
+            [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+        )
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run  # type: ignore[return-value]  # called by Typer alone
+
+    return decorate
+
+
+def parse_window(text: str) -> WindowOption:
+    """Returns ``"auto"``, ``"off"`` or a number, as ``Reranker.rank`` takes it. Raises InvalidInput."""
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"window {text!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
+
+
+@contextmanager
+def progress_bar(task: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Shows a bar on stderr where that is a terminal; yields the callback that moves it: (steps done, steps in all)."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(task, total=None)
+
+        def report(done: int, total: int | None) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        yield report
+
+
+def _flag_name(field: str) -> str:
+    return field.removesuffix("_bytes") + "_size" if field.endswith("_bytes") else field

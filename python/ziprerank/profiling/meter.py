@@ -1,0 +1,60 @@
+"""Counts what one query took: milliseconds by stage, tokens, and steps of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from ziprerank.ranking import Timings, Tokens
+from ziprerank.runtime.engine import WindowScores
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
+earlier window or query has counted. What it raises ends the ranking there and reaches the caller."""
+
+
+class Meter:
+    """Milliseconds and tokens of one query."""
+
+    def __init__(self) -> None:
+        self._started = perf_counter()
+        self._ms = dict.fromkeys(("pages", "tokenize", "vision", "rerank"), 0.0)
+        self._tokens = dict.fromkeys(("text", "visual", "blank", "kept"), 0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to stage ``name``: ``pages``, ``tokenize``, ``vision`` or ``rerank``."""
+        started = perf_counter()
+        yield
+        self._ms[name] += (perf_counter() - started) * 1e3
+
+    def count(self, scored: WindowScores) -> None:
+        """Adds a window's tokens; what the engine waited for its pages inside ``rerank`` becomes ``vision``'s."""
+        self._ms["vision"] += scored.encode_ms  # a GPU is handed pages and goes on by itself
+        self._ms["rerank"] -= scored.encode_ms
+        for name in self._tokens:
+            self._tokens[name] += getattr(scored, f"{name}_tokens")
+
+    def timings(self) -> Timings:
+        """The milliseconds so far; the total is the time since the meter was made."""
+        return Timings(**self._ms, total=(perf_counter() - self._started) * 1e3)
+
+    def tokens(self) -> Tokens:
+        """The tokens so far, summed over windows."""
+        return Tokens(**self._tokens)
+
+
+class Steps:
+    """Tells a callback how far a call is."""
+
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
+        self._progress = progress
+        self._done = 0
+        self._total = total
+
+    def advance(self, steps: int) -> None:
+        """Counts ``steps`` more and calls the callback, which may raise to end the ranking."""
+        self._done += steps
+        if self._progress is not None:
+            self._progress(self._done, self._total)

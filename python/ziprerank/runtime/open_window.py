@@ -1,0 +1,94 @@
+"""The engine's current window, filled with pages and kept open while the next pass holds the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ziprerank.cache.page_cache import FreshPage, PageCache
+from ziprerank.inputs.feed import PageFeed
+from ziprerank.inputs.pages import PageSource
+from ziprerank.profiling.meter import Meter
+from ziprerank.profiling.watch import Watch
+from ziprerank.runtime.engine import EngineLike, WindowLike
+
+if TYPE_CHECKING:
+    from ziprerank._engine import Window
+
+
+class OpenWindow:
+    """Fills windows with pages; use as a context manager, from one thread."""
+
+    def __init__(
+        self, engine: EngineLike, sources: Sequence[PageSource], feed: PageFeed, cache: PageCache | None, watch: Watch
+    ) -> None:
+        self._engine = engine
+        self._sources = sources
+        self._feed = feed
+        self._cache = cache
+        self._watch = watch
+        self._indices: tuple[int, ...] = ()
+        self._window: WindowLike | None = None
+        self._fresh: list[FreshPage] = []  # its pages that are not on disk yet
+
+    def __enter__(self) -> OpenWindow:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def over(
+        self, indices: Sequence[int], following: Sequence[int], meter: Meter, encoded: Callable[[int], None]
+    ) -> WindowLike:
+        """Returns a window in which every page of ``indices`` is encoded.
+
+        Args:
+            indices: The candidates of the window, in slot order.
+            following: Candidates of the next window, which are prepared meanwhile.
+            meter: Counts the time that pages take.
+            encoded: Called with each candidate once its page is encoded.
+
+        Raises:
+            PageError: A page cannot be prepared.
+            PoolError: The pool has no room for the window.
+            EngineError: A page cannot be encoded.
+        """
+        if self._window is not None and self._indices == tuple(indices):
+            for page in indices:
+                encoded(page)
+            return self._window
+        self._close()
+        window = self._window = self._engine.window([self._sources[page].size for page in indices])
+        self._feed.ahead([*indices, *following])
+        for slot, page in enumerate(indices):
+            with self._watch("wait", page), meter.stage("pages"):
+                pixels = self._feed.pixels(page)
+            with self._watch("vision", page), meter.stage("vision"):
+                self._fill(window, slot, pixels)
+            encoded(page)
+        self._feed.release([*indices, *following])
+        self._indices = tuple(indices)
+        return window
+
+    def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
+        if self._cache is None:
+            window.encode(slot, pixels)
+        elif (page := self._cache.fill(cast("Window", window), slot, pixels)) is not None:
+            self._fresh.append(page)
+
+    def _close(self) -> None:
+        window, fresh = self._window, self._fresh
+        self._window, self._indices, self._fresh = None, (), []
+        if window is None:
+            return
+        try:
+            if self._cache is not None:
+                self._cache.keep(cast("Window", window), fresh)
+        finally:
+            window.close()
