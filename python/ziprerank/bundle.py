@@ -20,14 +20,23 @@ REQUIRED = ("tokenizer.json", "vision.onnx", "rerank.onnx")
 
 Check = Literal["full", "size", "none"]
 Blank = Literal["drop", "keep"]
-"""What becomes of visual tokens of blank paper: left out before the model, or read like all others."""
+"""Whether visual tokens of blank paper are left out before the model or read like all others."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRules:
-    """Sizes that pages are brought to, in pixels."""
+    """How pages are brought to their final size, in pixels.
+
+    Attributes:
+        patch_size: Side of a patch of the vision tower.
+        merge_size: Patches along each side of a visual token.
+        min_pixels: Smallest area of a page.
+        max_pixels: Largest area of a page.
+        longest_side: Longest side of a page.
+        dpi: Resolution of PDF pages, as far as ``longest_side`` allows it; None renders them at ``longest_side``.
+    """
 
     patch_size: int
     merge_size: int
@@ -35,11 +44,10 @@ class ImageRules:
     max_pixels: int
     longest_side: int
     dpi: float | None = None
-    """resolution of PDF pages, as far as ``longest_side`` allows it; None: to ``longest_side`` always"""
 
     @property
     def factor(self) -> int:
-        """Pixels of one visual token's side."""
+        """Side of a visual token in pixels."""
         return self.patch_size * self.merge_size
 
 
@@ -82,7 +90,7 @@ class BundleFile:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A checked bundle. ``model``, ``source`` and ``parity`` are the manifest's own objects, for reports."""
+    """A bundle whose manifest has been read. ``model``, ``source`` and ``parity`` are its own objects, for reports."""
 
     path: Path
     bundle_id: str
@@ -105,11 +113,16 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, check: Check = "full") -> Bundle:
-        """Reads the bundle at ``path`` (None: the bundle inside the package) and checks its files.
+        """Reads a bundle's manifest and checks its files.
 
-        ``check="full"`` compares every file's size and SHA-256 with the manifest; ``"size"`` skips the digests, which
-        for a 16 GB bundle takes milliseconds instead of many seconds; ``"none"`` reads the manifest alone, for a client
-        whose graphs run elsewhere. Raises BundleError.
+        Args:
+            path: The bundle's folder; None is the bundle inside the package.
+            check: ``"full"`` compares every file's size and SHA-256 with the manifest; ``"size"`` skips the digests,
+                which for a 16 GB bundle takes milliseconds instead of many seconds; ``"none"`` reads the manifest
+                alone, for a client whose graphs run elsewhere.
+
+        Raises:
+            BundleError: The bundle is missing, damaged, or newer than this version reads.
         """
         if check not in ("full", "size", "none"):
             raise BundleError(f"check={check!r}: must be 'full', 'size' or 'none'")
@@ -121,7 +134,7 @@ class Bundle:
 
 
 def default_bundle() -> Path:
-    """Folder of the bundle that is shipped inside the package."""
+    """Returns the folder of the bundle inside the package. Raises BundleError where the package has none."""
     folder = _in_package()
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"this installation carries no default bundle ({folder}): pass the path of a bundle")

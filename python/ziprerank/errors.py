@@ -1,7 +1,7 @@
-"""Every error that ziprerank raises on purpose. A text states the value, the limit and the way out.
+"""Every error that ziprerank raises on purpose. Each message names the value, the limit and the way out.
 
-The engine's binding looks ``EngineError``, ``PoolError``, ``ProviderError``, ``BundleError`` and ``InvalidInput`` up
-here by name, so that C++ and Python raise the same classes.
+The engine's binding finds ``EngineError``, ``PoolError``, ``ProviderError``, ``BundleError`` and ``InvalidInput`` here
+by name, so that C++ and Python raise the same classes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ class InvalidInput(ZipRerankError, ValueError):
 
 
 class PageError(InvalidInput):
-    """One bad page or one bad source of pages.
+    """A page, or a source of pages, that cannot be ranked.
 
-    ``source`` names the file (or ``"image"``, ``"array"``, ``"PDF bytes"``); ``page`` is the 1-based page of a PDF or
-    None; ``index`` is the 0-based position among the candidates, once that is known.
+    Attributes:
+        reason: The message without the place.
+        source: The file's name, or ``"image"``, ``"array"`` or ``"PDF bytes"``.
+        page: The 1-based page of a PDF, or None.
+        index: The 0-based position among the candidates, once it is known.
     """
 
     def __init__(self, reason: str, *, source: str, page: int | None = None, index: int | None = None) -> None:
@@ -31,7 +34,7 @@ class PageError(InvalidInput):
         super().__init__(f"{where}: {reason}" if index is None else f"candidate {index} ({where}): {reason}")
 
     def at(self, index: int) -> PageError:
-        """The same error with the candidate's index in its text."""
+        """Returns the same error with the candidate's index in its message."""
         return PageError(self.reason, source=self.source, page=self.page, index=index)
 
 

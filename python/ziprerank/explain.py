@@ -1,4 +1,4 @@
-"""Draws a ranking: the best pages side by side, what the decoder read in colour, what was pruned faded."""
+"""Draws a ranking: the best pages side by side, the patches that the decoder read in colour and the others faded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_ranking(ranking: Ranking, sources: Sequence[PageSource], rules: ImageRules) -> Image.Image:
-    """A contact sheet of the ranking's pages, best first. ``sources`` are all its candidates, by index."""
+    """Draws the ranking's pages, best first, on one sheet. ``sources`` are all its candidates, by index."""
     cards = [_fade_dropped(sources[page.index].picture(PAGE_SIDE), page, rules.factor) for page in ranking]
     columns = min(COLUMNS, len(cards))
     widths = [max(card.width for card in cards[column::columns]) for column in range(columns)]
@@ -75,7 +75,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def kept_mask(page: RankedPage, factor: int) -> NDArray[np.bool_]:
-    """[rows, columns] bool: which visual tokens of the page, laid out as on the page, were kept."""
+    """Returns [rows, columns] bool: which tokens, each ``factor`` px wide and high, were kept."""
     rows, columns = page.size[0] // factor, page.size[1] // factor
     mask = np.zeros(rows * columns, dtype=np.bool_)
     mask[list(page.kept)] = True
@@ -83,7 +83,7 @@ def kept_mask(page: RankedPage, factor: int) -> NDArray[np.bool_]:
 
 
 def _fade_dropped(picture: Image.Image, page: RankedPage, factor: int) -> Image.Image:
-    """The page with its dropped patches grey and pale, and a fine line around what was kept."""
+    """The page with its dropped patches grey and pale, and a fine line around the kept ones."""
     mask = kept_mask(page, factor)
     across = np.arange(picture.width) * mask.shape[1] // picture.width  # token column of each pixel column
     down = np.arange(picture.height) * mask.shape[0] // picture.height

@@ -1,4 +1,4 @@
-"""The prompt of one window: text -> token ids, one image pad a page (the engine expands each to its visual tokens)."""
+"""Builds the prompt of a window: text to token ids, one image pad a page (the engine expands each to visual tokens)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ _MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer sp
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """``text_ids`` [T'] int64 with one image pad a page; ``query_mask`` [T'] bool, or None for all text before the
-    first page, which the engine marks by itself."""
+    """The token ids of one window.
+
+    Attributes:
+        text_ids: [T'] int64 with one image pad a page.
+        query_mask: [T'] bool, the tokens that pruning compares with; None is all text before the first page, which the
+            engine marks by itself.
+    """
 
     text_ids: NDArray[np.int64]
     query_mask: NDArray[np.bool_] | None
@@ -44,7 +49,7 @@ class PromptBuilder:
         }
 
     def check_query(self, query: str) -> str:
-        """The query as it goes into the prompt. Raises InvalidInput, stating what is wrong with it."""
+        """Returns the query as it goes into the prompt. Raises InvalidInput, stating what is wrong with it."""
         if not isinstance(query, str):
             raise InvalidInput(f"the query must be a string, not {type(query).__name__}")
         if not query.strip():
@@ -68,7 +73,7 @@ class PromptBuilder:
         return query
 
     def build(self, query: str, pages: int) -> Prompt:
-        """The prompt of ``pages`` pages (1..20) for a query that ``check_query`` returned. Raises InvalidInput."""
+        """Builds the prompt of ``pages`` pages for a query that ``check_query`` returned. Raises InvalidInput."""
         text, spans = self._text(query, pages)
         encoding = self._encode(text)
         ids = np.asarray(encoding.ids, dtype=np.int64)
@@ -83,7 +88,7 @@ class PromptBuilder:
         return Prompt(ids, mask)
 
     def _text(self, query: str, pages: int) -> tuple[str, list[tuple[int, int]]]:
-        """The whole prompt, and the character spans of the query before the first page: what pruning compares."""
+        """The whole prompt, and the character spans of the query before the first page, which pruning compares with."""
         rules = self._rules
         order = rules.order_separator.join(
             rules.order_item.replace("{i}", str(number)).replace("{letter}", letter)
@@ -115,7 +120,7 @@ class PromptBuilder:
             )
 
     def _refuse(self, token: str) -> None:
-        raise InvalidInput(f"the query holds {token!r}, which steers the model instead of being read: remove it")
+        raise InvalidInput(f"the query holds {token!r}, a control token of the model: remove it")
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""What a ranking is made of."""
+"""The result of a ranking: pages in order, what it took, and how many tokens were read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Pages in descending relevance; ``results`` holds the best ``top_k`` of ``pages`` candidates."""
+    """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` candidates."""
 
     query: str
     results: tuple[RankedPage, ...]
@@ -71,7 +71,7 @@ class Ranking:
         return len(self.results)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; ``kept`` is a count here, ``page`` is 1-based and null for an image."""
+        """Returns plain data for JSON, in which ``kept`` is a count and ``page`` is 1-based, None for an image."""
         return {
             "query": self.query,
             "results": [

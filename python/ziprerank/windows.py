@@ -1,4 +1,4 @@
-"""More pages than one pass takes: RankGPT's sliding windows, from the end of the candidate list to its start.
+"""Ranks more pages than one pass takes: RankGPT's sliding windows, from the end of the candidate list to its start.
 
 Each window's order is written back before the next one, so that a good page bubbles up to the front.
 """
@@ -20,28 +20,34 @@ _Scored = TypeVar("_Scored")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The windows of a list: positions ``starts[i] .. starts[i] + width``, in the order in which they are run."""
+    """The windows over a list of pages: window i covers positions ``starts[i]`` to ``starts[i] + width - 1``."""
 
     pages: int
     width: int
     starts: tuple[int, ...]
 
     def fresh(self, step: int) -> range:
-        """Positions that enter at window ``step``; no earlier window has touched them, so they are known ahead."""
+        """Positions that window ``step`` is the first to cover; no earlier window has reordered them."""
         end = self.starts[step] + self.width if step == 0 else self.starts[step - 1]
         return range(self.starts[step], end)
 
     def following(self, step: int) -> range:
-        """Positions that enter at the window after ``step``, none after the last one."""
+        """Positions that the window after ``step`` is the first to cover; none after the last window."""
         return self.fresh(step + 1) if step + 1 < len(self.starts) else range(0)
 
 
 def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults: Defaults) -> Plan:
-    """``ceil((pages - window) / stride) + 1`` windows; the last one starts at 0 with full width.
+    """Plans ``ceil((pages - window) / stride) + 1`` windows; the last one starts at 0 with full width.
 
-    ``window``: 1..20 pages a pass, ``"auto"`` for the bundle's, ``"off"`` to insist on one pass. ``stride``: pages
-    that a window moves, at least 1 and under the window; None is the bundle's, or half the window where the bundle's
-    does not fit it. Raises InvalidInput.
+    Args:
+        pages: Number of candidates.
+        window: Pages in a pass, at most ``MAX_WINDOW``; ``"auto"`` is the bundle's, ``"off"`` insists on one pass.
+        stride: Pages by which a window moves, at least 1 and less than the window; None is the bundle's, or half the
+            window where the bundle's does not fit it.
+        defaults: The bundle's.
+
+    Raises:
+        InvalidInput: A value out of its bounds, or more pages than one pass takes with ``"off"``.
     """
     width = _width(pages, window, defaults)
     step = _stride(width, stride, defaults)
@@ -56,7 +62,7 @@ def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults:
 def run_windows(
     plan: Plan, score: Callable[[int, Sequence[int]], Sequence[_Scored]], key: Callable[[_Scored], float]
 ) -> Outcome[_Scored]:
-    """Runs ``score(step, page indices)`` on every window and reorders by ``key``, descending; ties keep their order."""
+    """Scores every window by ``score(step, page indices)`` and sorts it by ``key``, descending, stably."""
     order = list(range(plan.pages))
     latest: dict[int, _Scored] = {}
     for step, start in enumerate(plan.starts):
@@ -68,7 +74,7 @@ def run_windows(
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[_Scored]):
-    """``order`` is the final permutation of the pages; ``latest`` what the last window with a page said about it."""
+    """``order`` is the final permutation of the pages; ``latest`` holds what the last window with a page said of it."""
 
     order: tuple[int, ...]
     latest: dict[int, _Scored]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from ziprerank import Pdf
 from ziprerank.bundle import Bundle
-from ziprerank.cli.profile import operators_of, stage_table, stages_of
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.profiling import trace
 from ziprerank.profiling.record import Profile, nvtx_watch, record
+from ziprerank.profiling.summary import operators_of, stage_table, stages_of
 from ziprerank.profiling.trace import Slice, nested, read_profile
 from ziprerank.runtime.engine import EngineOptions, load_engine
 

@@ -1,4 +1,4 @@
-"""Files in a folder that together stay under a size, for several processes at once; the longest unused go first.
+"""Keeps a folder's files under a total size, for several processes at once; the least recently used go first.
 
 Writers take turns by a lock on the file ``ledger``, which holds the bytes in use. Readers take no lock: a file appears
 by one rename, complete, and one that is removed while it is read stays readable to the end. What a killed process
@@ -22,7 +22,7 @@ _SPARE = 20  # 1/20 of the limit is freed at a time, so that the files are not c
 
 
 class BoundedFolder:
-    """Named byte strings in files ``NAME.page``. Other files in the folder are left alone. Safe for threads too."""
+    """Stores named byte strings in files ``NAME.page``, safely from several threads; leaves other files alone."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         """Makes the folder, readable for its owner only, and shrinks what it holds to ``limit`` bytes.
@@ -47,7 +47,7 @@ class BoundedFolder:
             return 0
 
     def get(self, name: str) -> bytes | None:
-        """The content, which now counts as just used; None when there is none. Raises OSError."""
+        """Returns the content, which then counts as just used, or None. Raises OSError."""
         try:
             with self._path(name).open("rb") as file:
                 content = file.read()
@@ -113,7 +113,7 @@ class BoundedFolder:
             os.close(ledger)
 
     def _shrink(self, most: int) -> int:
-        """Counts the files, removes the longest unused until the rest takes at most ``most`` bytes; returns those."""
+        """Removes the least recently used files until at most ``most`` bytes are left; returns the bytes left."""
         files = []
         for path in self.folder.iterdir():
             if path.suffix == _PART:  # its writer was killed: who writes holds the lock
@@ -132,7 +132,7 @@ class BoundedFolder:
 
 
 def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """For the owner alone: the features say what a page shows."""
+    """Writes a file that its owner alone can read: the features tell what a page shows."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         for part in parts:

@@ -43,11 +43,20 @@ class FreshPage:
 
 
 class PageCache:
-    """The features of one engine in one folder. Several threads may share one, several processes a folder."""
+    """Keeps the features of one engine in a folder. Threads may share a cache, and processes a folder."""
 
     def __init__(self, folder: str | Path, limit: int, bundle: Bundle, engine: Engine) -> None:
-        """``limit``: bytes of all files together, also those of other engines. Raises InvalidInput where the folder
-        cannot be written, or where ``limit`` has no room for the largest page."""
+        """Opens the folder, and makes it if need be.
+
+        Args:
+            folder: Where the files are.
+            limit: Most bytes of all files together, those of other engines included.
+            bundle: The engine's.
+            engine: Whose features are kept.
+
+        Raises:
+            InvalidInput: The folder cannot be written, or ``limit`` has no room for the largest page.
+        """
         info, image = engine.info, bundle.image
         self._row_bytes: int = info["row_bytes"]
         self._identity = _identity(bundle, info)
@@ -67,7 +76,7 @@ class PageCache:
             ) from error
 
     def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8]) -> FreshPage | None:
-        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; that page is returned, for ``keep``."""
+        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; returns a newly encoded page."""
         if window.find(slot, pixels):
             return None
         page = FreshPage(slot, self._name(pixels))
@@ -78,7 +87,7 @@ class PageCache:
         return None if window.encode(slot, pixels) else page
 
     def keep(self, window: Window, pages: Sequence[FreshPage]) -> None:
-        """Writes pages of an open window to disk. What the disk refuses is logged and counted, and left unwritten."""
+        """Writes pages of an open window to disk; a failure is logged and counted, and ends the writing."""
         for page in pages:
             features = np.empty((window.tokens(page.slot), self._row_bytes), dtype=np.uint8)
             window.features(page.slot, features)
@@ -91,7 +100,7 @@ class PageCache:
             self._failing = False
 
     def stats(self) -> dict[str, int]:
-        """Counts since the start (a ``corrupt`` entry is a miss too), and the bytes that the folder holds now."""
+        """Returns counts since the start (a ``corrupt`` entry is a miss too), and the bytes held now."""
         with self._lock:
             counts = dict(self._counts)
         folder = self._folder

@@ -103,8 +103,11 @@ def verify(
     threads: Annotated[int, typer.Option(help="Threads of the engine; 0 lets ONNX Runtime choose.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="What was written into the bundle, as JSON.")] = False,
 ) -> None:
-    """Write into a bundle how it compares: with transformers on its checkpoint (parity of an fp32 bundle), or in its
-    rankings with an fp32 bundle of the same checkpoint, on random pages and on those given."""
+    """Write into a bundle how it compares with its checkpoint, or with an fp32 bundle of it.
+
+    With a checkpoint: parity of an fp32 bundle with transformers. With an fp32 bundle: how well the rankings of the two
+    agree, on random pages and on those given.
+    """
     if (reference / "ziprerank.json").is_file():
         with offline_half("export"):
             result = _agreement(bundle, reference, on or [], query or [], provider=provider, threads=threads)

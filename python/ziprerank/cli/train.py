@@ -20,8 +20,10 @@ Check = Annotated[bool, typer.Option("--check", help="Read and check the recipe,
 
 
 def train(config: Config, *, overrides: Set = None, restart: Restart = False, check: Check = False) -> None:
-    """Train a checkpoint by a recipe; run again, it goes on where it was stopped. For several GPUs: accelerate launch
-    -m ziprerank.cli train."""
+    """Train a checkpoint by a recipe; run again, it goes on where it was stopped.
+
+    For several GPUs: accelerate launch -m ziprerank.cli train.
+    """
     try:
         _train(config, overrides or [], restart, check)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Pixels ahead of the engine: pages are prepared by threads, handed over once, and dropped when nobody needs them."""
+"""Prepares pages in threads ahead of the engine, hands them over once, and drops those that nobody needs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WORKERS = min(4, os.cpu_count() or 1)
 
 
 class PageFeed:
-    """Prepared pixels by page index.
+    """Holds prepared pixels by page index; use from one thread, as a context manager.
 
-    Held are the pages of the current window and those asked for ahead, plus at most ``KEPT_BYTES`` of earlier ones
-    for the windows and queries that follow. Use from one thread, as a context manager.
+    It holds the pages of the current window, those asked for ahead, and at most ``KEPT_BYTES`` of earlier ones for the
+    windows and queries that follow.
     """
 
     def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
@@ -47,7 +47,7 @@ class PageFeed:
                 self._pixels[page] = self._threads.submit(self._prepare, page)
 
     def pixels(self, page: int) -> NDArray[np.uint8]:
-        """RGB [h, w, 3] uint8; waits until it is ready. Raises PageError with the candidate's index."""
+        """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
         self.ahead([page])
         try:
             return self._pixels[page].result()

@@ -1,4 +1,4 @@
-"""Raster images to RGB: JPEG, PNG and WebP files, and any Pillow image."""
+"""Decodes raster images to RGB: JPEG, PNG and WebP files, and any Pillow image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORIENTATION = 0x0112  # EXIF tag; values 5..8 swap the sides
 
 
 def image_kind(head: bytes) -> str | None:
-    """``"JPEG"``, ``"PNG"``, ``"WebP"`` or None, from a file's first 12 bytes."""
+    """Returns ``"JPEG"``, ``"PNG"``, ``"WebP"`` or None, from a file's first 12 bytes."""
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if head[:8] == b"\x89PNG\r\n\x1a\n":
@@ -35,7 +35,10 @@ def open_image(data: Path | bytes, kind: str) -> ImageFile:
     """Opens an image without decoding its pixels.
 
     The decoder is named, not guessed: only these three formats are ever parsed, and Pillow's process-wide pixel
-    limit plays no part. Raises InvalidInput for a damaged header, or one that announces too many pixels.
+    limit plays no part.
+
+    Raises:
+        InvalidInput: The header is damaged, or announces too many pixels.
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else io.BytesIO(data.read_bytes())
     try:
@@ -75,7 +78,7 @@ def check_webp_header(head: bytes) -> None:
 
 
 def upright_size(image: Image.Image) -> Size:
-    """(height, width) once the EXIF orientation is applied; decodes nothing."""
+    """Returns (height, width) after the EXIF orientation; decodes nothing."""
     width, height = image.size
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -87,7 +90,8 @@ def upright_size(image: Image.Image) -> Size:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Decodes ``image`` to an upright RGB image: transparency over white, 16 bits scaled to 8, first frame only.
 
-    Raises InvalidInput for damaged pixels and for float images, which have no defined range.
+    Raises:
+        InvalidInput: The pixels are damaged, or floats, which have no defined range.
     """
     try:
         image.load()
@@ -109,7 +113,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize_page(image: Image.Image, size: Size, rules: ImageRules) -> NDArray[np.uint8]:
-    """RGB image -> [h, w, 3] uint8 of ``size``: LANCZOS to the longest side, then bicubic, as in training."""
+    """Resizes an RGB image to [h, w, 3] uint8 of ``size``: LANCZOS, then bicubic, as in training."""
     height, width = fit_longest_side(image.height, image.width, rules.longest_side)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.LANCZOS)

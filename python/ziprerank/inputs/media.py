@@ -23,7 +23,7 @@ def says_pdf(head: bytes) -> bool:
 
 
 def decode_media(text: str) -> bytes:
-    """Base64 or a ``data:`` URL -> bytes. Raises InvalidInput; strings are never opened as files."""
+    """Decodes base64 or a ``data:`` URL; never opens a file. Raises InvalidInput."""
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):

@@ -1,4 +1,4 @@
-"""Whatever a caller calls a page -> ``PageSource``: its final size at once, its pixels when asked for.
+"""Opens everything that a caller may rank as ``PageSource``s: the final size at once, the pixels when asked for.
 
 A page is a PDF (path, bytes, or ``Pdf`` with a page range: one page for each of its pages), a JPEG, PNG or WebP file
 (path or bytes), a Pillow image, a uint8 array [h, w, 3], or a ``PageSource`` that the caller has opened and closes.
@@ -26,7 +26,13 @@ from ziprerank.inputs.sizes import Size, image_size, sheet_size
 
 @dataclass(frozen=True)
 class Pdf:
-    """A PDF with options. ``pages`` is 1-based: ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers; None is all."""
+    """A PDF with options.
+
+    Attributes:
+        source: Path or bytes of the file.
+        pages: 1-based pages: ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers; None is all.
+        password: Opens an encrypted PDF.
+    """
 
     source: str | Path | bytes
     pages: str | Iterable[int] | None = None
@@ -38,7 +44,7 @@ PageInput: TypeAlias = "str | Path | bytes | Pdf | Image.Image | NDArray[np.uint
 
 @runtime_checkable
 class PageSource(Protocol):
-    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF, else None."""
+    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF, None for an image."""
 
     @property
     def source(self) -> str: ...
@@ -46,15 +52,15 @@ class PageSource(Protocol):
     def page(self) -> int | None: ...
     @property
     def size(self) -> Size:
-        """(height, width) in px of ``prepare``; known without decoding or rendering."""
+        """(height, width) in px of what ``prepare`` returns; known without decoding or rendering."""
         ...
 
     def prepare(self) -> NDArray[np.uint8]:
-        """RGB [h, w, 3] uint8 at ``size``. Raises PageError."""
+        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
         ...
 
     def picture(self, longest_side: int) -> Image.Image:
-        """The page for people to look at, not resized for the model. Raises PageError."""
+        """Returns the page for people to look at, not resized for the model. Raises PageError."""
         ...
 
 
@@ -80,7 +86,7 @@ class PdfPage:
 
 @dataclass(frozen=True, slots=True)
 class ImagePage:
-    """``data`` is a path or bytes of ``kind``, or a Pillow image (kind None)."""
+    """A raster page. ``data`` is a path or bytes of an image of ``kind``, or a Pillow image (``kind`` None)."""
 
     data: Path | bytes | Image.Image
     kind: str | None
@@ -132,10 +138,18 @@ class ArrayPage:
 
 @contextmanager
 def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> Iterator[list[PageSource]]:
-    """All candidate pages in the order given, each with its size; PDFs are closed at the end.
+    """Opens all candidate pages, in the order given; a context manager that closes PDFs at its end.
 
-    Raises PageError (with the 0-based index of the candidate) for a page that cannot be ranked, and InvalidInput when
-    there is none or when an input is of no known type.
+    Args:
+        inputs: One or more pages of any kind that this module's docstring names.
+        rules: How pages are brought to their final size.
+
+    Yields:
+        The pages, each with its size.
+
+    Raises:
+        PageError: A page cannot be ranked; the error has the candidate's 0-based index.
+        InvalidInput: There is no page, or an input is of no known type.
     """
     items: Sequence[object] = [inputs]
     if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes)):

@@ -1,4 +1,4 @@
-"""PDF documents on pypdfium2: page sizes, and pages rendered straight at a wanted size.
+"""Reads PDF documents with pypdfium2: page sizes, and pages rendered straight at their final size.
 
 PDFium is not thread-safe, not even over different documents, so every call runs under one lock. At most
 ``_MAX_OPEN`` documents are kept open, so that a thousand files do not use up the process's file handles.
@@ -26,7 +26,7 @@ _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 
 
 class PdfFile:
-    """One PDF, from a path or from bytes. Page numbers are 1-based, as printed in every error."""
+    """One PDF, from a path or from bytes. Page numbers are 1-based, as in every error."""
 
     def __init__(self, data: Path | bytes, *, name: str, password: str | None = None) -> None:
         """Opens the document. Raises PageError when it is damaged, encrypted or has no page."""
@@ -40,7 +40,7 @@ class PdfFile:
             raise PageError("the PDF has no pages", source=name)
 
     def page_points(self, page: int) -> tuple[float, float]:
-        """(height, width) of the page as it is shown: crop box and rotation applied. Raises PageError."""
+        """Returns (height, width) in points of the page as it is shown, cropped and rotated. Raises PageError."""
         with _LOCK:
             shown = self._page(page)
             try:
@@ -50,13 +50,13 @@ class PdfFile:
         return height, width
 
     def labels(self) -> list[str]:
-        """[pages] what is printed on each: ``"iv"``, ``"A-3"``, or its number where the PDF does not say."""
+        """Returns each page's printed label, such as ``"iv"`` or ``"A-3"``, or its number where the PDF has none."""
         with _LOCK:
             document = _open(self)
             return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
 
     def render(self, page: int, size: Size) -> NDArray[np.uint8]:
-        """The page over white as RGB [h, w, 3] uint8, exactly ``size`` (height, width) px. Raises PageError."""
+        """Renders the page over white as RGB [h, w, 3] uint8 of ``size`` (height, width) px. Raises PageError."""
         height, width = size
         pixels: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
         with _LOCK:
@@ -124,9 +124,10 @@ def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, heigh
 
 
 def parse_page_range(pages: str | Iterable[int], count: int) -> list[int]:
-    """1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"``, or of any integers, in the order given.
+    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or any integers, in their order.
 
-    Raises InvalidInput for text that is no range, a repeated page, or a page outside ``1..count``.
+    Raises:
+        InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
     """
     numbers = _numbers_in(pages, count) if isinstance(pages, str) else list(pages)
     if not numbers:

@@ -1,4 +1,4 @@
-"""The size a page is brought to before the vision tower sees it. All sizes are (height, width)."""
+"""Computes the size that a page is brought to before the vision tower sees it. All sizes are (height, width)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ Size = tuple[int, int]
 
 
 def smart_resize(height: int, width: int, rules: ImageRules) -> Size:
-    """Qwen3-VL's rule: both sides to multiples of ``rules.factor``, area within the rules' bounds, shape nearly kept.
+    """Applies Qwen3-VL's rule: sides are multiples of ``rules.factor``, the area is within the rules' bounds.
 
-    Each side is rounded half to even; over the maximum both are scaled down and floored, under the minimum scaled up
-    and ceiled. Raises InvalidInput when one side is more than 200 times the other.
+    Each side is rounded half to even. Over the maximum area both are scaled down and floored, under the minimum scaled
+    up and ceiled (``smart_resize`` of transformers' Qwen2-VL image processor).
+
+    Raises:
+        InvalidInput: One side is more than 200 times the other.
     """
     check_aspect(height, width)
     factor = rules.factor
@@ -35,7 +38,7 @@ def smart_resize(height: int, width: int, rules: ImageRules) -> Size:
 
 
 def fit_longest_side(height: int, width: int, longest_side: int) -> Size:
-    """The first of an image's two resizes: shrinks, never enlarges; both sides are truncated, as in training."""
+    """Computes the first of an image's two resizes: it never enlarges, and truncates both sides, as in training."""
     longest = max(height, width)
     if longest <= longest_side:
         return height, width
@@ -44,7 +47,7 @@ def fit_longest_side(height: int, width: int, longest_side: int) -> Size:
 
 
 def image_size(height: int, width: int, rules: ImageRules) -> Size:
-    """Final size of a raster page of ``height`` x ``width`` px. Raises InvalidInput for a size out of bounds."""
+    """Returns the final size of a raster page of ``height`` x ``width`` px. Raises InvalidInput."""
     if height < 1 or width < 1:
         raise InvalidInput(f"image of {width} x {height} px is empty")
     if min(height, width) < MIN_SIDE:

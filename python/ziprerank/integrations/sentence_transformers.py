@@ -76,9 +76,9 @@ class ZipRerankCrossEncoder:
         top_k: int | None = None,
         return_documents: bool = False,
     ) -> list[dict[str, Any]]:
-        """``corpus_id`` (position in ``documents``) and ``score``, best first; with ``return_documents`` also the
-        document as ``text``, which is CrossEncoder's name for it.
+        """Ranks documents, best first, as dicts of ``corpus_id`` (position in ``documents``) and ``score``.
 
+        With ``return_documents`` each dict has the document too, as ``text``, which is CrossEncoder's name for it.
         Each document is one page. Raises InvalidInput (a ValueError), PoolError or EngineError.
         """
         pages = read_documents(documents, _page)

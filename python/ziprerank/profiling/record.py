@@ -1,4 +1,4 @@
-"""A few rankings, recorded: the stages of the reranker and of the engine, and ONNX Runtime's profile of every node.
+"""Records a few rankings: the stages of the reranker and of the engine, and ONNX Runtime's profile of every node.
 
 The first ranking encodes every page; those after it find the pages' features in memory. Before them blank pages of the
 same sizes are ranked, so that no ranking pays for what a process does once.
@@ -46,7 +46,7 @@ class Profile:
 
 
 class Recorder:
-    """A watch (`ziprerank.profiling.watch`) that keeps a slice for each stage; ``label`` names a candidate."""
+    """A hook (``ziprerank.profiling.watch``) that keeps a slice for each stage; ``label`` names a candidate."""
 
     def __init__(self, label: Callable[[int], str]) -> None:
         self.slices: list[Slice] = []
@@ -132,9 +132,11 @@ def record(
 
 
 def parts(slices: Sequence[Slice]) -> list[Slice]:
-    """What each run of rerank.onnx is made of, from its nodes in the order in which they ran: ``embed`` before the
-    pruning operator, ``prune``, ``decoder``, and ``letters`` from the last matrix product on. None for a run whose
-    nodes a provider has compiled into one."""
+    """Splits each run of rerank.onnx into parts, by the order in which its nodes ran.
+
+    The parts are ``embed`` (before the pruning operator), ``prune``, ``decoder``, and ``letters`` (from the last matrix
+    product on). A run whose nodes a provider has compiled into one has no parts.
+    """
     out = []
     for run in (one for one in slices if one.name == "model_run" and one.args["graph"] == "rerank.onnx"):
         nodes = [one for one in slices if one.kind == "node" and one.thread == run.thread and run.holds(one)]
@@ -159,7 +161,7 @@ def parts(slices: Sequence[Slice]) -> list[Slice]:
 
 @dataclass(frozen=True, slots=True)
 class BlankPage:
-    """Grey at the size of another page: ranking it leaves no page of a document in memory."""
+    """A grey page of the size of another one: ranking it leaves no page of a document in memory."""
 
     size: Size
     source: str = "blank"
@@ -173,7 +175,7 @@ class BlankPage:
 
 
 def nvtx_watch() -> Watch:
-    """NVTX ranges by stage, which Nsight Systems shows. Raises MissingDependency without the package."""
+    """Returns a hook that opens an NVTX range for each stage, for Nsight Systems. Raises MissingDependency."""
     try:
         import nvtx
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Slices of time on threads, and how they become a Chrome trace (chrome://tracing, Perfetto).
+"""Turns slices of time on threads into a Chrome trace (chrome://tracing, Perfetto).
 
 All times are nanoseconds since the epoch, the clock that ONNX Runtime's profiler reads too. Its files count whole
 microseconds since the session began, rounded down: its slices are moved by 999 ns, so that none begins before the call
@@ -23,7 +23,7 @@ _ROUNDING = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """``[start, end]`` on a thread. ``kind``: ranking, stage, engine, part, session or node."""
+    """A stretch of time on a thread, in nanoseconds. ``kind``: ranking, stage, engine, part, session or node."""
 
     name: str
     kind: str
@@ -37,12 +37,12 @@ class Slice:
         return (self.end - self.start) / 1e6
 
     def holds(self, other: Slice) -> bool:
-        """``other`` is within its time, on any thread."""
+        """Whether ``other`` lies within this slice's time, on any thread."""
         return self.start <= other.start and other.end <= self.end
 
 
 def read_profile(file: Path, graph: str, start_ns: int) -> list[Slice]:
-    """The slices of ONNX Runtime's profile of one session. Raises EngineError where it was full."""
+    """Reads ONNX Runtime's profile of one session as slices. Raises EngineError where the profile was full."""
     events = json.loads(file.read_text(encoding="utf-8"))
     if len(events) >= MOST_EVENTS:
         raise EngineError(f"{graph}: ONNX Runtime records {MOST_EVENTS:,} events at most: use fewer --runs or pages")
@@ -66,7 +66,11 @@ def read_profile(file: Path, graph: str, start_ns: int) -> list[Slice]:
 
 
 def nested(slices: Iterable[Slice]) -> list[Slice]:
-    """By thread and time; of two slices of one thread either one holds the other or they do not meet."""
+    """Sorts slices by thread and time, so that of two on one thread one holds the other or they do not meet.
+
+    Raises:
+        EngineError: The system's clock was set during the profile.
+    """
     threads = defaultdict(list)
     for one in slices:
         threads[one.thread].append(one)
@@ -91,7 +95,13 @@ def nested(slices: Iterable[Slice]) -> list[Slice]:
 
 
 def chrome_trace(slices: Sequence[Slice], names: Mapping[int | str, str], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Trace Event Format, complete events in microseconds from the first slice on. ``names``: of threads."""
+    """Returns a trace in Trace Event Format: complete events, in microseconds from the first slice on.
+
+    Args:
+        slices: Nested by ``nested``.
+        names: Names of the threads.
+        about: What the trace is of.
+    """
     origin = min(one.start for one in slices)
     process = os.getpid()
     numbers = {thread: thread if isinstance(thread, int) else -1 - i for i, thread in enumerate(names)}

@@ -29,10 +29,11 @@ class Runtime:
 
 
 def find_runtime() -> Runtime:
-    """The installed ONNX Runtime.
+    """Finds the installed ONNX Runtime.
 
-    Raises MissingDependency when none is installed, when the package carries no shared library, or when it is older
-    than the engine's lowest API version.
+    Raises:
+        MissingDependency: None is installed, the package has no shared library, or it is older than the engine's lowest
+            API version.
     """
     try:
         spec = find_spec("onnxruntime")
@@ -51,7 +52,7 @@ def find_runtime() -> Runtime:
 def preload_cuda() -> None:
     """Loads the CUDA and cuDNN libraries that pip brought with onnxruntime-gpu, which the system's loader never finds.
 
-    Those that are not there stay the loader's business: the provider's own error says which one it misses.
+    A library that is missing is no error here: the provider's own error names it.
     """
     import onnxruntime
 

@@ -1,4 +1,4 @@
-"""What each execution provider needs beside the engine: packages, their libraries, a GPU, a part of the bundle."""
+"""Knows what each execution provider needs beside the engine: packages, libraries, a GPU, a part of the bundle."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ _TENSORRT = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 def prepare(provider: str, runtime: Runtime) -> str:
     """Loads the libraries that pip brought for ``provider`` and the system's loader never finds.
 
-    Returns the path of the provider's own library where it has one that the engine must be told of, else "".
-    Raises MissingDependency that names the package.
+    Returns:
+        The path of the provider's own library where the engine must be told of one, else "".
+
+    Raises:
+        MissingDependency: A package is missing; the error names it.
     """
     kind = provider.partition(":")[0]
     if kind != "cpu" and "onnxruntime-gpu" in runtime.distributions:
@@ -40,7 +43,7 @@ def prepare(provider: str, runtime: Runtime) -> str:
 
 
 def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> list[str]:
-    """What ``provider`` lacks here, each with the way to get it; ``files`` are the bundle's, none: no bundle."""
+    """Lists what ``provider`` lacks here and how to get it; ``files`` are the bundle's, empty without one."""
     missing: list[str] = []
     if provider == "cpu":
         return missing

@@ -85,8 +85,11 @@ class Replica:
 
 
 def build(options: Options) -> Application:
-    """The application. Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting at each
-    ingress; more are answered 503. A replica that goes has ``settings.drain`` seconds for those it has."""
+    """Returns the application.
+
+    Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting at each ingress; more are
+    answered 503. A replica that is stopped has ``settings.drain`` seconds for those it has.
+    """
     scaling: dict[str, Any] = {"num_replicas": options.replicas}
     if options.replicas is None:
         scaling = {
