@@ -13,6 +13,7 @@ from haystack import Document, Pipeline
 from haystack.components.joiners import DocumentJoiner
 from haystack.core.errors import DeserializationError
 from haystack.dataclasses import ByteStream
+from haystack.utils import Secret
 from ziprerank.errors import BundleError, InvalidInput
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.reranker import Reranker
@@ -105,6 +106,10 @@ def test_to_dict_and_from_dict() -> None:
         "provider": "auto",
         "threads": 2,
         "pool_bytes": 1 << 20,
+        "blank": "keep",
+        "page_cache": "some/folder",
+        "page_cache_bytes": 1 << 30,
+        "check": "size",
         "keep_ratio": 0.25,
         "window": 10,
         "stride": 5,
@@ -113,9 +118,13 @@ def test_to_dict_and_from_dict() -> None:
         "page_number_meta_field": "page",
         "root_path": "/data",
     }
-    written = ZipRerankRanker(**options).to_dict()
-    assert written == {"type": "ziprerank.integrations.haystack.ZipRerankRanker", "init_parameters": options}
-    assert ZipRerankRanker.from_dict(written).to_dict() == written
+    password = Secret.from_env_var("PDF_PASSWORD", strict=False)
+    written = ZipRerankRanker(password=password, **options).to_dict()
+    assert written["type"] == "ziprerank.integrations.haystack.ZipRerankRanker"
+    assert written["init_parameters"] == {**options, "password": password.to_dict()}
+    assert ZipRerankRanker.from_dict(copy.deepcopy(written)).to_dict() == written
+    with pytest.raises(ValueError, match="token"):  # a secret that is no variable's is never written
+        ZipRerankRanker(password=Secret.from_token("x")).to_dict()
 
 
 def test_warm_up_loads_once(bundle: Path) -> None:

@@ -10,13 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from haystack import Document as HaystackDocument
+from haystack.utils import Secret
+from langchain_core.documents import Document as LangChainDocument
+from llama_index.core.schema import NodeWithScore, TextNode
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+from rerankers.documents import Document
 from ziprerank import Pdf
 from ziprerank.errors import BundleError, InvalidInput, PageError
 from ziprerank.integrations.documents import DocumentPage
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
+from ziprerank.integrations.llama_index import ZipRerankPostprocessor
 from ziprerank.integrations.ranking import rank_documents
+from ziprerank.integrations.rerankers import ZipRerankRanker as RerankersRanker
+from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 
@@ -105,3 +115,58 @@ def test_equal_pdfs_in_memory_and_pages_out_of_order(reranker: Reranker, sample:
     wanted = reranker.rank("dividend shareholders", Pdf(sample, [7, 2, 16]))
     shown_by = {0: [0], 1: [1, 3], 2: [2]}
     assert [result.index for result in ranked.results] == [at for page in wanted for at in shown_by[page.index]]
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pages behind the password "sesame"."""
+    path = tmp_path_factory.mktemp("encrypted") / "two.pdf"
+    canvas = Canvas(str(path), encrypt=StandardEncryption("sesame", strength=128))
+    for page in (1, 2):
+        canvas.drawString(72, 700, f"page {page}")
+        canvas.showPage()
+    canvas.save()
+    return path
+
+
+def test_every_adapter_opens_encrypted_pdfs(reranker: Reranker, encrypted: Path) -> None:
+    def haystack(password: str | None) -> int:
+        secret = None if password is None else Secret.from_token(password)
+        documents = [HaystackDocument(meta={"file_path": str(encrypted), "page_number": page}) for page in (1, 2)]
+        return len(ZipRerankRanker(reranker=reranker, password=secret).run("page", documents)["documents"])
+
+    def langchain(password: str | None) -> int:
+        documents = [LangChainDocument("", metadata={"source": str(encrypted), "page": page}) for page in (0, 1)]
+        return len(ZipRerankCompressor(reranker=reranker, password=password).compress_documents(documents, "page"))
+
+    def llama_index(password: str | None) -> int:
+        nodes = [
+            NodeWithScore(node=TextNode(text="", metadata={"file_path": str(encrypted), "page_label": str(page)}))
+            for page in (1, 2)
+        ]
+        adapter = ZipRerankPostprocessor(reranker=reranker, password=password)
+        return len(adapter.postprocess_nodes(nodes, query_str="page"))
+
+    def rerankers(password: str | None) -> int:
+        documents = [
+            Document(document_type="image", image_path=str(encrypted), metadata={"page_number": page})
+            for page in (1, 2)
+        ]
+        return len(RerankersRanker(reranker=reranker, password=password).rank("page", documents).results)
+
+    def cross_encoder(password: str | None) -> int:
+        documents = [{"image": str(encrypted), "page": page} for page in (1, 2)]
+        return len(ZipRerankCrossEncoder(reranker=reranker, password=password).rank("page", documents))
+
+    for adapter in (haystack, langchain, llama_index, rerankers, cross_encoder):
+        assert adapter("sesame") == 2
+        with pytest.raises(ValueError, match="password"):
+            adapter("wrong")
+        with pytest.raises(ValueError, match="encrypted"):
+            adapter(None)
+
+
+def test_a_password_is_not_written_down(reranker: Reranker) -> None:
+    compressor = ZipRerankCompressor(reranker=reranker, password="sesame")
+    assert "sesame" not in repr(compressor)
+    assert "sesame" not in compressor.model_dump_json()
