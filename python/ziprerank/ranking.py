@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,14 @@ class Ranking:
 
     def __iter__(self) -> Iterator[RankedPage]:
         return iter(self.results)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> RankedPage: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[RankedPage, ...]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> RankedPage | tuple[RankedPage, ...]:
+        """Returns the page at a 0-based place, or the pages of a slice. Raises IndexError outside of the results."""
+        return self.results[place]
 
     def __len__(self) -> int:
         return len(self.results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from ziprerank.runtime.engine import (
     options_of,
 )
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.values import real_number, whole_number
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
 
@@ -253,12 +253,16 @@ def _ranked(
 
 
 def _checked_ratio(ratio: float) -> float:
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not math.isfinite(ratio) or not 0 < ratio <= 1:
+    number = real_number(ratio)
+    if number is None or not 0 < number <= 1:
         raise InvalidInput(f"keep_ratio {ratio!r}: must be over 0 and at most 1 (1 keeps every visual token)")
-    return float(ratio)
+    return number
 
 
 def _checked_top_k(top_k: int | None) -> int | None:
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+    if top_k is None:
+        return None
+    number = whole_number(top_k)
+    if number is None or number < 1:
         raise InvalidInput(f"top_k {top_k!r}: must be a whole number of at least 1, or None for all pages")
-    return top_k
+    return number

@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeVar
 
 from ziprerank.bundle import Defaults
 from ziprerank.errors import InvalidInput
+from ziprerank.values import whole_number
 
 MAX_WINDOW = 20  # the letters A..T
 
@@ -87,18 +88,20 @@ def _width(pages: int, window: WindowOption, defaults: Defaults) -> int:
         return pages
     if window == "auto":
         return defaults.window
-    if isinstance(window, bool) or not isinstance(window, int):
+    number = whole_number(window)
+    if number is None:
         raise InvalidInput(f"window {window!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'")
-    if not 1 <= window <= MAX_WINDOW:
-        raise InvalidInput(f"window {window}: must be 1..{MAX_WINDOW} (a letter for each page), 'auto' or 'off'")
-    return window
+    if not 1 <= number <= MAX_WINDOW:
+        raise InvalidInput(f"window {number}: must be 1..{MAX_WINDOW} (a letter for each page), 'auto' or 'off'")
+    return number
 
 
 def _stride(width: int, stride: int | None, defaults: Defaults) -> int:
     if stride is None:
         return defaults.stride if defaults.stride < width else max(1, width // 2)
-    if isinstance(stride, bool) or not isinstance(stride, int):
+    number = whole_number(stride)
+    if number is None:
         raise InvalidInput(f"stride {stride!r}: must be a whole number")
-    if stride < 1 or stride >= max(width, 2):
-        raise InvalidInput(f"stride {stride}: must be at least 1 and less than the window of {width} pages")
-    return stride
+    if number < 1 or number >= max(width, 2):
+        raise InvalidInput(f"stride {number}: must be at least 1 and less than the window of {width} pages")
+    return number

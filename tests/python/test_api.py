@@ -22,7 +22,7 @@ SIGNATURES = {
     "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full') -> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
-    Pdf: "(source: 'str | Path | bytes', pages: 'str | Iterable[int] | None' = None, "
+    Pdf: "(source: 'str | Path | bytes | bytearray | memoryview', pages: 'str | int | Iterable[int] | None' = None, "
     "password: 'str | None' = None) -> None",
 }
 FIELDS = {

@@ -190,7 +190,7 @@ def test_a_lower_case_bundle_ignores_case(reranker: Reranker, noise: Noise) -> N
         ({"keep_ratio": math.nan}, "keep_ratio nan: must be over 0 and at most 1 (1 keeps every visual token)"),
         ({"keep_ratio": 1.5}, "keep_ratio 1.5: must be over 0 and at most 1 (1 keeps every visual token)"),
         ({"top_k": 0}, "top_k 0: must be a whole number of at least 1, or None for all pages"),
-        ({"top_k": 2.0}, "top_k 2.0: must be a whole number of at least 1, or None for all pages"),
+        ({"top_k": 2.5}, "top_k 2.5: must be a whole number of at least 1, or None for all pages"),
         ({"stride": 0}, "stride 0: must be at least 1 and less than the window of 20 pages"),
     ],
 )

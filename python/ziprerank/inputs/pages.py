@@ -34,12 +34,14 @@ class Pdf:
         password: Opens an encrypted PDF.
     """
 
-    source: str | Path | bytes
-    pages: str | Iterable[int] | None = None
+    source: str | Path | bytes | bytearray | memoryview
+    pages: str | int | Iterable[int] | None = None
     password: str | None = None
 
 
-PageInput: TypeAlias = "str | Path | bytes | Pdf | Image.Image | NDArray[np.uint8] | PageSource"
+PageInput: TypeAlias = (
+    "str | Path | bytes | bytearray | memoryview | Pdf | Image.Image | NDArray[np.uint8] | PageSource"
+)
 
 
 @runtime_checkable
@@ -152,7 +154,7 @@ def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> It
         InvalidInput: There is no page, or an input is of no known type.
     """
     items: Sequence[object] = [inputs]
-    if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes)):
+    if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, bytearray, memoryview)):
         items = inputs
     sources: list[PageSource] = []
     documents: list[PdfFile] = []
@@ -187,16 +189,17 @@ def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None
 
 def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
     if isinstance(item, Pdf):
-        data = item.source if isinstance(item.source, bytes) else Path(item.source)
-        name = "PDF bytes" if isinstance(item.source, bytes) else str(item.source)
+        given = bytes(item.source) if isinstance(item.source, (bytearray, memoryview)) else item.source
+        data = given if isinstance(given, bytes) else Path(given)
+        name = "PDF bytes" if isinstance(data, bytes) else str(given)
         head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, name)
         if not says_pdf(head):
             raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
         yield from _pdf_pages(PdfFile(data, name=name, password=item.password), item.pages, rules)
     elif isinstance(item, (str, Path)):
         yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules)
-    elif isinstance(item, bytes):
-        yield from _stored_pages(item, item[:HEAD_BYTES], "bytes", rules)
+    elif isinstance(item, (bytes, bytearray, memoryview)):
+        yield from _stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes", rules)
     elif isinstance(item, Image.Image):
         with _named("image"):
             yield ImagePage(item, None, "image", image_size(*upright_size(item), rules), rules)
@@ -224,7 +227,7 @@ def _stored_pages(data: Path | bytes, head: bytes, name: str, rules: ImageRules)
         raise PageError("unsupported format, known are PDF, JPEG, PNG and WebP: convert it first", source=name)
 
 
-def _pdf_pages(file: PdfFile, pages: str | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:
+def _pdf_pages(file: PdfFile, pages: str | int | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:
     try:
         with _named(file.name):
             numbers = range(1, file.pages + 1) if pages is None else parse_page_range(pages, file.pages)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.sizes import Size
+from ziprerank.values import whole_number
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
@@ -123,23 +124,35 @@ def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, heigh
         pdfium_c.FPDF_FFLDraw(page.formenv.raw, bitmap, page.raw, 0, 0, width, height, 0, flags)
 
 
-def parse_page_range(pages: str | Iterable[int], count: int) -> list[int]:
-    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or any integers, in their order.
+def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
+    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers, in their order.
 
     Raises:
         InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
     """
-    numbers = _numbers_in(pages, count) if isinstance(pages, str) else list(pages)
+    numbers = _numbers_in(pages, count) if isinstance(pages, str) else _whole(pages)
     if not numbers:
         raise InvalidInput("the page range is empty: give pages such as '1-20'")
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidInput(f"page {number!r} is not a whole number")
         if not 1 <= number <= count:
             raise InvalidInput(f"page {number} is outside 1..{count}: the PDF has {count} pages")
     if len(set(numbers)) != len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise InvalidInput(f"page {twice} is named twice: name each page once")
+    return numbers
+
+
+def _whole(pages: int | Iterable[int]) -> list[int]:
+    try:
+        given = list(pages)  # type: ignore[arg-type]
+    except TypeError:  # one number, or something that is none
+        given = [pages]  # type: ignore[list-item]
+    numbers = []
+    for page in given:
+        number = whole_number(page)
+        if number is None:
+            raise InvalidInput(f"page {page!r} is not a whole number")
+        numbers.append(number)
     return numbers
 
 

@@ -16,6 +16,7 @@ from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.errors import InvalidInput, MissingDependency
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
+from ziprerank.values import whole_number
 
 if TYPE_CHECKING:
     from ziprerank._engine import Engine
@@ -70,12 +71,16 @@ class EngineOptions:
         for name in ("bundle", "page_cache"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else str(value))
-        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 0:
+        threads = whole_number(self.threads)
+        if threads is None or threads < 0:
             raise InvalidInput(f"threads={self.threads!r}: must be a whole number, 0 lets ONNX Runtime choose")
+        object.__setattr__(self, "threads", threads)
         for name in ("pool_bytes", "page_cache_bytes"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            count = whole_number(value)
+            if count is None or count < 1:
                 raise InvalidInput(f"{name}={value!r}: must be a positive number of bytes")
+            object.__setattr__(self, name, count)
         if self.blank not in (None, "drop", "keep"):
             raise InvalidInput(f"blank={self.blank!r}: must be 'drop' or 'keep'; None is the bundle's recommendation")
         if self.check not in ("full", "size", "none"):
