@@ -12,7 +12,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ziprerank import errors
-from ziprerank.runtime.onnxruntime import find_runtime
+from ziprerank.runtime.onnxruntime import find_runtime, keep_quiet
 
 if TYPE_CHECKING:
     from ziprerank.bundle import Bundle
@@ -32,6 +32,9 @@ _HOMES = {
     "Timings": "ziprerank.ranking",
     "Tokens": "ziprerank.ranking",
 }
+
+
+keep_quiet()  # before anything loads ONNX Runtime
 
 
 def _check_runtime() -> errors.MissingDependency | None:

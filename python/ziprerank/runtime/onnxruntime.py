@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ def find_runtime() -> Runtime:
             return _checked(library)
     places = ", ".join(spec.submodule_search_locations)
     raise MissingDependency(f"the onnxruntime package in {places} carries no shared library: {INSTALL}")
+
+
+def keep_quiet() -> None:
+    """Turns ONNX Runtime's telemetry off in this process, unless the variable ORT_DISABLE_TELEMETRY is set already.
+
+    From version 1.32 on its wheels write a device id and a store of events into the user's cache folder and look up a
+    host to send them to. The variable is read when the library is loaded; ``ORT_DISABLE_TELEMETRY=0`` allows it.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def preload_cuda() -> None:
