@@ -16,13 +16,13 @@ from rewrite import rewrite_json
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.cli.app import app
-from ziprerank.export import ExportError, export_checkpoint
+from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
-    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", keep_ratio=0.25)
+    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(keep_ratio=0.25))
     manifest = json.loads((bundle / "ziprerank.json").read_text())
     for name, entry in manifest["files"].items():
         content = (bundle / name).read_bytes()
@@ -40,8 +40,8 @@ def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
 
 def test_weights_are_linked_not_copied(make_checkpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(Shape())
-    linked = export_checkpoint(str(checkpoint), tmp_path / "linked", weights="link")
-    copied = export_checkpoint(str(checkpoint), tmp_path / "copied", weights="copy")
+    linked = export_checkpoint(str(checkpoint), tmp_path / "linked", ExportOptions(weights="link"))
+    copied = export_checkpoint(str(checkpoint), tmp_path / "copied", ExportOptions(weights="copy"))
     shard = "model.safetensors"
     assert (linked / shard).samefile(checkpoint / shard)
     assert not (copied / shard).samefile(checkpoint / shard)
@@ -98,7 +98,9 @@ def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Pa
 
 
 def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
-    made = export_checkpoint(str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", weights="copy")
+    made = export_checkpoint(
+        str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", ExportOptions(weights="copy")
+    )
     shipped = json.loads((default_bundle() / "ziprerank.json").read_text())
     again = json.loads((made / "ziprerank.json").read_text())
     for manifest in (shipped, again):
@@ -112,8 +114,10 @@ def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_pat
     """The real shapes, with shards of zeros that take no disk: the graphs refer to them and never read a weight."""
     checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
     script = (
-        "import resource, sys; from pathlib import Path; from ziprerank.export import export_checkpoint\n"
-        "export_checkpoint(sys.argv[1], Path(sys.argv[2]), target='cuda', precision='bf16', weights='link')\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from ziprerank.export import ExportOptions, export_checkpoint\n"
+        "options = ExportOptions(target='cuda', precision='bf16', weights='link')\n"
+        "export_checkpoint(sys.argv[1], Path(sys.argv[2]), options)\n"
         "assert 'torch' not in sys.modules, 'the export needs no PyTorch'\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
@@ -196,7 +200,7 @@ def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: 
 
 def test_kernels_for_the_cpu_are_refused(make_checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="kernels for target cpu: they run on CUDA"):
-        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", kernels=True)
+        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(kernels=True))
 
 
 def test_the_command_line(make_checkpoint, tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from safetensors.numpy import save_file
 from ziprerank.export.attention import CpuAttention
 from ziprerank.export.checkpoint import PACKED_DTYPES, Tensors, read_shard
-from ziprerank.export.graph import GraphBuilder
 from ziprerank.export.linear import BlockWeights, DynamicInt8, Fp8
-from ziprerank.export.precision import Lowering
+from ziprerank.export.lowering import Lowering, ModelBuilder
 from ziprerank.export.quantise import quantise_blocks, quantise_e4m3, quantise_rows
 
 FLOAT = ir.DataType.FLOAT
@@ -120,7 +119,7 @@ def run_layer(linear: BlockWeights | DynamicInt8 | Fp8, folder: Path) -> np.ndar
     """``X`` through one layer of ``WEIGHT`` and ``BIAS``, written as a graph with its weights in safetensors."""
     save_file({**linear.pack("layer", WEIGHT), "layer.bias": BIAS}, folder / "weights.safetensors")
     tensors = Tensors(None, read_shard(folder / "weights.safetensors", PACKED_DTYPES), "test")
-    op = GraphBuilder(tensors, Lowering(FLOAT, CpuAttention(), linear))
+    op = ModelBuilder(tensors, Lowering(FLOAT, CpuAttention(), linear))
     x = op.input("x", FLOAT, ["rows", INPUTS])
     op.output(op.linear(x, "layer", INPUTS, OUTPUTS, bias=True), "y", FLOAT, ["rows", OUTPUTS])
     ir.save(op.model("layer", {}), folder / "layer.onnx")

@@ -15,7 +15,7 @@ from store_pages import make_store
 from tiny_checkpoint import STARTER, save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.train import maxsim
 from ziprerank.train.config import Optimisation
@@ -138,7 +138,7 @@ def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path, monkeypatch: pyt
     pixels = [np.array(np.repeat(store[number].pixels[..., None], 3, axis=2)) for number in range(3)]
     with torch.no_grad():
         expected = ranker.score("kalomi", ranker.encode_all(pixels), 0.5).logits
-    bundle = export_checkpoint(str(result), tmp_path / "bundle", weights="copy")
+    bundle = export_checkpoint(str(result), tmp_path / "bundle", ExportOptions(weights="copy"))
     host = Host(bundle)
     found = host.score(ranker.prompting.ids("kalomi", 3), [host.encode(page) for page in pixels], keep_ratio=0.5)
     torch.testing.assert_close(torch.from_numpy(found.logits[:3]), expected, atol=2e-3, rtol=0)
