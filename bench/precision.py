@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
-from ziprerank.cli.judging import judge_both, read_pages
+from ziprerank.cli.bundle_comparison import compare_bundles, read_pages
 from ziprerank.export import ExportOptions, export_checkpoint
 
 from . import machine, memory
@@ -56,7 +56,7 @@ def measure(
     rows = []
     for name, bundle in bundles.items():
         ratios = {stage: times[name][stage] / times["fp32"][stage] for stage in ("vision", "rerank")}
-        agreement = judge_both(bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads)
+        agreement = compare_bundles(bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads)
         row = {
             "what": "precision",
             "precision": name,

@@ -13,7 +13,6 @@ import triton
 import typer
 from typer.testing import CliRunner
 from ziprerank.cli.kernels import kernels as kernels_command
-from ziprerank.errors import BundleError
 from ziprerank.kernels import CompiledKernel, KernelError, compile_kernels, describe
 from ziprerank.kernels.aot import SCRATCH
 from ziprerank.kernels.launch import KERNELS, TARGETS
@@ -187,4 +186,4 @@ def test_the_command_prints_the_table(full: Path) -> None:
         assert "none" in line
     rows = json.loads(CliRunner().invoke(app, [str(full), "--json"]).output)
     assert [CompiledKernel(**row) for row in rows] == describe(full)
-    assert isinstance(CliRunner().invoke(app, [str(full.parent / "nothing")]).exception, BundleError)
+    assert isinstance(CliRunner().invoke(app, [str(full.parent / "nothing")]).exception, KernelError)
