@@ -56,7 +56,9 @@ def measure(
     rows = []
     for name, bundle in bundles.items():
         ratios = {stage: times[name][stage] / times["fp32"][stage] for stage in ("vision", "rerank")}
-        agreement = compare_bundles(bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads)
+        agreement = compare_bundles(
+            bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads
+        )
         row = {
             "what": "precision",
             "precision": name,
