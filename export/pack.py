@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from .checkpoint import PACKED_DTYPES, Checkpoint, Tensor, Tensors, read_shard
 from .linear import Linear
 from .quantise import Array
-from .rerank import LETTERS, PREFIX
+from .rerank import LETTER_ROWS, PREFIX
 
 SHARD_BYTES = 1 << 30  # a shard is written once it has this much, so memory holds little more
 FOLDED = "model.visual.patch_embed.proj."  # folded into derived.safetensors
@@ -58,7 +58,7 @@ def as_stored(checkpoint: Checkpoint) -> list[str]:
     """Lists the tensors that keep the checkpoint's dtype, as patterns: ``*`` replaces the numbers of layers."""
     kept = [name for name, tensor in checkpoint.tensors.items() if not is_quantised(name, tensor)]
     decoder = {re.sub(r"\.\d+\.", ".*.", name) for name in kept if name.startswith(PREFIX)}
-    return sorted({LETTERS, "model.visual.*", *decoder})
+    return sorted({LETTER_ROWS, "model.visual.*", *decoder})
 
 
 def _pack(
@@ -71,5 +71,5 @@ def _pack(
         return linear.pack(name.removesuffix(".weight"), values)
     packed = {} if name == "lm_head.weight" else {name: np.asarray(values)}
     if name == checkpoint.config.head_name:
-        packed[LETTERS] = values[list(letters)]
+        packed[LETTER_ROWS] = values[list(letters)]
     return packed

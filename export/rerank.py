@@ -19,7 +19,7 @@ from .rotary import rotary_frequencies
 
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 PREFIX = "model.language_model"
-LETTERS = "letters.weight"
+LETTER_ROWS = "letters.weight"
 """The output head's rows for the 20 letters, in a bundle that stores no others."""
 
 
@@ -61,8 +61,8 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
             x = op.Add(x, pack(layer + 1, no_text))
 
     x = op.rms_norm(x, f"{PREFIX}.norm", config.hidden_size, config.norm_eps)  # [1, H]
-    if LETTERS in tensors.tensors:
-        rows = op.raw(LETTERS, (len(letter_ids), config.hidden_size))
+    if LETTER_ROWS in tensors.tensors:
+        rows = op.raw(LETTER_ROWS, (len(letter_ids), config.hidden_size))
     else:
         rows = op.Gather(op.raw(tensors.config.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
     letters = op.cast(rows, FLOAT)  # [20, H]
