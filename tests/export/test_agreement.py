@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).parents[2] / "python/examples/sample.pdf"
 
 
 def plain_tau(first: list[float], second: list[float]) -> float:
-    """Concordant pairs less discordant ones, by the geometric mean of the pairs that each list orders."""
+    """Concordant minus discordant pairs, divided by the geometric mean of the numbers of untied pairs in each list."""
     concordant = discordant = ordered_first = ordered_second = 0
     for i, j in combinations(range(len(first)), 2):
         a, b = first[i] - first[j], second[i] - second[j]

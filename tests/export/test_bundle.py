@@ -1,4 +1,4 @@
-"""What an exported bundle holds, what it costs to make, and that the one in the package is what the script makes."""
+"""The content of an exported bundle, the cost of an export, and that the bundle in the package is an export."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_checkpoints_own_prompt_and_defaults(own_checkpoint: Path, tmp_path:
 
 
 def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Path) -> None:
-    """Normalisation is folded into the weights: other numbers must give other weights, and the reference's features."""
+    """Normalisation is folded into the weights, so other statistics must give other features: the reference's."""
     from ziprerank.export.host import Host
     from ziprerank.export.reference import Reference
     from ziprerank.export.verify import page_image
@@ -115,7 +115,7 @@ def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
 
 
 def graph_content(file: Path) -> list[Any]:
-    """Everything that a graph computes: bytes and names of values may change with the library that writes them."""
+    """Everything that a graph computes, without bytes and names that depend on the library that wrote it."""
     model = onnx.load(file, load_external_data=False)
     return [
         sorted((entry.key, entry.value) for entry in model.metadata_props),
@@ -170,7 +170,7 @@ def attributes(node: onnx.NodeProto, value: Callable[[onnx.AttributeProto], Any]
 
 
 def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_path: Path) -> None:
-    """The real shapes, with shards of zeros that take no disk: the graphs refer to them and never read a weight."""
+    """The real shapes, with sparse shards of zeros: the graphs refer to weights, and the export reads none."""
     checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
     script = (
         "import resource, sys; from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""What the export refuses, and what it says."""
+"""Checkpoints and options that the export rejects, and its messages."""
 
 from __future__ import annotations
 

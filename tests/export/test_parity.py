@@ -78,7 +78,7 @@ def test_a_query_only_mask_matches_too(make_checkpoint, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: Path) -> None:
-    """transformers' modules on the tokens that are left, at the places that they have on the page."""
+    """Compares with transformers' modules on the remaining tokens, at their places on the page."""
     checkpoint = make_checkpoint(Shape())
     bundle = export_checkpoint(
         str(checkpoint), tmp_path / "bundle", ExportOptions(target=target, precision="fp32", blank="drop")
@@ -114,7 +114,7 @@ def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: 
 
 
 def test_every_part_of_the_model_shows_in_the_logits(own_checkpoint: Path, tmp_path: Path) -> None:
-    """The tolerance means something: a DeepStack merger, one norm or one head changed is an error far above it."""
+    """Shows that the tolerance is tight: a change of a DeepStack merger, a norm or the positions is far above it."""
     from safetensors.torch import load_file, save_file
 
     bundle = export_checkpoint(str(own_checkpoint), tmp_path / "bundle")

@@ -1,4 +1,4 @@
-"""Quantised bundles: the logits are those of the checkpoint with its weights rounded, and what was rounded is said."""
+"""Quantised bundles: their logits are those of the checkpoint with rounded weights, and they list what is rounded."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def exact_bundle(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("precision", ["int8-dynamic", "fp8"])
 def test_rounded_activations_stay_near(precision: str, exact_bundle: Path, make_checkpoint, tmp_path: Path) -> None:
-    """Near the fp32 bundle, and not it: one layer of each is compared number by number in test_quantise.py."""
+    """Close to the fp32 bundle but different; test_quantise.py compares one layer of each number by number."""
     checkpoint = str(make_checkpoint(Shape()))
     calibration = CALIBRATION if precision == "fp8" else None
     rounded = Host(
@@ -141,7 +141,7 @@ def test_rounded_activations_stay_near(precision: str, exact_bundle: Path, make_
 
 
 def test_fp8_ranges_are_the_largest_inputs_seen(exact_bundle: Path, make_checkpoint, tmp_path: Path) -> None:
-    """The first layer's: the normalised text and visual tokens, computed from the table and the features."""
+    """Checks the first layer, whose inputs, the normalised text and visual tokens, are easy to compute."""
     checkpoint = make_checkpoint(Shape())
     bundle = export_checkpoint(
         str(checkpoint),
@@ -173,7 +173,7 @@ def test_fp8_ranges_are_the_largest_inputs_seen(exact_bundle: Path, make_checkpo
 
 
 def test_calibration_by_the_command_line(make_checkpoint, tmp_path: Path) -> None:
-    """Files and queries go where arrays and queries go; other pages give other ranges, hence another bundle."""
+    """The command calibrates as the function does; other pages give other ranges, hence another bundle."""
     checkpoint = str(make_checkpoint(Shape()))
     for number in (0, 1):
         Image.fromarray(page_image(number, (256, 256))).save(tmp_path / f"{number}.png")

@@ -36,7 +36,7 @@ print(json.dumps({"found": np.show_config("dicts")["SIMD Extensions"].get("found
 
 
 def test_other_instruction_sets_make_the_same_bytes(make_checkpoint, tmp_path) -> None:
-    """NumPy and the C library are told to do without the instructions that not every processor has."""
+    """Compares with an export in which NumPy and the C library avoid the instructions that some processors lack."""
 
     def export(name: str, **environment: str) -> dict:
         command = [sys.executable, "-c", EXPORTS, str(make_checkpoint(Shape())), str(tmp_path / name)]
@@ -45,7 +45,7 @@ def test_other_instruction_sets_make_the_same_bytes(make_checkpoint, tmp_path) -
 
     here = export("here")
     if not here["found"]:
-        pytest.skip("NumPy has no code here for more than the least processor")
+        pytest.skip("NumPy has no code here beyond its baseline")
     baseline = export(
         "baseline",
         NPY_DISABLE_CPU_FEATURES=" ".join(here["found"]),

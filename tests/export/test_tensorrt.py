@@ -1,4 +1,4 @@
-"""TensorRT-RTX parses and builds `cuda` bundles without a GPU; `ziprerank build` leaves the plans in the bundle."""
+"""TensorRT-RTX parses and builds `cuda` bundles without a GPU; `ziprerank build` writes the plans into the bundle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bundle(request, make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_fp8_products_read_quantised_values(bundle: Path) -> None:
-    """The parser's network: in fp8, every linear layer of the decoder multiplies two dequantised tensors."""
+    """In the parser's network of fp8, every linear layer of the decoder multiplies two dequantised tensors."""
     network, parser = parsed(bundle / "rerank.onnx")
     assert parser.num_errors == 0
     layers = [network.get_layer(number) for number in range(network.num_layers)]
@@ -119,7 +119,7 @@ def test_plans_for_two_capabilities(bundle: Path) -> None:
 
 
 def test_profiles_hold_real_windows(make_checkpoint, tmp_path: Path) -> None:
-    """The inputs of passes by the smallest host lie within the profiles; the largest window just does."""
+    """The inputs that the minimal host makes are within the profiles; the largest window is on their border."""
     host = Host(export_checkpoint(str(make_checkpoint(SHAPE)), tmp_path / "bundle", ExportOptions(longest_side=320)))
     shapes = profiles(host.manifest)
     largest = [np.zeros((320, 320, 3), np.uint8)]
@@ -166,7 +166,7 @@ def test_what_cannot_be_built_is_refused(name: str, arguments, message: str, unb
 
 
 def test_values_that_cross_the_operator_have_sizes(unbuilt: dict[str, Path]) -> None:
-    """ONNX Runtime cuts the graph at the operator: what TensorRT then reads is an input, or has a profile here."""
+    """ONNX Runtime cuts the graph at the operator, so every value that crosses it needs a profile."""
     graph = unbuilt["bf16"] / "rerank.onnx"
     shapes = profiles(json.loads((unbuilt["bf16"] / "ziprerank.json").read_text()))["rerank.onnx"]
     extra = between_partitions(graph, shapes)

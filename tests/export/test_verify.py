@@ -1,4 +1,4 @@
-"""The parity certificate: written when it holds, refused when it does not."""
+"""The parity certificate: it is written only if it is true."""
 
 from __future__ import annotations
 
