@@ -172,7 +172,7 @@ def test_subnormal_rows_below_the_floor_of_the_norm(dtype: torch.dtype) -> None:
 
 
 def test_large_rows() -> None:
-    """Covers half precision's largest values (products of 4e9, summed in float32), and norms near the largest float32."""
+    """Covers half precision's largest values (products of 4e9, summed in float32) and norms near float32's largest."""
     case = random_window(torch.float32, 64, tokens=5, counts=[60], keep=0.5)
     for dtype, scale in ((torch.float16, 15000.0), (torch.bfloat16, 1e17), (torch.float32, 1e17)):
         check_window(window((case.visual * scale).to(dtype), (case.text * scale).to(dtype), [60], 0.5))
