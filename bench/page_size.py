@@ -29,7 +29,7 @@ import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 from ziprerank import Reranker, __version__
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 
 CANDIDATES = 8
 PAGES_PER_DOCUMENT = 16
@@ -56,7 +56,9 @@ def main() -> None:
     parser.add_argument("pdfs", type=Path, nargs="+")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        bundle = export_checkpoint(arguments.checkpoint, Path(scratch) / "bundle", longest_side=max(WHOLE_PAGES))
+        bundle = export_checkpoint(
+            arguments.checkpoint, Path(scratch) / "bundle", ExportOptions(longest_side=max(WHOLE_PAGES))
+        )
         reranker = Reranker.from_bundle(bundle)
         rows = list(measure(reranker, arguments.pdfs))
     common = {

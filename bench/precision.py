@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
-from ziprerank.cli.judging import judge_both, read_pages
-from ziprerank.export import export_checkpoint
+from ziprerank.cli.bundle_comparison import compare_bundles, read_pages
+from ziprerank.export import ExportOptions, export_checkpoint
 
 from . import machine, memory
 from .cases import Case
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bundles = {name: Path(scratch) / name for name in PRECISIONS}
         for name, out in bundles.items():
-            export_checkpoint(options.checkpoint, out, precision=name)
+            export_checkpoint(options.checkpoint, out, ExportOptions(precision=name))
         rows = measure(bundles, options.pdf, options.query, options.pages, options.rounds, options.threads)
     common = {"checkpoint": Path(options.checkpoint).name, "document": options.pdf.name, **machine.describe()}
     options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
@@ -56,7 +56,9 @@ def measure(
     rows = []
     for name, bundle in bundles.items():
         ratios = {stage: times[name][stage] / times["fp32"][stage] for stage in ("vision", "rerank")}
-        agreement = judge_both(bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads)
+        agreement = compare_bundles(
+            bundles["fp32"], bundle, {pdf.name: pages}, queries, provider="cpu", threads=threads
+        )
         row = {
             "what": "precision",
             "precision": name,

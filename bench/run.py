@@ -23,7 +23,7 @@ import torch
 from transformers.utils import logging
 from ziprerank.bundle import Blank, Bundle
 from ziprerank.errors import InvalidInput
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.manifest import precision_name, read_manifest
 from ziprerank.prompt import PromptBuilder
 from ziprerank.windows import MAX_WINDOW
@@ -127,7 +127,9 @@ def load_bundles(options: Options, scratch: Path) -> dict[str, Bundle]:
     if not paths:
         gpu = options.provider.startswith("cuda")
         target = "cuda" if gpu else "cpu"
-        paths = (export_checkpoint(str(options.checkpoint), scratch / "bundle", target=target, kernels=gpu),)
+        paths = (
+            export_checkpoint(str(options.checkpoint), scratch / "bundle", ExportOptions(target=target, kernels=gpu)),
+        )
     bundles: dict[str, Bundle] = {}
     for path in paths:
         precision = precision_name(read_manifest(path))

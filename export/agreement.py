@@ -1,7 +1,7 @@
-"""How well two bundles of one checkpoint agree on rankings: what a quantised bundle is judged by.
+"""How well two bundles of one checkpoint agree on rankings: the quality measure of a quantised bundle.
 
-Logits may move together and still rank the same, so the report leads with the order: Kendall's tau, and how often
-the first page is the same.
+Logits may all move without changing the ranking, so the report starts with the order: Kendall's tau, and how often the
+first page is the same.
 """
 
 from __future__ import annotations
@@ -19,43 +19,56 @@ from numpy.typing import NDArray
 from .errors import ExportError
 from .manifest import precision_name, read_manifest, write_manifest
 
-SHARED = ("source", "image", "prompt", "tokens")  # what must be equal for two bundles to see the same pages and text
+SHARED = ("source", "image", "prompt", "tokens")  # equal in bundles that read the same pages and text
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One pass: a logit for each page, and the visual tokens of each page that were kept."""
+    """Result of one pass.
 
-    scores: NDArray[np.floating[Any]]  # [K]
+    Attributes:
+        scores: ``[K]``: the logit of each page.
+        kept: The kept visual tokens of each page.
+    """
+
+    scores: NDArray[np.floating[Any]]
     kept: tuple[frozenset[int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Over all passes on one set of pages at one keep ratio."""
+    """Agreement over all passes on one set of pages at one keep ratio.
+
+    Attributes:
+        pages: Name of the set of pages.
+        keep_ratio: Share of each page's visual tokens that was kept.
+        passes: Number of passes.
+        candidates: Pages of the largest pass.
+        kendall_tau: Mean over passes.
+        lowest_tau: Lowest of the passes.
+        top1: Share of passes whose first page is the same.
+        max_logit_error: Largest difference of a page's logit.
+        relative_logit_error: Largest difference of a logit as a share of the spread of its pass's reference logits.
+        kept_overlap: Share of the reference's kept tokens that the candidate keeps too, mean over pages.
+    """
 
     pages: str
     keep_ratio: float
     passes: int
     candidates: int
-    """pages of the largest pass"""
     kendall_tau: float
-    """mean over passes"""
     lowest_tau: float
     top1: float
-    """share of passes whose first page is the same"""
     max_logit_error: float
-    """largest difference of a page's logit"""
     relative_logit_error: float
-    """the same as a share of the spread of its pass' reference logits, the largest over passes"""
     kept_overlap: float
-    """share of kept tokens that both keep, mean over pages"""
 
 
 def kendall_tau(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
-    """Kendall's tau-b of two lists of scores (Kendall 1945): 1 for the same order, -1 for the reverse.
+    """Computes Kendall's tau-b of two lists of scores (Kendall 1945): 1 for the same order, -1 for the reverse.
 
-    Pairs tied in a list count neither for nor against and shorten that list's norm; 0 where a list is one tie.
+    A pair that is tied in either list adds nothing to the numerator; each list's norm counts its untied pairs. The
+    result is 0 if all scores of a list are equal.
     """
     signs = np.array(
         [(np.sign(first[j] - first[i]), np.sign(second[j] - second[i])) for i, j in combinations(range(len(first)), 2)]
@@ -67,10 +80,16 @@ def kendall_tau(first: NDArray[np.floating[Any]], second: NDArray[np.floating[An
 
 
 def compare(pages: str, keep_ratio: float, reference: Sequence[Judged], candidate: Sequence[Judged]) -> Agreement:
-    """The agreement of ``candidate`` with ``reference``, pass by pass; each has at least two pages.
+    """Computes the agreement of ``candidate`` with ``reference``, pass by pass.
+
+    Args:
+        pages: Name of the set of pages.
+        keep_ratio: At which both ran.
+        reference: Passes of at least two pages each.
+        candidate: The same passes.
 
     Raises:
-        ExportError: a pass of one page, or one whose reference logits are all equal, which has no order to keep.
+        ExportError: A pass has one page, or its reference logits are all equal, so that it has no order.
     """
     for judged in reference:
         if len(judged.scores) < 2 or np.ptp(judged.scores) == 0:
@@ -102,10 +121,10 @@ def compare(pages: str, keep_ratio: float, reference: Sequence[Judged], candidat
 
 
 def check_comparable(bundle: Path, reference: Path) -> None:
-    """Refuse two bundles that would not see the same pages and the same prompt, or a reference that is not in fp32.
+    """Checks that two bundles read the same pages and the same prompt, and that the reference is in fp32.
 
     Raises:
-        ExportError: naming what differs.
+        ExportError: They do not, or it is not.
     """
     ours, theirs = read_manifest(bundle), read_manifest(reference)
     if precision_name(theirs) != "fp32":
@@ -117,12 +136,19 @@ def check_comparable(bundle: Path, reference: Path) -> None:
     if different:
         raise ExportError(
             f"{bundle} and {reference} differ in {', '.join(different)}: export both from one checkpoint, with the "
-            "same options but --target and --precision"
+            "same options except --target and --precision"
         )
 
 
 def record(bundle: Path, reference: Path, runtime: str, rows: Sequence[Agreement]) -> dict[str, Any]:
-    """Write the report into ``bundle``'s manifest, and return it."""
+    """Writes the report into the manifest of ``bundle``, and returns it.
+
+    Args:
+        bundle: The bundle that was compared.
+        reference: The bundle in fp32.
+        runtime: What ran ``bundle``, for the report.
+        rows: One for each set of pages and keep ratio.
+    """
     manifest = read_manifest(bundle)
     report: Mapping[str, Any] = {
         "precision": precision_name(manifest),

@@ -1,12 +1,14 @@
 """The two lowerings of attention. Both take ``[B, S, heads * head_dim]`` and scale by ``head_dim ** -0.5``.
 
-``cuda`` uses the standard operator (opset 23): CUDA, TensorRT and TensorRT-RTX fuse it. ``cpu`` uses operators of ours
-(docs/bundle.md), for which libziprerank has kernels. Their bodies, for other hosts, are ONNX Runtime's own operators,
-because its CPU kernel for the standard one materialises the S x S matrix (2.2 GB against 232 MB at S = 8192).
+`StandardAttention`, for target ``cuda``, is the standard operator (opset 23), which CUDA, TensorRT and TensorRT-RTX
+fuse. `CpuAttention`, for target ``cpu``, is operators of the domain ``ziprerank`` (docs/bundle.md), for which
+libziprerank has kernels. Their bodies, for other hosts, are ONNX Runtime's own operators: its CPU kernel for the
+standard operator materialises the S x S matrix (2.2 GB against 232 MB at S = 8192).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +19,14 @@ from .graph import MICROSOFT, GraphBuilder, Ops
 
 
 class Attention(Protocol):
-    """How the attention of both graphs is written down."""
+    """How both graphs express attention."""
 
     def full(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
-        """Every position sees every other: the vision tower, within one page."""
+        """Attends from every position to every other: the vision tower, within one page."""
         ...
 
     def causal(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, kv_heads: int) -> ir.Value:
-        """Every position sees itself and those before it: the decoder, batch 1."""
+        """Attends from every position to itself and those before it: the decoder, batch 1."""
         ...
 
 
@@ -39,7 +41,7 @@ class StandardAttention:
 
 
 class CpuAttention:
-    """``FullAttention`` and ``CausalAttention`` of ours."""
+    """``ziprerank::FullAttention`` and ``ziprerank::CausalAttention``."""
 
     def full(self, op: GraphBuilder, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
         return _float(op.call(full_function(), q, k, v, heads=heads))
@@ -49,16 +51,16 @@ class CpuAttention:
 
 
 def full_function() -> ir.Function:
-    """``(q, k, v [B, S, heads * head_dim]) -> [B, S, heads * head_dim]``; attribute ``heads``."""
+    """Builds ``FullAttention(q, k, v [B, S, heads * head_dim]) -> [B, S, heads * head_dim]``; attribute ``heads``."""
     op, q, k, v = _operands("FullAttention")
     attended = op.MultiHeadAttention(q, k, v, num_heads=_parameter("num_heads", "heads"), _domain=MICROSOFT)
     return op.function("FullAttention", (q, k, v), attended, ["heads"])
 
 
 def causal_function() -> ir.Function:
-    """``(q [1, S, heads * head_dim], k, v [1, S, kv_heads * head_dim]) -> [1, S, heads * head_dim]``.
+    """Builds ``CausalAttention``; attributes ``heads`` and ``kv_heads``.
 
-    Attributes ``heads`` and ``kv_heads``.
+    Its inputs are ``q [1, S, heads * head_dim]`` and ``k, v [1, S, kv_heads * head_dim]``, the output is like ``q``.
     """
     op, q, k, v = _operands("CausalAttention")
     # no cache: one prompt of S tokens, whose last key is at S - 1
@@ -70,7 +72,7 @@ def causal_function() -> ir.Function:
 
 
 def _float(attended: ir.Value) -> ir.Value:
-    """ONNX's own type inference knows no operators of ONNX Runtime's, so it cannot tell from the body."""
+    """Sets the type, which ONNX cannot infer from the body: it does not know ONNX Runtime's operators."""
     attended.type = ir.TensorType(ir.DataType.FLOAT)
     return attended
 
@@ -81,12 +83,16 @@ def _operands(name: str) -> tuple[Ops, ir.Value, ir.Value, ir.Value]:
 
 
 def _parameter(name: str, of_function: str) -> ir.Attr:
-    """An attribute of an operator in a body, which has the value of the function's attribute."""
+    """Returns an operator's attribute that takes its value from the attribute ``of_function`` of the body."""
     return ir.RefAttr(name, of_function, ir.AttributeType.INT)
 
 
 def attention_for(target: str) -> Attention:
-    """The lowering for an export target, ``cpu`` or ``cuda``."""
+    """Returns the lowering for an export target, ``cpu`` or ``cuda``.
+
+    Raises:
+        ExportError: The target is unknown.
+    """
     lowerings: dict[str, Attention] = {"cpu": CpuAttention(), "cuda": StandardAttention()}
     if target not in lowerings:
         raise ExportError(f"target {target!r} is unknown: use one of {', '.join(lowerings)}")
@@ -94,11 +100,11 @@ def attention_for(target: str) -> Attention:
 
 
 def attend_last(op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, kv_heads: int, head_dim: int) -> ir.Value:
-    """One query ``q [1, 1, heads * head_dim]``, the last position, over all keys ``k, v [1, S, kv_heads * head_dim]``.
+    """Attends from one query ``q [1, 1, heads * head_dim]`` to all keys ``k, v [1, S, kv_heads * head_dim]``.
 
-    Nothing is masked and ``[heads, S]`` is small, so plain products serve both lowerings; TensorRT has no
-    Attention kernel for this shape. The query heads that share a key head stand together, as rows of one product.
-    Softmax in float32.
+    The query is the last position, so nothing is masked, and ``[heads, S]`` is small. Plain products therefore serve
+    both lowerings; TensorRT has no Attention kernel for this shape. The query heads that share a key head are the rows
+    of one product. Softmax is computed in float32.
     """
 
     def by_head(x: ir.Value, perm: list[int]) -> ir.Value:
@@ -106,5 +112,5 @@ def attend_last(op: Ops, q: ir.Value, k: ir.Value, v: ir.Value, kv_heads: int, h
 
     group = op.Reshape(q, [kv_heads, -1, head_dim])  # [kv_heads, heads / kv_heads, head_dim]
     logits = op.cast(op.MatMul(group, by_head(k, [1, 2, 0])), ir.DataType.FLOAT)
-    weights = op.Softmax(op.Mul(logits, head_dim**-0.5), axis=-1)
+    weights = op.Softmax(op.Mul(logits, 1 / math.sqrt(head_dim)), axis=-1)
     return op.MatMul(op.CastLike(weights, v), by_head(v, [1, 0, 2]))

@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint directory: configuration files, and tensors by name in memory-mapped safetensors shards."""
+"""A Hugging Face checkpoint: its configuration files, and its tensors by name in memory-mapped safetensors shards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HUB_FILES = ["*.json", "*.safetensors"]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where one tensor lies: ``length`` bytes at ``offset`` of ``file``, row-major, little-endian."""
+    """Where a tensor is stored: ``length`` bytes at ``offset`` of ``file``, row-major, little-endian."""
 
     name: str
     file: Path
@@ -41,12 +41,18 @@ class Tensor:
     length: int
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values, memory-mapped: no byte is read before it is used."""
+        """Maps the values into memory; no byte is read before it is used."""
         return np.memmap(self.file, dtype=self.dtype.numpy(), mode="r", offset=self.offset, shape=self.shape)
 
 
 class Tensors:
-    """Tensors by name, and the numbers of their model: what graphs are built on. ``where`` names them in errors."""
+    """What a graph is built from: the model's configuration, and its tensors by name.
+
+    Args:
+        config: The model's configuration.
+        tensors: Where each tensor is stored.
+        where: What errors call the place of the tensors.
+    """
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> None:
         self.config = config
@@ -54,10 +60,10 @@ class Tensors:
         self._where = where
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor called ``name``.
+        """Returns the tensor called ``name``.
 
         Raises:
-            CheckpointError: it is missing, or has another shape.
+            CheckpointError: It is missing, or has another shape.
         """
         tensor = self.tensors.get(name)
         if tensor is None:
@@ -68,10 +74,15 @@ class Tensors:
 
 
 class Checkpoint(Tensors):
-    """An opened checkpoint. ``path`` is its directory, ``name`` what the user called it.
+    """An opened checkpoint.
+
+    Args:
+        path: Its directory.
+        name: What the user called it; the directory's name if None.
+        revision: The revision of a hub id.
 
     Raises:
-        CheckpointError: the directory lacks a file, a file is not what it should be, or a shard is truncated.
+        CheckpointError: A file is missing, malformed or truncated, or the model is not one that can be exported.
     """
 
     def __init__(self, path: Path, *, name: str | None = None, revision: str | None = None) -> None:
@@ -90,11 +101,12 @@ class Checkpoint(Tensors):
 
     @staticmethod
     def open(checkpoint: str, *, revision: str | None = None) -> Checkpoint:
-        """Open a directory, or a hub id such as ``mtri-admin/ZipRerank`` (``HF_HOME``, ``HF_HUB_OFFLINE`` are
-        honoured).
+        """Opens a directory, or downloads a hub id such as ``mtri-admin/ZipRerank``.
+
+        ``HF_HOME`` and ``HF_HUB_OFFLINE`` are honoured.
 
         Raises:
-            CheckpointError: neither a directory nor a repository that can be had, or not an exportable checkpoint.
+            CheckpointError: It is neither a directory nor an available repository, or it cannot be exported.
         """
         path = Path(checkpoint)
         if path.exists():
@@ -109,19 +121,27 @@ class Checkpoint(Tensors):
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
-                f"{checkpoint} is neither a directory nor a hub repository that can be had: {reason}"
+                f"{checkpoint} is neither a directory nor an available hub repository: {reason}"
             ) from error
         return Checkpoint(Path(local), name=checkpoint, revision=revision or Path(local).name)
 
     def json(self, name: str) -> dict[str, Any]:
-        """A required JSON file of the checkpoint."""
+        """Reads a JSON file of the checkpoint.
+
+        Raises:
+            CheckpointError: It is missing, or not a JSON object.
+        """
         content = self.optional_json(name)
         if content is None:
             raise CheckpointError(f"{self.path} has no {name}")
         return content
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the checkpoint, or None where it has none."""
+        """Reads a JSON file of the checkpoint; None if it is missing.
+
+        Raises:
+            CheckpointError: It is not a JSON object.
+        """
         file = self.path / name
         if not file.is_file():
             return None
@@ -135,7 +155,7 @@ class Checkpoint(Tensors):
 
     @property
     def shards(self) -> list[Path]:
-        """The safetensors files that hold the tensors, by name."""
+        """The safetensors files that hold the tensors, sorted by name."""
         return sorted({tensor.file for tensor in self.tensors.values()})
 
     @property
@@ -153,7 +173,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return read_shard(file)
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
-        # the index is data from elsewhere: a shard must be a file of this very directory
+        # the index comes from elsewhere, so it must not name a file outside this directory
         if Path(shard).name != shard:
             raise CheckpointError(
                 f"{index.name} names the shard {shard!r}: shards lie in the checkpoint's own directory"
@@ -163,10 +183,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_shard(file: Path, dtypes: Sequence[str] = CHECKPOINT_DTYPES) -> dict[str, Tensor]:
-    """Where the tensors of one safetensors file lie.
+    """Reads where the tensors of one safetensors file are stored.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a safetensors file, or holds another dtype than ``dtypes``.
+        CheckpointError: The file is missing, truncated, not a safetensors file, or has a dtype not in ``dtypes``.
     """
     if not file.is_file():
         raise CheckpointError(f"the shard {file} is missing: download the checkpoint again")

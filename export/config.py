@@ -1,4 +1,4 @@
-"""The numbers of a Qwen3-VL checkpoint that the graphs are built from, read from ``config.json`` and checked."""
+"""The configuration of a Qwen3-VL checkpoint (``config.json``), as far as the graphs need it, checked."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ EMBEDDINGS = "model.language_model.embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
-    """Shape of the vision tower."""
+    """Shape of the vision tower.
+
+    Attributes:
+        position_side: Side of the square table of learned positions.
+        deepstack: Layers after which DeepStack features are taken, ascending.
+    """
 
     depth: int
     hidden_size: int
     heads: int
     intermediate_size: int
     position_side: int
-    """side of the square table of learned positions"""
     deepstack: tuple[int, ...]
-    """layers after which DeepStack features are taken, ascending"""
     patch_size: int
     merge_size: int
     temporal_patch_size: int
@@ -36,13 +39,18 @@ class VisionConfig:
 
     @property
     def patch_values(self) -> int:
-        """Values of one raw RGB patch, the last dimension of the graph's input."""
+        """Number of values of one raw RGB patch, the last dimension of the graph's input."""
         return 3 * self.patch_size**2
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """Shape of the language model."""
+    """Shape of the language model.
+
+    Attributes:
+        rope_sections: Rotary frequencies of time, row and column, interleaved.
+        tied: Whether the output head is the embedding table.
+    """
 
     layers: int
     hidden_size: int
@@ -54,9 +62,7 @@ class DecoderConfig:
     norm_eps: float
     rope_theta: float
     rope_sections: tuple[int, int, int]
-    """rotary frequencies given to time, row and column, interleaved"""
     tied: bool
-    """the output head is the embedding table"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +78,20 @@ class ModelConfig:
 
     @property
     def levels(self) -> int:
-        """Feature vectors of a visual token: its embedding and one per DeepStack layer."""
+        """Number of feature vectors of a visual token: its embedding and one for each DeepStack layer."""
         return 1 + len(self.vision.deepstack)
 
     @property
     def head_name(self) -> str:
-        """The tensor whose rows are the output head's."""
+        """Name of the tensor whose rows are the output head's."""
         return EMBEDDINGS if self.decoder.tied else "lm_head.weight"
 
     @staticmethod
     def parse(config: Mapping[str, Any]) -> ModelConfig:
-        """Read ``config.json``.
+        """Reads the content of ``config.json``.
 
         Raises:
-            CheckpointError: another architecture, a missing key, or a setting that the graphs do not implement.
+            CheckpointError: The architecture is another, a key is missing, or the graphs do not implement a setting.
         """
         architectures = config.get("architectures") or [config.get("model_type", "none named")]
         if ARCHITECTURE not in architectures:
@@ -139,7 +145,7 @@ def _vision(config: Mapping[str, Any], decoder_hidden: int) -> VisionConfig:
 def _decoder(config: Mapping[str, Any], tied: bool) -> DecoderConfig:
     _expect(config, "hidden_act", "silu", default="silu")
     _expect(config, "attention_bias", False, default=False)
-    # `rope_scaling` and a top-level `rope_theta` are how transformers 4 wrote what 5 calls `rope_parameters`
+    # transformers 4 wrote `rope_scaling` and a top-level `rope_theta`, transformers 5 writes `rope_parameters`
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     _expect(rope, "rope_type", "default", default="default")
     _expect(rope, "mrope_interleaved", True, default=True)

@@ -1,9 +1,11 @@
-"""Errors of the export: each names the value, the limit and the way out."""
+"""Errors of the export. Each message names the value, the limit and the way out."""
+
+from ziprerank.errors import ZipRerankError
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ZipRerankError, ValueError):
     """The checkpoint cannot be exported: another architecture, a missing or misshapen tensor, a wrong tokenizer."""
 
 
-class ExportError(ValueError):
-    """The export was asked for something it does not do, or its result failed its own check."""
+class ExportError(ZipRerankError, ValueError):
+    """An option is out of range, options contradict each other, or the result failed its own check."""

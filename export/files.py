@@ -1,4 +1,4 @@
-"""Files of a bundle: a directory that appears whole or not at all, shards linked or copied, checksums."""
+"""Files of a bundle: a new directory that appears whole or not at all, shards linked or copied, checksums."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import ExportError
 
 Weights = Literal["auto", "link", "copy"]
+WEIGHTS = get_args(Weights)
 
 
 @contextmanager
 def new_directory(out: Path) -> Iterator[Path]:
-    """A directory that is renamed to ``out`` on success and removed on failure."""
+    """Yields a directory that is renamed to ``out`` on success and removed on failure."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -33,12 +34,12 @@ def new_directory(out: Path) -> Iterator[Path]:
 
 
 def bring_shard(shard: Path, to: Path, weights: Weights) -> None:
-    """Hard-link or copy ``shard`` to ``to``; ``auto`` links where it can.
+    """Hard-links or copies ``shard`` to ``to``; ``auto`` copies only where linking is impossible.
 
     Raises:
-        ExportError: ``link`` was asked for and cannot be done.
+        ExportError: ``link`` was asked for and is impossible.
     """
-    # ONNX Runtime refuses symbolic links that leave the bundle, so it is a hard link to the file behind one
+    # ONNX Runtime refuses symbolic links that leave the bundle, so the link is a hard one, to the file behind any
     if weights != "copy":
         try:
             os.link(shard.resolve(), to)
@@ -52,9 +53,9 @@ def bring_shard(shard: Path, to: Path, weights: Weights) -> None:
 
 
 def checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """SHA-256 of every file by its path in ``folder``; ``known`` ones are not read again."""
+    """Computes the SHA-256 of every file, by its path in ``folder``; files in ``known`` are not read again."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
         digests = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
         return dict(zip(names, digests, strict=True))
 

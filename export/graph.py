@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -11,22 +11,20 @@ from onnx_ir.tape import Tape
 
 from .checkpoint import Tensor, Tensors
 
-if TYPE_CHECKING:
-    from .precision import Lowering
-
 OPSET = 23  # the first with Attention, RMSNormalization and RotaryEmbedding
 IR_VERSION = 11
 DOMAIN = "ziprerank"
-"""of the operators that libziprerank has kernels for"""
+"""Domain of the operators that libziprerank has kernels for."""
 MICROSOFT = "com.microsoft"
+"""Domain of ONNX Runtime's own operators."""
 _T = TypeVar("_T")
 
 
 class Ops:
     """ONNX operators as methods: ``op.Add(x, 1)``.
 
-    Arguments that are numbers, lists or arrays become constants; keywords become attributes, but for ``_domain``, which
-    picks another operator domain. An operator with several results is built by `multi`.
+    Arguments that are numbers, lists or arrays become constants. Keywords become attributes, except ``_domain``, which
+    selects the operator's domain. Use `multi` for an operator with several results.
     """
 
     def __init__(self) -> None:
@@ -45,12 +43,12 @@ class Ops:
     def multi(
         self, op_type: str, results: int, *inputs: Any, _domain: str = "", **attributes: Any
     ) -> Sequence[ir.Value]:
-        """An operator with several results."""
+        """Adds an operator with several results."""
         values = [self._argument(item) for item in inputs]
         return self.tape.op_multi_out(op_type, values, attributes, domain=_domain, num_outputs=results)
 
     def constant(self, item: Any) -> ir.Value:
-        """A constant; equal ones are one. Python ints are int64, floats float32."""
+        """Adds a constant, or returns the equal one that exists. Python ints become int64, floats float32."""
         array = np.asarray(item)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -63,17 +61,23 @@ class Ops:
         return item if item is None or isinstance(item, ir.Value) else self.constant(item)
 
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """``value`` in another dtype."""
+        """Casts ``value`` to ``dtype``."""
         return self.Cast(value, to=int(dtype))
 
     def function(
         self, name: str, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str] = ()
     ) -> ir.Function:
-        """What was built so far, as the body of the operator ``ziprerank::name``; ``attributes`` are integers.
+        """Turns everything built so far into the body of the operator ``ziprerank::name``.
 
-        It is the fallback that makes a bundle run in any host of its target; libziprerank has kernels in its place.
+        The body lets any host of the bundle's target run the graph; libziprerank replaces it by a kernel.
+
+        Args:
+            name: The operator's name in the domain ``ziprerank``.
+            inputs: Its inputs, in order.
+            output: Its only output.
+            attributes: Names of its attributes, which are integers.
         """
-        # a runtime that inlines the body puts these names into the graph around it, so they must be nobody else's there
+        # A runtime that inlines the body moves these names into the graph around it, so they must be unique there.
         for position, node in enumerate(self.tape.nodes):
             node.name = f"{name}/{position}_{node.op_type}"
             for result in node.outputs:
@@ -85,13 +89,17 @@ class Ops:
 
 
 class GraphBuilder(Ops):
-    """Builds one graph of a bundle: inputs, weights that stay in the checkpoint's files, outputs."""
+    """Builds one graph of a bundle: inputs, weights that stay in the checkpoint's files, outputs.
 
-    def __init__(self, tensors: Tensors, lowering: Lowering) -> None:
+    Args:
+        tensors: The weights by name.
+        dtype: The dtype of the graph's activations.
+    """
+
+    def __init__(self, tensors: Tensors, dtype: ir.DataType) -> None:
         super().__init__()
         self.tensors = tensors
-        self.lowering = lowering
-        self.dtype = lowering.dtype
+        self.dtype = dtype
         self._made: dict[Hashable, Any] = {}
         self._inputs: list[ir.Value] = []
         self._outputs: list[ir.Value] = []
@@ -99,22 +107,22 @@ class GraphBuilder(Ops):
         self._functions: dict[str, ir.Function] = {}
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
-        """A graph input; strings name dynamic dimensions."""
+        """Adds a graph input; strings in ``shape`` name dynamic dimensions."""
         value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
         self._inputs.append(value)
         return value
 
     def output(self, value: ir.Value, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> None:
-        """Make ``value`` a graph output."""
+        """Makes ``value`` a graph output."""
         value.name, value.type, value.shape = name, ir.TensorType(dtype), ir.Shape(shape)
         self._outputs.append(value)
 
     def raw(self, name: str, shape: tuple[int, ...]) -> ir.Value:
-        """A tensor in the dtype it is stored in: a reference into its file, never read here."""
+        """Refers to a tensor in its file, in its stored dtype; its bytes are not read."""
         return self.external(self.tensors.tensor(name, shape))
 
     def external(self, tensor: Tensor) -> ir.Value:
-        """A tensor of any safetensors file of the bundle."""
+        """Refers to a tensor of any safetensors file of the bundle."""
         if tensor.name not in self._initializers:
             const = ir.ExternalTensor(
                 tensor.file.name,
@@ -130,24 +138,20 @@ class GraphBuilder(Ops):
         return self._initializers[tensor.name]
 
     def weight(self, name: str, *shape: int) -> ir.Value:
-        """A tensor in the graph's precision.
+        """Refers to a tensor, cast to the graph's dtype.
 
-        Where the stored dtype differs a Cast follows; runtimes fold it once, when the session is made.
+        Runtimes fold the Cast once, when they create the session.
         """
         raw = self.raw(name, shape)
         return raw if raw.dtype == self.dtype else self.cast(raw, self.dtype)
 
-    def linear(self, x: ir.Value, name: str, inputs: int, outputs: int, *, bias: bool = False) -> ir.Value:
-        """``x [rows, inputs] -> [rows, outputs]``, as the precision has it."""
-        return self.lowering.linear.apply(self, x, name, inputs, outputs, bias)
-
     def call(self, function: ir.Function, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        """An operator of ours, whose body goes into the model."""
+        """Calls an operator of the domain ``ziprerank``, whose body goes into the model."""
         self._functions.setdefault(function.name, function)
         return self.tape.op(function.name, inputs, attributes, domain=DOMAIN)
 
     def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        """What ``make`` made the first time it was asked for under ``key``."""
+        """Calls ``make`` the first time that ``key`` is asked for, and returns that result from then on."""
         if key not in self._made:
             self._made[key] = make()
         made: _T = self._made[key]
@@ -163,7 +167,7 @@ class GraphBuilder(Ops):
         return self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
 
     def model(self, name: str, metadata: dict[str, str]) -> ir.Model:
-        """The finished model."""
+        """Returns the finished model."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,

@@ -1,6 +1,6 @@
-"""The smallest host of a bundle: stock ONNX Runtime and numpy, no libziprerank.
+"""A minimal host of a bundle: stock ONNX Runtime and NumPy, without libziprerank.
 
-It shows what any host in any language has to do (docs/bundle.md); `verify_bundle` and the tests run the graphs with it.
+It shows what a host in any language has to do (docs/bundle.md). `verify_bundle` and the tests run the graphs with it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 from .manifest import read_manifest
 
 BLANK_TOLERANCE = 8
-"""how far a value may lie from its visual token's first pixel's, channel by channel, in a token that is blank"""
+"""Largest difference of a value from that of the token's first pixel, channel by channel, in a blank visual token."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostPage:
-    """A page after the vision tower: features ``[n, L, H]``, its grid in visual tokens, and which of them were read."""
+    """A page after the vision tower.
+
+    Attributes:
+        features: ``[n, L, H]``, of the visual tokens that were read.
+        grid: Rows and columns of the page in visual tokens.
+        read: ``[n]``: indices of the tokens that were read, ascending.
+    """
 
     features: NDArray[Any]
     grid: tuple[int, int]
@@ -31,7 +37,12 @@ class HostPage:
 
 @dataclass(frozen=True, slots=True)
 class HostScores:
-    """Letter logits ``[20]`` float32; per page the kept visual tokens, ascending indices into its grid."""
+    """Result of one pass.
+
+    Attributes:
+        logits: ``[20]``, of the letters.
+        kept: For each page its kept visual tokens, ascending indices into its grid.
+    """
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]
@@ -40,8 +51,14 @@ class HostScores:
 class Host:
     """Runs a bundle on ONNX Runtime's CPU provider.
 
-    ``op_library`` is a library with ``RegisterCustomOps`` (libziprerank): with it the fused operator runs, without it
-    the function body.
+    Args:
+        bundle: The bundle's directory.
+        op_library: A library with ``RegisterCustomOps`` (libziprerank), whose fused operators then run; without it the
+            operators' function bodies do.
+        threads: Threads of each session; 0 lets ONNX Runtime choose.
+
+    Raises:
+        ExportError: The directory is not a bundle.
     """
 
     def __init__(self, bundle: Path, *, op_library: Path | None = None, threads: int = 0) -> None:
@@ -56,13 +73,18 @@ class Host:
 
     @classmethod
     def over(cls, manifest: dict[str, Any], vision: Any, rerank: Any) -> Host:
-        """A host whose graphs run elsewhere: ``vision`` and ``rerank`` have the ``run`` of an InferenceSession."""
+        """Makes a host on graphs that run elsewhere; both have the ``run`` of an InferenceSession."""
         host = cls.__new__(cls)
         host.manifest, host.vision, host.rerank = manifest, vision, rerank
         return host
 
     def encode(self, pixels: NDArray[np.uint8], *, drop_blank: bool = False) -> HostPage:
-        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge."""
+        """Runs the vision tower on one page.
+
+        Args:
+            pixels: ``[h, w, 3]``, sides are multiples of patch size x merge size.
+            drop_blank: Whether to leave out blank visual tokens.
+        """
         patch, merge = self.manifest["image"]["patch_size"], self.manifest["image"]["merge_size"]
         height, width = pixels.shape[0] // patch, pixels.shape[1] // patch
         grid = (height // merge, width // merge)
@@ -90,7 +112,15 @@ class Host:
         keep_ratio: float,
         query_mask: Sequence[bool] | None = None,
     ) -> HostScores:
-        """One pass; ``text_ids`` holds one image pad per page."""
+        """Runs one pass.
+
+        Args:
+            text_ids: The tokenised prompt, with one image pad for each page.
+            pages: At most 20.
+            keep_ratio: Share of each page's visual tokens to keep, in (0, 1].
+            query_mask: Which tokens of ``text_ids`` visual tokens are compared with; None: all before the first image
+                except vision markers.
+        """
         inputs = self.inputs(text_ids, pages, keep_ratio, query_mask)
         logits, kept = self.rerank.run(["scores", "kept"], inputs)
         offsets, keep = inputs["page_offsets"], inputs["keep"]
@@ -105,7 +135,7 @@ class Host:
         keep_ratio: float,
         query_mask: Sequence[bool] | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """What ``rerank.onnx`` takes for one pass."""
+        """Builds the inputs of ``rerank.onnx`` for one pass; see `score` for the arguments."""
         tokens = self.manifest["tokens"]
         ids = np.array(text_ids, np.int64)
         is_text = ids != tokens["image_pad"]
@@ -131,7 +161,15 @@ class Host:
 
 
 def printed_tokens(pixels: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
-    """The visual tokens of ``side`` x ``side`` px that are not blank, and the last one (docs/bundle.md)."""
+    """Finds the visual tokens of ``side`` x ``side`` pixels that are not blank, and the last one (docs/bundle.md).
+
+    Args:
+        pixels: ``[h, w, 3]``, sides are multiples of ``side``.
+        side: Side of a visual token in pixels.
+
+    Returns:
+        Their indices, ascending.
+    """
     height, width = (extent // side for extent in pixels.shape[:2])
     cells = pixels.reshape(height, side, width, side, 3).transpose(0, 2, 1, 3, 4).reshape(height * width, -1, 3)
     printed = (np.abs(cells.astype(np.int16) - cells[:, :1]) > BLANK_TOLERANCE).any(axis=(1, 2))
@@ -140,12 +178,15 @@ def printed_tokens(pixels: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
 
 
 def _keep_count(page: HostPage, keep_ratio: float) -> int:
-    """A share of the grid: tokens that were not read count as pruned first."""
+    """Returns how many tokens to keep: a share of the whole grid, where tokens that were not read are pruned first."""
     return min(len(page.read), max(1, round(keep_ratio * page.grid[0] * page.grid[1])))
 
 
 def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[str, NDArray[np.int64]]:
-    """M-RoPE positions (time, row, column): text counts up by 1, an image takes the longer side of its grid."""
+    """Computes M-RoPE positions (time, row, column).
+
+    A text token advances the position by 1, an image by the longer side of its grid.
+    """
     text, visual, position = [], [], 0
     remaining = iter(pages)
     for token_is_text in is_text:
@@ -165,7 +206,7 @@ def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[st
 
 
 def _layout(is_text: NDArray[np.bool_], keep: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The packed sequence: indices into the text tokens, then the kept visual tokens."""
+    """Builds the packed sequence of indices: text tokens are ``0..T-1``, kept visual tokens follow from ``T``."""
     text_count = int(is_text.sum())
     text = iter(range(text_count))
     runs = iter(np.split(text_count + np.arange(keep.sum()), np.cumsum(keep)[:-1]))

@@ -7,42 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from .errors import ExportError
+from .graph import MICROSOFT, GraphBuilder
 from .quantise import Array, e4m3_scale, quantise_blocks, quantise_e4m3, quantise_rows
 
-if TYPE_CHECKING:
-    from .graph import GraphBuilder
-
-MICROSOFT = "com.microsoft"
 E4M3 = ir.DataType.FLOAT8E4M3FN
 TINIEST = 1e-30
-"""keeps a row of zeros from being divided by 0"""
+"""Lower bound of a scale, so that a row of zeros is not divided by 0."""
 
 
 class Linear(Protocol):
-    """A way to store and to multiply with the weights of linear layers."""
+    """A way to store the weights of linear layers and to multiply with them."""
 
     def pack(self, name: str, weight: Array) -> dict[str, Array]:
-        """What is stored for the layer ``name``, by tensor name; ``weight [outputs, inputs]`` is the checkpoint's."""
+        """Converts the checkpoint's ``weight [outputs, inputs]`` of layer ``name`` to the tensors that are stored."""
         ...
 
     def apply(self, op: GraphBuilder, x: ir.Value, name: str, inputs: int, outputs: int, bias: bool) -> ir.Value:
-        """``x W^T (+ b)``."""
+        """Computes ``x W^T``, or ``x W^T + b``: ``x [rows, inputs] -> [rows, outputs]``."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """For the manifest (docs/bundle.md)."""
+        """Returns the manifest's ``quantisation.decoder`` (docs/bundle.md)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The checkpoint's own tensors; Gemm with transB reads the stored ``[outputs, inputs]`` as it is."""
+    """The checkpoint's own tensors. Gemm with transB reads the stored ``[outputs, inputs]`` as it is."""
 
     def pack(self, name: str, weight: Array) -> dict[str, Array]:
         return {f"{name}.weight": weight}
@@ -59,12 +56,17 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class BlockWeights:
-    """``MatMulNBits``: 4 or 8 bits a weight, one scale a block of inputs; activations stay as they are."""
+    """``MatMulNBits``: 4 or 8 bits a weight, one scale for each block of inputs; activations are not rounded.
+
+    Attributes:
+        bits: 4 or 8.
+        block: Inputs that share a scale.
+        dtype: Of the activations, and so of the scales.
+    """
 
     bits: int
     block: int
     dtype: ir.DataType
-    """of the activations, which the scales must share"""
 
     def pack(self, name: str, weight: Array) -> dict[str, Array]:
         codes, scales = quantise_blocks(weight, self.bits, self.block, self.dtype.numpy())
@@ -83,10 +85,13 @@ class BlockWeights:
 
 @dataclass(frozen=True, slots=True)
 class DynamicInt8:
-    """8-bit products on the CPU: one scale a row of activations, found as it runs, and one an output of the weight.
+    """8-bit products on the CPU: one scale for each row of activations, found at run time, and one for each output.
 
-    A scale per row, because a few tokens of a language model are a thousand times larger than the others. Weights
-    take 63 steps a side, not 127: AVX2 adds pairs of products in 16 bits, which 255 * 127 * 2 would overflow.
+    Each row has its own scale because a few tokens of a language model are a thousand times larger than the others.
+
+    Attributes:
+        limit: The largest code of a weight. It is 63 and not 127, because AVX2 adds pairs of products in 16 bits, which
+            255 * 127 * 2 would overflow.
     """
 
     limit: int = 63
@@ -102,7 +107,7 @@ class DynamicInt8:
         return _biased(op, op.Mul(product, row_scales), name, outputs, bias)
 
     def _quantise(self, op: GraphBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """``[rows, inputs] uint8`` around 128, and the scales ``[rows, 1]``."""
+        """Rounds ``x`` to ``[rows, inputs]`` uint8 around 128, with scales ``[rows, 1]``."""
         highest, lowest = op.ReduceMax(x, [1], keepdims=1), op.ReduceMin(x, [1], keepdims=1)
         scales = op.Mul(op.Max(highest, op.Neg(lowest), TINIEST), 1 / 127)
         return op.QuantizeLinear(op.Mul(x, op.Reciprocal(scales)), 1.0, np.uint8(128)), scales
@@ -121,12 +126,15 @@ class DynamicInt8:
 class Fp8:
     """8-bit floats (E4M3) as Quantize/Dequantize pairs, which TensorRT turns into FP8 products.
 
-    Weights have a scale an output; activations one a tensor, from calibration.
+    Weights have a scale for each output; activations have one for each tensor, from calibration.
+
+    Attributes:
+        dtype: Of the activations between the products.
+        largest: Largest magnitude of each layer's input, by the layer's name.
     """
 
     dtype: ir.DataType
     largest: Mapping[str, float]
-    """largest magnitude of each layer's input, by the layer's name"""
 
     def pack(self, name: str, weight: Array) -> dict[str, Array]:
         codes, scales = quantise_e4m3(weight, self.dtype.numpy())

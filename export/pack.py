@@ -1,4 +1,4 @@
-"""Quantised weights on disk: a bundle's own shards, with what the graphs read and nothing else."""
+"""Quantised weights on disk: a bundle's own shards, which hold what the graphs read and nothing else."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from .checkpoint import PACKED_DTYPES, Checkpoint, Tensor, Tensors, read_shard
-from .precision import Precision
+from .linear import Linear
 from .quantise import Array
-from .rerank import LETTERS, PREFIX
+from .rerank import LETTER_ROWS, PREFIX
 
-SHARD_BYTES = 1 << 30  # at most this much, or one tensor, is in memory at a time
-FOLDED = "model.visual.patch_embed.proj."  # derived.safetensors holds it
+SHARD_BYTES = 1 << 30  # a shard is written once it has this much, so memory holds little more
+FOLDED = "model.visual.patch_embed.proj."  # folded into derived.safetensors
 
 
-def pack_weights(checkpoint: Checkpoint, precision: Precision, letters: Sequence[int], folder: Path) -> Tensors:
-    """Write the checkpoint's tensors to ``folder``, the decoder's linear layers quantised.
+def pack_weights(checkpoint: Checkpoint, linear: Linear, letters: Sequence[int], folder: Path) -> Tensors:
+    """Writes the checkpoint's tensors to ``folder``, with the decoder's linear layers quantised.
+
+    Args:
+        checkpoint: Where the tensors come from.
+        linear: How the decoder's linear layers are stored.
+        letters: Token ids of the letters, whose rows of the output head are stored.
+        folder: Where the shards ``packed-00001.safetensors`` and so on are written.
 
     Returns:
-        Where everything lies, in shards ``packed-00001.safetensors`` and so on.
+        The tensors in these shards.
     """
     waiting: dict[str, Array] = {}
     tensors: dict[str, Tensor] = {}
@@ -35,7 +41,7 @@ def pack_weights(checkpoint: Checkpoint, precision: Precision, letters: Sequence
         waiting.clear()
 
     for name, tensor in checkpoint.tensors.items():
-        waiting.update(_pack(checkpoint, precision, letters, name, tensor))
+        waiting.update(_pack(checkpoint, linear, letters, name, tensor))
         if sum(array.nbytes for array in waiting.values()) >= SHARD_BYTES:
             flush()
     if waiting:
@@ -44,26 +50,26 @@ def pack_weights(checkpoint: Checkpoint, precision: Precision, letters: Sequence
 
 
 def is_quantised(name: str, tensor: Tensor) -> bool:
-    """Whether the tensor is the weight of a linear layer of the decoder: a matrix of a layer."""
+    """Whether the tensor is the weight of a linear layer of the decoder: a matrix in one of its layers."""
     return name.startswith(f"{PREFIX}.layers.") and name.endswith(".weight") and len(tensor.shape) == 2
 
 
 def as_stored(checkpoint: Checkpoint) -> list[str]:
-    """The tensors that keep the checkpoint's dtype, as patterns: ``*`` for the numbers of layers, one for the tower."""
+    """Lists the tensors that keep the checkpoint's dtype, as patterns: ``*`` replaces the numbers of layers."""
     kept = [name for name, tensor in checkpoint.tensors.items() if not is_quantised(name, tensor)]
     decoder = {re.sub(r"\.\d+\.", ".*.", name) for name in kept if name.startswith(PREFIX)}
-    return sorted({LETTERS, "model.visual.*", *decoder})
+    return sorted({LETTER_ROWS, "model.visual.*", *decoder})
 
 
 def _pack(
-    checkpoint: Checkpoint, precision: Precision, letters: Sequence[int], name: str, tensor: Tensor
+    checkpoint: Checkpoint, linear: Linear, letters: Sequence[int], name: str, tensor: Tensor
 ) -> dict[str, Array]:
     if name.startswith(FOLDED):
         return {}
     values = tensor.numpy()
     if is_quantised(name, tensor):
-        return precision.decoder.pack(name.removesuffix(".weight"), values)
+        return linear.pack(name.removesuffix(".weight"), values)
     packed = {} if name == "lm_head.weight" else {name: np.asarray(values)}
     if name == checkpoint.config.head_name:
-        packed[LETTERS] = values[list(letters)]
+        packed[LETTER_ROWS] = values[list(letters)]
     return packed

@@ -1,9 +1,9 @@
-"""Plans: a bundle's graphs built ahead of time for TensorRT-RTX or TensorRT, and left in the bundle (docs/bundle.md).
+"""Plans: a bundle's graphs built ahead of time for TensorRT-RTX or TensorRT, in the bundle itself (docs/bundle.md).
 
-A plan stands in a folder named after its provider, as an ONNX graph of one ``EPContext`` node beside the serialised
-engine: what ONNX Runtime's provider of that name loads without building anything. TensorRT-RTX builds for a GPU that
-is not there; TensorRT builds on the GPU, and only ``vision.onnx``: ``rerank.onnx`` is split around the pruning
-operator, which is the engine's, so the engine's first session builds what is on either side of it and keeps that too.
+A plan is an ONNX graph of one ``EPContext`` node beside the serialised engine, in a folder named after its provider.
+ONNX Runtime's provider of that name loads it without building anything. TensorRT-RTX builds without a GPU. TensorRT
+builds on the GPU, and only ``vision.onnx``: the pruning operator, which libziprerank runs, splits ``rerank.onnx``, so
+the engine's first session builds the parts on either side of it and keeps them.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ PLAN = "plan.txt"
 RTX, TENSORRT = "tensorrt-rtx", "tensorrt"
 PROVIDERS = {RTX: "NvTensorRTRTXExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
 CAPABILITIES = ("8.6", "8.9", "12.0", "12.1")
-"""that TensorRT-RTX builds for and that its provider for ONNX Runtime runs on"""
+"""Compute capabilities that TensorRT-RTX builds for and that its provider for ONNX Runtime runs on."""
 FP8_CAPABILITIES = ("8.9", "12.0", "12.1")
 
 
 def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -> dict[str, Any]:
-    """Build both graphs of ``bundle`` for ``provider``, replacing the plans it has for it, and record them.
+    """Builds a bundle's graphs for a provider, in place of earlier plans for it, and records them in the manifest.
 
     Args:
-        bundle: exported for ``cuda`` in bf16, fp16 or, for ``tensorrt-rtx``, fp8.
+        bundle: Exported for ``cuda`` in bf16, fp16 or, for ``tensorrt-rtx``, fp8.
         provider: ``tensorrt-rtx`` (no GPU needed) or ``tensorrt`` (on the GPU that will run it).
-        capabilities: compute capabilities such as ``8.9``, for ``tensorrt-rtx``; none: all that can run the precision.
+        capabilities: Compute capabilities such as ``8.9``, for ``tensorrt-rtx``; if empty, all that can run the
+            precision.
 
     Returns:
         The manifest's entry.
 
     Raises:
-        ExportError: the bundle, the provider and the capabilities do not go together, the builder refuses a graph, or
-        there is no GPU for ``tensorrt``.
-        ImportError: a package that builds is missing.
+        ExportError: The bundle, the provider and the capabilities are incompatible, the builder rejects a graph, or
+            there is no GPU for ``tensorrt``.
+        ImportError: A package that builds is missing.
     """
     manifest = read_manifest(bundle)
     if provider not in PROVIDERS:
@@ -98,7 +99,7 @@ def build_plans(bundle: Path, provider: str, capabilities: Sequence[str] = ()) -
 
 
 def _plan_text(builder: str, precision: str, capabilities: Sequence[str], shapes: Mapping[str, Shapes]) -> str:
-    """The part of a plan's entry that the engine needs, for a host without a JSON parser (docs/bundle.md)."""
+    """Returns the text of ``plan.txt``: what the engine needs of a plan's entry, without JSON (docs/bundle.md)."""
     lines = ["ziprerank-plan 1", f"builder {builder}", f"precision {precision}"]
     lines += [f"capability {capability}" for capability in capabilities]
     for graph, tensors in shapes.items():
@@ -108,10 +109,11 @@ def _plan_text(builder: str, precision: str, capabilities: Sequence[str], shapes
 
 
 def between_partitions(graph: Path, shapes: Shapes) -> Shapes:
-    """Sizes of the values of ``rerank.onnx`` that cross the pruning operator: TensorRT wants those of all its inputs.
+    """Returns the sizes of the values of ``rerank.onnx`` that cross the pruning operator.
 
-    ``text [T, H]`` goes into the operator and into the decoder behind it, ``kept [M]`` comes out of it. Each has a
-    second name where ONNX Runtime's optimiser drops a cast or a copy that changes nothing.
+    TensorRT needs the sizes of all inputs of the part that it builds. ``text [T, H]`` is an input of the operator and
+    of the decoder behind it, ``kept [M]`` is the operator's output. Each has a second name where ONNX Runtime's
+    optimiser removes a redundant cast or copy.
     """
     nodes = onnx.load(graph, load_external_data=False).graph.node
     (prune,) = (node for node in nodes if node.op_type == OP_NAME)
@@ -158,7 +160,7 @@ def _build_rtx(graph: Path, folder: Path, shapes: Shapes, capabilities: Sequence
     if plan is None:
         raise ExportError(
             f"TensorRT-RTX {trt.__version__} does not build {graph} for {', '.join(capabilities)}: "
-            "its messages stand above"
+            "see its messages above"
         )
     engine = folder / f"{graph.stem}.engine"
     with engine.open("wb") as stream:
@@ -167,7 +169,11 @@ def _build_rtx(graph: Path, folder: Path, shapes: Shapes, capabilities: Sequence
 
 
 def _check_inputs(network: Any, graph: Path) -> None:
-    """Every input must be read by a layer: the parser drops what it does not understand without a word."""
+    """Checks that a layer reads every input: the parser silently drops what it does not understand.
+
+    Raises:
+        ExportError: An input is read by no layer.
+    """
     layers = [network.get_layer(number) for number in range(network.num_layers)]
     read = {value.name for layer in layers for i in range(layer.num_inputs) if (value := layer.get_input(i))}
     inputs = {network.get_input(number).name for number in range(network.num_inputs)}
@@ -177,7 +183,7 @@ def _check_inputs(network: Any, graph: Path) -> None:
 
 
 def _write_context(graph: Path, folder: Path, engine: str, version: str, capabilities: Sequence[str]) -> None:
-    """``folder / graph.name``: the graph's inputs, outputs and metadata around one node that names the engine."""
+    """Writes ``folder / graph.name``: the graph's inputs, outputs and metadata, and one node that names the engine."""
     model = onnx.load(graph, load_external_data=False)
     attributes: dict[str, Any] = {
         "main_context": 1,
@@ -188,7 +194,7 @@ def _write_context(graph: Path, folder: Path, engine: str, version: str, capabil
         "partition_name": graph.stem,
         "onnx_model_filename": graph.name,
     }
-    if len(capabilities) == 1:  # the provider compares it with its GPU's, so it can only name one
+    if len(capabilities) == 1:  # the attribute holds one only, and the provider compares it with its GPU's
         attributes["hardware_architecture"] = capabilities[0].replace(".", "")
     inputs, outputs = list(model.graph.input), list(model.graph.output)
     node = helper.make_node(
@@ -229,7 +235,7 @@ def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes, precision: str) -
     session = ort.InferenceSession(graph, providers=[(name, options)])
     context = folder / graph.name
     if session.get_providers()[0] != name or not context.is_file():
-        raise ExportError(f"TensorRT did not take {graph} as a whole: ONNX Runtime's messages stand above")
+        raise ExportError(f"TensorRT did not take {graph} as a whole: see ONNX Runtime's messages above")
     model = onnx.load(context, load_external_data=False)
     original = onnx.load(graph, load_external_data=False)
     helper.set_model_props(model, {entry.key: entry.value for entry in original.metadata_props})
@@ -237,7 +243,11 @@ def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes, precision: str) -
 
 
 def _gpu() -> str:
-    """The compute capability of the first GPU that the CUDA driver sees, ``8.9``."""
+    """Asks the CUDA driver for the compute capability of its first GPU, such as ``8.9``.
+
+    Raises:
+        ExportError: There is no driver or no GPU.
+    """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -264,7 +274,7 @@ def _version(provider: str) -> str:
 
 
 def _forget(bundle: Path, provider: str) -> None:
-    """Take the plans of ``provider`` out of the bundle, out of its manifest first."""
+    """Removes the plans for ``provider`` from the manifest, then from the bundle."""
     manifest = read_manifest(bundle)
     plans = [plan for plan in manifest.get("plans", []) if plan["provider"] != provider]
     files: Mapping[str, Any] = {

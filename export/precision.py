@@ -1,4 +1,4 @@
-"""Which precisions there are, for which target, and how each lowers the linear layers (docs/precision.md)."""
+"""The precisions of each target, and how each of them lowers attention and linear layers (docs/precision.md)."""
 
 from __future__ import annotations
 
@@ -11,54 +11,61 @@ import onnx_ir as ir
 from .attention import Attention, attention_for
 from .errors import ExportError
 from .linear import BlockWeights, DynamicInt8, Fp8, Linear, Stored
+from .lowering import Lowering
 
 COMPUTE = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 PRECISIONS = (*COMPUTE, "fp8", "int8", "int8-dynamic", "int4")
 BLOCKS = {8: 128, 4: 32}
-"""inputs that share a scale, by bits"""
+"""Inputs that share a scale, by bits of a weight."""
 DEFAULTS = {"cpu": "fp32", "cuda": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
-class Lowering:
-    """How one graph is written down."""
-
-    dtype: ir.DataType
-    """of activations, and of the tensors between the graphs"""
-    attention: Attention
-    linear: Linear
-
-
-@dataclass(frozen=True, slots=True)
 class Precision:
-    """A precision of the command line, on one target."""
+    """A precision of the command line, on one target.
+
+    Attributes:
+        name: As ``--precision`` takes it.
+        compute: ``fp32``, ``fp16`` or ``bf16``: the dtype of activations.
+        attention: How both graphs express attention.
+        linear: How the decoder's linear layers are stored and multiplied. The vision tower's are always as stored.
+    """
 
     name: str
     compute: str
-    """``fp32``, ``fp16`` or ``bf16``: the dtype of activations"""
     attention: Attention
-    decoder: Linear
-    """of the decoder; the vision tower's linear layers are always as stored"""
+    linear: Linear
 
     @property
     def packed(self) -> bool:
-        """Weights are written anew; otherwise the graphs refer to the checkpoint's shards."""
-        return not isinstance(self.decoder, Stored)
+        """Whether the bundle holds weights of its own; otherwise the graphs refer to the checkpoint's shards."""
+        return not isinstance(self.linear, Stored)
 
-    def lowering(self, linear: Linear) -> Lowering:
-        """The lowering of a graph whose linear layers are ``linear``."""
-        return Lowering(COMPUTE[self.compute], self.attention, linear)
+    @property
+    def vision(self) -> Lowering:
+        """The lowering of the vision tower."""
+        return Lowering(COMPUTE[self.compute], self.attention, Stored())
+
+    @property
+    def decoder(self) -> Lowering:
+        """The lowering of the decoder."""
+        return Lowering(COMPUTE[self.compute], self.attention, self.linear)
 
     def describe(self) -> dict[str, Any]:
-        """The manifest's ``quantisation``, but for the list of what stays as it was."""
-        return {"precision": self.name, "decoder": self.decoder.describe()}
+        """Returns the manifest's ``quantisation``, without the list of tensors that are as stored."""
+        return {"precision": self.name, "decoder": self.linear.describe()}
 
 
 def precision_for(target: str, name: str | None, largest: Mapping[str, float] | None = None) -> Precision:
-    """``name`` (None: the target's default) on ``target``; ``largest`` are the ranges that fp8 was calibrated to.
+    """Looks up a precision on a target.
+
+    Args:
+        target: ``cpu`` or ``cuda``.
+        name: A precision, or None for the target's default.
+        largest: For fp8, the largest magnitude of each layer's input, by the layer's name, from calibration.
 
     Raises:
-        ExportError: an unknown target or precision, or one that the target cannot compute.
+        ExportError: The target or the precision is unknown, or the target cannot compute the precision.
     """
     attention = attention_for(target)
     name = name or DEFAULTS[target]
@@ -73,12 +80,12 @@ def precision_for(target: str, name: str | None, largest: Mapping[str, float] | 
         raise ExportError(f"precision {name} on target {target}: it is for the CPU's 8-bit products, use int8 or fp8")
     compute = name if name in COMPUTE else DEFAULTS[target]
     dtype = COMPUTE[compute]
-    decoder: Linear = Stored()
+    linear: Linear = Stored()
     if name in ("int8", "int4"):
         bits = int(name.removeprefix("int"))
-        decoder = BlockWeights(bits, BLOCKS[bits], dtype)
+        linear = BlockWeights(bits, BLOCKS[bits], dtype)
     elif name == "int8-dynamic":
-        decoder = DynamicInt8()
+        linear = DynamicInt8()
     elif name == "fp8":
-        decoder = Fp8(dtype, largest or {})
-    return Precision(name, compute, attention, decoder)
+        linear = Fp8(dtype, largest or {})
+    return Precision(name, compute, attention, linear)

@@ -1,4 +1,4 @@
-"""The sizes that windows take, for the optimisation profiles of plans: smallest, usual and largest of every input."""
+"""Sizes of windows for the optimisation profiles of plans: the smallest, usual and largest shape of every input."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 Shapes: TypeAlias = "dict[str, list[list[int]]]"
-"""for each input its smallest, its usual and its largest shape"""
+"""The smallest, usual and largest shape of each input, by its name."""
 
-TEXT = (2, 256, 2048)  # tokens of the prompt, the query's among them
+TEXT = (2, 256, 2048)  # tokens of the prompt, including the query
 MOST_VALUES = 2**31 - 1  # of one tensor, in TensorRT
 
 
 def profiles(manifest: Mapping[str, Any]) -> dict[str, Shapes]:
-    """By the image rules and defaults of a bundle's manifest, for each of its graphs.
+    """Computes the sizes of each graph's inputs from the image rules and defaults of a bundle's manifest.
 
-    Usual is a window of A4 pages at the longest side, pruned by the default; largest is 20 square pages, none pruned.
-    The pool may have as many rows as one tensor can hold: its size costs a plan nothing.
+    The usual window has A4 pages at the longest side, pruned by the default. The largest has 20 square pages, unpruned.
+    The pool may have as many rows as one tensor can hold, since its size costs a plan nothing.
     """
     image, defaults, model = manifest["image"], manifest["defaults"], manifest["model"]
     letters = len(manifest["tokens"]["letters"])

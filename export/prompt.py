@@ -1,4 +1,4 @@
-"""The prompt of a bundle, and the tokens it needs: read from the checkpoint, checked against its tokenizer."""
+"""The prompt of a bundle and the tokens it needs, read from the checkpoint and checked against its tokenizer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from .checkpoint import Checkpoint
 from .errors import CheckpointError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
-"""Identifiers of the pages of one window, in order; their number is the most pages one pass can score."""
+"""Identifiers of the pages of one window, in order. One pass scores at most as many pages as there are letters."""
 
 _TEXT_KEYS = ("prefix", "order_item", "order_separator", "page", "suffix")
 QUERY_CASES = ("keep", "lower")
 
 
 def load_prompt(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The checkpoint's own ``prompt.json``, or ZipRerank's prompt where it has none.
+    """Reads the checkpoint's own ``prompt.json``, or ZipRerank's prompt if it has none.
+
+    Returns:
+        The manifest's ``prompt``.
 
     Raises:
-        CheckpointError: a part is missing or of the wrong type, or a placeholder is not where it must be.
+        CheckpointError: A part is missing or has the wrong type, or a placeholder is missing or misplaced.
     """
     prompt = checkpoint.optional_json("prompt.json")
     if prompt is None:
@@ -52,23 +55,29 @@ def _checked(prompt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prompt_text(rules: Mapping[str, Any], query: str, pages: int) -> str:
-    """The whole prompt for ``pages`` pages, an ``<|image_pad|>`` for each; ``query`` as the rules' case wants it."""
+    """Fills the prompt in.
+
+    Args:
+        rules: The manifest's ``prompt``.
+        query: The query, already in the case that the rules ask for.
+        pages: The number of pages, each of which becomes one ``<|image_pad|>``.
+    """
     order = rules["order_separator"].join(
         rules["order_item"].replace("{i}", str(number)).replace("{letter}", letter)
         for number, letter in enumerate(LETTERS[:pages], start=1)
     )
     lines = "\n".join(rules["lines"]).replace("{k}", str(pages)).replace("{order}", order)
     page = rules["page"].replace("{image}", "<|image_pad|>")
-    # the query last: what stands in it is never a placeholder
+    # the query goes in last, so that nothing in it is taken for a placeholder
     parts = [rules["prefix"] + lines, *(page.replace("{letter}", letter) for letter in LETTERS[:pages])]
     return "".join(part.replace("{query}", query) for part in parts) + str(rules["suffix"])
 
 
 def letter_ids(tokenizer_file: Path) -> list[int]:
-    """The token of each letter on its own: the prompt ends in a complete token, and a letter is the next one.
+    """Returns the token id of each letter by itself: the prompt ends in a whole token, and the letter is the next.
 
     Raises:
-        CheckpointError: the tokenizer cannot be read, or a letter is not exactly one token.
+        CheckpointError: The tokenizer cannot be read, or a letter is not exactly one token.
     """
     try:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -84,10 +93,10 @@ def letter_ids(tokenizer_file: Path) -> list[int]:
 
 
 def check_vision_tokens(checkpoint: Checkpoint) -> None:
-    """The tokenizer must know the vision tokens under the ids that ``config.json`` gives them.
+    """Checks that the tokenizer's ids of the vision tokens are those of ``config.json``.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: A token is missing or has another id.
     """
     tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
     config = checkpoint.config

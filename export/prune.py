@@ -1,8 +1,7 @@
 """The body of ``ziprerank::QueryImagePrune`` in standard ONNX operators (docs/bundle.md defines the operator).
 
-It is the fallback that makes a bundle run in any ONNX runtime; ``libziprerank`` replaces it by the fused kernel. Sizes
-vary from page to page, so pages are padded to the longest one, ``[K, longest]``, and selected side by side: no loop, no
-host round trip.
+With this body any ONNX runtime can run a bundle; ``libziprerank`` replaces it by the fused kernel. Pages differ in
+size, so they are padded to the longest one, ``[K, longest]``, and all are selected from at once, without a loop.
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ from .graph import Ops
 FLOAT, INT64 = ir.DataType.FLOAT, ir.DataType.INT64
 OP_NAME = "QueryImagePrune"
 NORM_FLOOR = 1e-12
-# below every cosine: what is masked out or padding loses against any real token
+# below every cosine, so that masked text tokens and padding lose against any real token
 MASKED, PADDING = -2.0, -3.0
 
 
 def prune_function() -> ir.Function:
-    """``(pool [R,L,H], rows [N], page_offsets [K+1], keep [K], text [T,H], query_mask [T]) -> kept [M] int64``."""
+    """Builds the function ``QueryImagePrune``.
+
+    ``(pool [R,L,H], rows [N], page_offsets [K+1], keep [K], text [T,H], query_mask [T]) -> kept [M] int64``
+    """
     op = Ops()
     pool, rows, offsets, keep, text, mask = inputs = [
         ir.Value(name=f"{OP_NAME}/{name}") for name in ("pool", "rows", "page_offsets", "keep", "text", "query_mask")
@@ -29,9 +31,9 @@ def prune_function() -> ir.Function:
 
 
 def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir.Value) -> ir.Value:
-    """``[N]`` float32: the largest cosine similarity of each visual token with a masked-in text token.
+    """Computes each visual token's largest cosine similarity with the text tokens in the mask: ``[N]`` float32.
 
-    Only the text is normalised before the product; dividing by a visual token's norm afterwards does not change which
+    Only the text is normalised before the product. Dividing by a visual token's norm afterwards does not change which
     text token is its best, and saves a copy of all visual tokens.
     """
     levels, hidden = op.Shape(pool, start=1, end=2), op.Shape(pool, start=2, end=3)
@@ -39,7 +41,7 @@ def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir
     visual = op.cast(op.Gather(by_level, op.Mul(rows, levels)), FLOAT)  # [N, H]
     wide = op.cast(text, FLOAT)
     similarity = op.MatMul(visual, op.Transpose(op.Div(wide, _norm(op, wide)), perm=[1, 0]))  # [N, T]
-    # a dot product can lie far below MASKED before it is divided, so the mask comes after the division
+    # before the division a dot product can be far below MASKED, so the mask is applied afterwards
     cosine = op.Div(similarity, _norm(op, visual))
     return op.ReduceMax(op.Where(mask, cosine, MASKED), [1], keepdims=0)
 
@@ -49,7 +51,7 @@ def _norm(op: Ops, x: ir.Value) -> ir.Value:
 
 
 def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> ir.Value:
-    """``[M]``: of each page its ``keep`` best, as ascending indices into all visual tokens."""
+    """Selects each page's ``keep`` best tokens: ``[M]``, ascending indices into all visual tokens."""
     starts, ends = op.Slice(offsets, [0], [-1], [0]), op.Slice(offsets, [1], [2**62], [0])
     lengths = op.Sub(ends, starts)  # [K]
     longest, most = op.ReduceMax(lengths, keepdims=0), op.ReduceMax(keep, keepdims=1)
@@ -60,7 +62,7 @@ def _select(op: Ops, relevance: ir.Value, offsets: ir.Value, keep: ir.Value) -> 
     _, best = op.multi("TopK", 2, padded, most, axis=1, largest=1, sorted=1)  # [K, most]
     slot = op.Range(0, op.Squeeze(most, [0]), 1)
     wanted = op.Where(op.Less(op.Unsqueeze(slot, [0]), op.Unsqueeze(keep, [1])), best, longest)
-    # back into page order; what is not wanted sorts behind every real column
+    # back into page order; unwanted slots sort behind every real column
     ascending, _ = op.multi("TopK", 2, wanted, most, axis=1, largest=0, sorted=1)
 
     # slot m of the output belongs to the page whose kept tokens it falls among

@@ -1,7 +1,8 @@
-"""Numbers of quantised weights: plain numpy, one matrix ``[outputs, inputs]`` at a time.
+"""Quantisation of weights in NumPy, one matrix ``[outputs, inputs]`` at a time.
 
-A scale is rounded to the dtype it is stored in before it is used, so that what a runtime multiplies back is what was
-divided by.
+A scale is rounded to its stored dtype before weights are divided by it, because a runtime multiplies with the rounded
+one. Maxima, divisions and rounding to integers are exact or correctly rounded, so every machine computes the same
+codes.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ Array = NDArray[Any]
 
 
 def quantise_blocks(weight: Array, bits: int, block: int, scale_dtype: DTypeLike) -> tuple[NDArray[np.uint8], Array]:
-    """Blocks of ``block`` neighbouring inputs with one scale each, as ``MatMulNBits`` stores them.
+    """Quantises blocks of ``block`` neighbouring inputs with one scale each, as ``MatMulNBits`` stores them.
 
-    ``w = scale * (q - 2**(bits - 1))`` with ``q`` in ``0 .. 2**bits - 1``. The block's value of the largest magnitude,
-    with its sign, becomes the end of the range that has one step more, so no code is wasted: ONNX Runtime's own
-    symmetric rule. The last block is filled up with zeros.
+    ``w = scale * (q - 2**(bits - 1))`` with ``q`` in ``0 .. 2**bits - 1``. The value of the largest magnitude in a
+    block, whatever its sign, becomes code 0, at the end of the range that has one step more: the symmetric rule of ONNX
+    Runtime's quantiser. The last block is padded with zeros.
 
     Returns:
-        ``q [outputs, blocks, block * bits / 8] uint8`` (4-bit codes: the lower half of a byte first) and
+        ``q [outputs, blocks, block * bits / 8]`` uint8 (4-bit codes: the lower half of a byte first) and
         ``scales [outputs, blocks]``.
     """
     outputs, inputs = weight.shape
@@ -43,10 +44,10 @@ def quantise_blocks(weight: Array, bits: int, block: int, scale_dtype: DTypeLike
 
 
 def quantise_rows(weight: Array, limit: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """``w = scale * q`` with ``q`` in ``-limit .. limit``, one scale an output.
+    """Quantises with one scale for each output: ``w = scale * q`` with ``q`` in ``-limit .. limit``.
 
     Returns:
-        ``q [outputs, inputs]`` and ``scales [outputs]``.
+        ``q [outputs, inputs]`` int8 and ``scales [outputs]`` float32.
     """
     wide = np.asarray(weight, np.float32)
     scales = np.abs(wide).max(axis=1, keepdims=True) / np.float32(limit)
@@ -55,7 +56,11 @@ def quantise_rows(weight: Array, limit: int) -> tuple[NDArray[np.int8], NDArray[
 
 
 def quantise_e4m3(weight: Array, scale_dtype: DTypeLike) -> tuple[Array, Array]:
-    """One scale an output, 8-bit floats (E4M3, largest 448): ``q [outputs, inputs]``, ``scales [outputs]``."""
+    """Quantises to 8-bit floats (E4M3, largest 448) with one scale for each output.
+
+    Returns:
+        ``q [outputs, inputs]`` E4M3 and ``scales [outputs]`` in ``scale_dtype``.
+    """
     wide = np.asarray(weight, np.float32)
     scales = e4m3_scale(np.abs(wide).max(axis=1, keepdims=True), scale_dtype)
     codes = _divided(wide, scales.astype(np.float32)).clip(-E4M3_MAX, E4M3_MAX)
@@ -63,10 +68,10 @@ def quantise_e4m3(weight: Array, scale_dtype: DTypeLike) -> tuple[Array, Array]:
 
 
 def e4m3_scale(largest: Array, scale_dtype: DTypeLike) -> Array:
-    """The scale by which values up to ``largest`` fill E4M3's range."""
+    """Computes the scale with which values up to ``largest`` fill E4M3's range."""
     return np.asarray(largest / E4M3_MAX).astype(scale_dtype)
 
 
 def _divided(values: Array, scales: Array) -> Array:
-    """``values / scales``, and 0 where the scale is: such a block holds nothing but zeros."""
+    """Divides; the quotient is 0 where the scale is 0, since such a block holds only zeros."""
     return np.divide(values, scales, out=np.zeros_like(values), where=scales != 0)

@@ -1,4 +1,4 @@
-"""ZipRerank on transformers' own Qwen3-VL, in float32: the model that a bundle is checked against. Needs PyTorch."""
+"""ZipRerank on transformers' own Qwen3-VL in float32, which bundles are compared with. Needs PyTorch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class EncodedPage:
     """A page after the vision tower.
 
     Attributes:
-        tokens: visual tokens that were read, ``[n, H]``.
-        deepstack: their DeepStack levels, ``[n, H]`` each.
-        grid: the page's, in patches.
-        read: ``[n]``: which of the page's visual tokens they are, ascending.
+        tokens: ``[n, H]``: the visual tokens that were read.
+        deepstack: ``[n, H]`` for each DeepStack level of these tokens.
+        grid: Rows and columns of the page in patches.
+        read: ``[n]``: indices of the tokens that were read, ascending.
     """
 
     tokens: Tensor
@@ -36,7 +36,13 @@ class EncodedPage:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScores:
-    """Letter logits ``[20]``; per page the kept tokens (ascending) and every token's relevance, -inf where not read."""
+    """Result of one pass.
+
+    Attributes:
+        logits: ``[20]``, of the letters.
+        kept: For each page the indices of its kept visual tokens, ascending.
+        relevance: For each page the relevance of all its visual tokens, -inf for those that were not read.
+    """
 
     logits: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]
@@ -44,7 +50,14 @@ class ReferenceScores:
 
 
 class Reference:
-    """Scores a window as the bundle does, through transformers' modules."""
+    """Scores a window as a bundle does, with transformers' modules.
+
+    Args:
+        checkpoint: A directory in Hugging Face format.
+        mean: Of a pixel's value / 255, for each channel.
+        std: The standard deviation, for each channel.
+        letters: Token ids of the letters.
+    """
 
     def __init__(
         self, checkpoint: Path, *, mean: Sequence[float], std: Sequence[float], letters: Sequence[int]
@@ -61,9 +74,11 @@ class Reference:
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], read: NDArray[np.int64] | None = None) -> EncodedPage:
-        """Vision tower on one page ``[h, w, 3]`` whose sides are multiples of patch x merge.
+        """Runs the vision tower on one page.
 
-        ``read``: the visual tokens that it reads, ascending; the others are nowhere in its attention. None: all.
+        Args:
+            pixels: ``[h, w, 3]``, sides are multiples of patch size x merge size.
+            read: Indices of the visual tokens to read, ascending; attention is among these alone. None: all.
         """
         vision = self.config.vision
         size, merge = vision.patch_size, vision.merge_size
@@ -81,7 +96,7 @@ class Reference:
         return EncodedPage(output.pooler_output, tuple(output.deepstack_features), (rows, cols), everything)
 
     def _read(self, patches: Tensor, grid: Tensor, read: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What transformers' tower computes in its ``forward``, on some visual tokens: (tokens, DeepStack levels)."""
+        """Repeats the ``forward`` of transformers' tower on some visual tokens; returns tokens and DeepStack levels."""
         visual = self.model.model.visual
         merge = self.config.vision.merge_size
         indices, weights = get_vision_interpolation_indices_and_weights(
@@ -113,7 +128,15 @@ class Reference:
         keep_ratio: float,
         query_mask: Sequence[bool] | None = None,
     ) -> ReferenceScores:
-        """One pass. ``text_ids`` holds one image pad per page; ``query_mask`` marks the tokens to compare with."""
+        """Runs one pass.
+
+        Args:
+            text_ids: The tokenised prompt, with one image pad for each page.
+            pages: At most 20.
+            keep_ratio: Share of each page's visual tokens to keep, in (0, 1].
+            query_mask: Which tokens of ``text_ids`` visual tokens are compared with; None: all before the first image
+                except vision markers.
+        """
         expanded, is_visual = self._expand(text_ids, pages)
         positions, _ = self.model.model.get_rope_index(
             expanded[None],
@@ -129,7 +152,7 @@ class Reference:
         start = 0
         embeddings = table(expanded)
         for page in pages:
-            count = self._count(page)  # a keep ratio is a share of all of the page's tokens
+            count = self._count(page)  # the keep ratio is a share of all of the page's tokens
             keep = min(len(page.read), pruning.keep_count(count, keep_ratio))
             chosen = pruning.prune(page.tokens, compared, torch.tensor([0, len(page.read)]), torch.tensor([keep]))
             slots = visual_slots[start + page.read[chosen]]
@@ -160,7 +183,7 @@ class Reference:
         )
 
     def _count(self, page: EncodedPage) -> int:
-        """All visual tokens of the page, read or not."""
+        """Counts all visual tokens of the page, read or not."""
         rows, cols = page.grid
         return int(rows * cols // self.config.vision.merge_size**2)
 

@@ -1,4 +1,4 @@
-"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (see docs/bundle.md).
+"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (contract: docs/bundle.md).
 
 Symbols: R pool rows, L feature levels, H hidden size, K pages, N visual tokens, M kept ones, T text tokens, S = T + M.
 """
@@ -13,20 +13,20 @@ import onnx_ir as ir
 from .attention import attend_last
 from .checkpoint import Tensors
 from .config import EMBEDDINGS, DecoderConfig
-from .graph import GraphBuilder
-from .precision import Lowering
+from .lowering import Lowering, ModelBuilder
 from .prune import prune_function
+from .rotary import rotary_frequencies
 
 FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 PREFIX = "model.language_model"
-LETTERS = "letters.weight"
-"""the head's rows of the 20 letters, where a bundle stores them apart"""
+LETTER_ROWS = "letters.weight"
+"""The output head's rows for the 20 letters, in a bundle that stores no others."""
 
 
 def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering, metadata: dict[str, str]) -> ir.Model:
-    """The pruning decoder as an ONNX model."""
+    """Builds the pruning decoder as an ONNX model."""
     config, levels, dtype = tensors.config.decoder, tensors.config.levels, lowering.dtype
-    op = GraphBuilder(tensors, lowering)
+    op = ModelBuilder(tensors, lowering)
     pool = op.input("pool", dtype, ["R", levels, config.hidden_size])
     rows = op.input("rows", INT64, ["N"])
     page_offsets = op.input("page_offsets", INT64, ["K+1"])
@@ -38,14 +38,14 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
     layout = op.input("layout", INT64, ["S"])
 
     table = op.raw(EMBEDDINGS, (config.vocab_size, config.hidden_size))
-    text = op.cast(op.Gather(table, text_ids), dtype)  # [T, H]; gathered first: the table keeps its stored dtype
+    text = op.cast(op.Gather(table, text_ids), dtype)  # [T, H]; gathered first, so that only these rows are cast
     kept = op.call(prune_function(), pool, rows, page_offsets, keep, text, query_mask)  # [M]
 
     first_level = op.Mul(op.Gather(rows, kept), levels)
     by_level = op.Reshape(pool, [-1, config.hidden_size])  # [R * L, H]
 
     def pack(level: int, text_rows: ir.Value) -> ir.Value:
-        """``[S, H]``: text rows and one level of the kept visual tokens, in the order of the sequence."""
+        """Puts text rows and one level of the kept visual tokens in the order of the sequence: ``[S, H]``."""
         visual = op.Gather(by_level, op.Add(first_level, level))
         return op.Gather(op.Concat(text_rows, visual, axis=0), layout)
 
@@ -61,8 +61,8 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
             x = op.Add(x, pack(layer + 1, no_text))
 
     x = op.rms_norm(x, f"{PREFIX}.norm", config.hidden_size, config.norm_eps)  # [1, H]
-    if LETTERS in tensors.tensors:
-        rows = op.raw(LETTERS, (len(letter_ids), config.hidden_size))
+    if LETTER_ROWS in tensors.tensors:
+        rows = op.raw(LETTER_ROWS, (len(letter_ids), config.hidden_size))
     else:
         rows = op.Gather(op.raw(tensors.config.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
     letters = op.cast(rows, FLOAT)  # [20, H]
@@ -72,30 +72,28 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
     return op.model("rerank", metadata)
 
 
-def _rotary(op: GraphBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """cos and sin ``[1, S, head_dim / 2]`` of interleaved M-RoPE, from ``positions [3, S]``; angles in float32.
+def _rotary(op: ModelBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Returns cos and sin ``[1, S, head_dim / 2]`` of interleaved M-RoPE for ``positions [3, S]``; angles in float32.
 
-    Frequency i turns with the row if i % 3 == 1 and i < 3 * sections[1], with the column if i % 3 == 2 and
-    i < 3 * sections[2], else with time.
+    Frequency i multiplies the row if i % 3 == 1 and i < 3 * sections[1], the column if i % 3 == 2 and
+    i < 3 * sections[2], else time (``mrope_interleaved`` in the configuration of transformers' Qwen3-VL).
     """
     half = config.head_dim // 2
     axis = np.zeros(half, np.int64)
     for dimension in (1, 2):
         axis[dimension : 3 * config.rope_sections[dimension] : 3] = dimension
-    frequencies = (1.0 / config.rope_theta ** (np.arange(half, dtype=np.float32) * 2 / config.head_dim)).astype(
-        np.float32
-    )
+    frequencies = rotary_frequencies(config.rope_theta, config.head_dim)
     by_frequency = op.Transpose(op.Gather(op.cast(positions, FLOAT), axis, axis=0), perm=[1, 0])  # [S, half]
     angles = op.Unsqueeze(op.Mul(by_frequency, frequencies), [0])
     return op.cast(op.Cos(angles), op.dtype), op.cast(op.Sin(angles), op.dtype)
 
 
-def _last(op: GraphBuilder, x: ir.Value, axis: int) -> ir.Value:
+def _last(op: ModelBuilder, x: ir.Value, axis: int) -> ir.Value:
     return op.Slice(x, [-1], [2**62], [axis])
 
 
 def _layer(
-    op: GraphBuilder,
+    op: ModelBuilder,
     config: DecoderConfig,
     name: str,
     x: ir.Value,
@@ -104,15 +102,15 @@ def _layer(
     *,
     last_only: bool,
 ) -> ir.Value:
-    """One decoder layer on ``x [S, H]``.
+    """Applies one decoder layer to ``x [S, H]``.
 
-    ``last_only`` gives ``[1, H]``: after the last layer only the last position is read, so only its query, its output
-    projection and its MLP are computed; keys and values are those of all positions.
+    With ``last_only`` the result is ``[1, H]``: only the last position is read after the last layer, so only its query,
+    output projection and MLP are computed; keys and values are those of all positions.
     """
     width, wide, kv_wide = config.hidden_size, config.heads * config.head_dim, config.kv_heads * config.head_dim
 
     def turned(source: ir.Value, part: str, count: int, cos: ir.Value, sin: ir.Value) -> ir.Value:
-        """Query or key heads ``[1, rows, count * head_dim]``: projected, each head normalised, then rotated."""
+        """Projects to query or key heads ``[1, rows, count * head_dim]``, normalises each head and rotates it."""
         size = count * config.head_dim
         projected = op.linear(source, f"{name}.self_attn.{part}_proj", width, size)
         per_head = op.Reshape(projected, [1, -1, count, config.head_dim])
@@ -128,7 +126,7 @@ def _layer(
         attended = attend_last(op, q, k, v, config.kv_heads, config.head_dim)
     else:
         q = turned(normed, "q", config.heads, cos, sin)
-        attended = op.lowering.attention.causal(op, q, k, v, config.heads, config.kv_heads)
+        attended = op.causal_attention(q, k, v, config.heads, config.kv_heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, wide]), f"{name}.self_attn.o_proj", wide, width))
 
     normed = op.rms_norm(x, f"{name}.post_attention_layernorm", width, config.norm_eps)

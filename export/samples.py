@@ -1,4 +1,4 @@
-"""What graphs are tried on: pages that anyone can draw again, and a bundle's prompt in the fewest lines."""
+"""Sample pages and prompts on which graphs are run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from tokenizers import Tokenizer
 from .prompt import prompt_text
 
 SIZES = ((256, 256), (320, 256), (256, 384), (288, 288))
-"""(height, width) of pages in px, mixed"""
+"""(height, width) of sample pages in pixels."""
 QUERIES = ("net revenue of the second quarter", "how to replace the filter", "table of contents", "warranty terms")
 
 
 def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) -> list[int]:
-    """The tokenised prompt for ``pages`` pages, with one image pad for each."""
+    """Tokenises the prompt for ``pages`` pages, with one image pad for each.
+
+    Args:
+        bundle: A directory with ``tokenizer.json``.
+        prompt: The manifest's ``prompt``.
+        query: What to look for.
+        pages: The number of pages.
+    """
     if prompt["query_case"] == "lower":
         query = " ".join(query.lower().split())
     text = prompt_text(prompt, query, pages)
@@ -28,7 +35,15 @@ def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) 
 
 
 def page_image(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A page with lines of text, a box and some noise, always the same for ``number``; ``size`` is (height, width)."""
+    """Draws a page with lines of text, a box and some noise, determined by ``number``.
+
+    Args:
+        number: The seed of everything random.
+        size: (height, width) in pixels.
+
+    Returns:
+        ``[height, width, 3]`` uint8.
+    """
     rng = np.random.default_rng(number)
     height, width = size
     image = Image.new("RGB", (width, height), "white")

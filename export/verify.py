@@ -1,4 +1,4 @@
-"""The parity certificate of a bundle: its graphs in stock ONNX Runtime against transformers' modules, float32."""
+"""The parity certificate of a bundle: its graphs in stock ONNX Runtime compared with transformers in float32."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from .reference import Reference, ReferenceScores
 from .samples import SIZES, page_image, prompt_ids
 
 TOLERANCE = 1e-3
-"""largest error of a letter logit that passes, relative to the spread of the window's logits"""
+"""Largest allowed error of a letter logit, relative to the spread of the window's logits."""
 TIE = 1e-5
-"""tokens whose relevance (a cosine, float32) lies this close to the threshold may swap"""
+"""Tokens whose relevance (a cosine, float32) is this close to the threshold may swap."""
 PAGE_COUNTS = (1, 4, 20)
 KEEP_RATIOS = (1.0, 0.5, 0.25)
 QUERY = 'What was the "net revenue" in 2024?'
 
 
 def verify_bundle(bundle: Path, checkpoint: Path) -> dict[str, Any]:
-    """Compare ``bundle`` with the ``checkpoint`` directory it came from, and write the certificate into its manifest.
+    """Compares a bundle with the checkpoint directory it came from, and writes the certificate into its manifest.
 
     Returns:
-        The certificate: what was compared with what, and the largest errors seen.
+        The certificate: what was compared, and the largest errors seen.
 
     Raises:
-        ExportError: the bundle is not in fp32, or scores or kept sets disagree; then the manifest stays as it was.
+        ExportError: The bundle is not in fp32, or scores or kept tokens differ. The manifest is then left unchanged.
     """
     manifest = read_manifest(bundle)
     name = precision_name(manifest)
     if name != "fp32":
         raise ExportError(
-            f"{bundle} computes in {name}: parity within {TOLERANCE} is a matter of fp32; export the checkpoint with "
+            f"{bundle} computes in {name}: only fp32 reaches parity within {TOLERANCE}; export the checkpoint with "
             "--precision fp32 to verify its graphs, and compare this bundle's rankings with that one's "
             "(ziprerank verify BUNDLE FP32_BUNDLE)"
         )
@@ -75,18 +75,18 @@ def verify_bundle(bundle: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def logit_error(actual: HostScores, expected: ReferenceScores) -> float:
-    """Largest difference of a letter logit, relative to the spread of the expected ones."""
+    """Computes the largest difference of a letter logit, relative to the spread of the expected ones."""
     return float(np.abs(actual.logits - expected.logits).max() / np.ptp(expected.logits))
 
 
 def compare_kept(actual: Sequence[NDArray[np.int64]], expected: ReferenceScores) -> None:
-    """Kept sets must be equal, up to swaps between tokens of the same relevance.
+    """Checks that the kept tokens are the same, up to swaps between tokens of equal relevance.
 
     Raises:
-        ExportError: they are not.
+        ExportError: They are not.
     """
     for page, (mine, theirs, relevance) in enumerate(zip(actual, expected.kept, expected.relevance, strict=True)):
         threshold = relevance[theirs].min()
         swapped = np.setxor1d(mine, theirs)
         if len(mine) != len(theirs) or np.abs(relevance[swapped] - threshold).max(initial=0) > TIE:
-            raise ExportError(f"page {page}: other visual tokens are kept than by the reference: {swapped.tolist()}")
+            raise ExportError(f"page {page}: the kept visual tokens differ from the reference's in {swapped.tolist()}")

@@ -1,10 +1,11 @@
-"""``vision.onnx``: patches of B pages of one size -> features of their visual tokens (docs/bundle.md has the contract).
+"""``vision.onnx``: patches of B pages of one size -> features of their visual tokens (contract: docs/bundle.md).
 
 Symbols: B pages, P patches and n = P / merge² visual tokens a page, C the tower's width, H the decoder's, L levels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,8 +13,8 @@ import onnx_ir as ir
 
 from .checkpoint import Checkpoint, Tensor, Tensors
 from .config import VisionConfig
-from .graph import GraphBuilder
-from .precision import Lowering
+from .lowering import Lowering, ModelBuilder
+from .rotary import rotary_frequencies
 
 FLOAT, INT64, UINT8 = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.UINT8
 PREFIX = "model.visual"
@@ -22,11 +23,15 @@ PREFIX = "model.visual"
 def fold_patch_embedding(
     checkpoint: Checkpoint, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """The patch convolution over raw uint8 patches as one matrix, ``weight [C, 3 * p * p]`` and ``bias [C]``, float32.
+    """Folds frames and normalisation into the patch convolution, which then reads raw uint8 patches.
 
     A still image fills both frames of the temporal patch with the same pixels, so the kernel is summed over them. With
     ``y = W ((x / 255 - mean) / std) + b`` the normalisation moves into ``W' = W / (255 std)`` and
-    ``b' = b - sum(W mean / std)``.
+    ``b' = b - sum(W mean / std)``. Everything is computed in float64 by operations that round correctly (the long sums
+    by `math.fsum`), so every machine writes the same bytes.
+
+    Returns:
+        ``patch_embed.weight [C, 3 * p * p]`` and ``patch_embed.bias [C]``, float32.
     """
     vision = checkpoint.config.vision
     size = vision.patch_size
@@ -35,7 +40,8 @@ def fold_patch_embedding(
     ).numpy()
     bias = checkpoint.tensor(f"{PREFIX}.patch_embed.proj.bias", (vision.hidden_size,)).numpy()
     per_channel = kernel.astype(np.float64).sum(axis=2) / np.reshape(std, (1, 3, 1, 1))  # [C, 3, p, p]
-    offset = (per_channel * np.reshape(mean, (1, 3, 1, 1))).sum(axis=(1, 2, 3))
+    products = (per_channel * np.reshape(mean, (1, 3, 1, 1))).reshape(vision.hidden_size, -1)
+    offset = np.array([math.fsum(row) for row in products])
     return {
         "patch_embed.weight": (per_channel / 255).reshape(vision.hidden_size, -1).astype(np.float32),
         "patch_embed.bias": (bias.astype(np.float64) - offset).astype(np.float32),
@@ -45,9 +51,9 @@ def fold_patch_embedding(
 def build_vision(
     tensors: Tensors, derived: Mapping[str, Tensor], lowering: Lowering, metadata: dict[str, str]
 ) -> ir.Model:
-    """The vision tower as an ONNX model."""
+    """Builds the vision tower as an ONNX model."""
     config, hidden = tensors.config.vision, tensors.config.decoder.hidden_size
-    op = GraphBuilder(tensors, lowering)
+    op = ModelBuilder(tensors, lowering)
     patches = op.input("patches", UINT8, ["B", "P", config.patch_values])
     rows = op.input("patch_rows", INT64, ["P"])
     cols = op.input("patch_cols", INT64, ["P"])
@@ -72,15 +78,18 @@ def build_vision(
     return op.model("vision", metadata)
 
 
-def _embed(op: GraphBuilder, config: VisionConfig, derived: Mapping[str, Tensor], patches: ir.Value) -> ir.Value:
-    """``[B, P, 768] uint8 -> [B * P, C]``, in float32: raw pixels reach 255, so rounded weights would show."""
+def _embed(op: ModelBuilder, config: VisionConfig, derived: Mapping[str, Tensor], patches: ir.Value) -> ir.Value:
+    """Embeds patches, ``[B, P, 768] uint8 -> [B * P, C]``.
+
+    The product is in float32: pixels reach 255, which would multiply the error of rounded weights.
+    """
     pixels = op.Reshape(op.cast(patches, FLOAT), [-1, config.patch_values])
     weight, bias = op.external(derived["patch_embed.weight"]), op.external(derived["patch_embed.bias"])
     return op.cast(op.Gemm(pixels, weight, bias, transB=1), op.dtype)
 
 
-def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value) -> ir.Value:
-    """``[P, C]``: the square table of learned positions, resampled bilinearly (aligned corners) to the page's grid."""
+def _positions(op: ModelBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value) -> ir.Value:
+    """Resamples the square table of learned positions to the page's grid: ``[P, C]``, bilinear, corners aligned."""
     side = config.position_side
     table = op.raw(f"{PREFIX}.pos_embed.weight", (side * side, config.hidden_size))
 
@@ -98,7 +107,7 @@ def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.
         for col_index, col_weight in taps(cols):
             index = op.Add(op.Mul(row_index, side), col_index)
             weight = op.Unsqueeze(op.Mul(row_weight, col_weight), [1])
-            # gathered first, cast after: the whole table never changes its dtype
+            # gathered before it is cast, so that only these rows change their dtype
             tap = op.Mul(op.cast(op.Gather(table, index), FLOAT), weight)
             total = tap if total is None else op.Add(total, tap)
     assert total is not None
@@ -106,11 +115,10 @@ def _positions(op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.
 
 
 def _rotary(
-    op: GraphBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value, batch: ir.Value
+    op: ModelBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value, batch: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """cos and sin ``[B, P, head_dim / 2]`` float32: half of the frequencies turn with the row, half with the column."""
-    half = config.head_dim // 2
-    frequencies = (1.0 / config.rope_theta ** (np.arange(0, half, 2, dtype=np.float32) / half)).astype(np.float32)
+    """Returns cos and sin ``[B, P, head_dim / 2]`` float32: half of the angles are of the row, half of the column."""
+    frequencies = rotary_frequencies(config.rope_theta, config.head_dim // 2)
     angles = op.Concat(
         *(op.Mul(op.Unsqueeze(op.cast(index, FLOAT), [1]), frequencies) for index in (rows, cols)), axis=1
     )
@@ -119,7 +127,7 @@ def _rotary(
 
 
 def _block(
-    op: GraphBuilder,
+    op: ModelBuilder,
     config: VisionConfig,
     name: str,
     x: ir.Value,
@@ -127,18 +135,18 @@ def _block(
     cos: ir.Value,
     sin: ir.Value,
 ) -> ir.Value:
-    """One transformer block on ``x [B * P, C]``; attention runs within a page."""
+    """Applies one transformer block to ``x [B * P, C]``; attention is within a page."""
     width = config.hidden_size
     normed = op.layer_norm(x, f"{name}.norm1", width)
     qkv = op.linear(normed, f"{name}.attn.qkv", width, 3 * width, bias=True)
     q, k, v = op.multi("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def rotate(value: ir.Value) -> ir.Value:
-        # in float32, as the reference does, whatever the precision of the tower
+        # in float32 whatever the precision of the tower, as in transformers
         turned = op.RotaryEmbedding(op.cast(op.Reshape(value, shape_3d), FLOAT), cos, sin, num_heads=config.heads)
         return op.cast(turned, op.dtype)
 
-    attended = op.lowering.attention.full(op, rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
+    attended = op.full_attention(rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
     inner = op.linear(
         op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True
@@ -148,11 +156,12 @@ def _block(
 
 
 def _merge(
-    op: GraphBuilder, config: VisionConfig, name: str, x: ir.Value, outputs: int, *, norm_after_shuffle: bool
+    op: ModelBuilder, config: VisionConfig, name: str, x: ir.Value, outputs: int, *, norm_after_shuffle: bool
 ) -> ir.Value:
-    """``[B * P, C] -> [B * n, H]``: the merge² patches of a visual token stand together, so shuffling is a reshape.
+    """Merges the patches of each visual token, ``[B * P, C] -> [B * n, H]``.
 
-    The final merger normalises each patch before it, the DeepStack mergers the whole token after; both use exact GELU.
+    The merge² patches of a visual token are neighbours, so the shuffle is a reshape. The final merger normalises each
+    patch before the shuffle, the DeepStack mergers the whole token after it; both use exact GELU.
     """
     wide = config.hidden_size * config.merge_size**2
     if norm_after_shuffle:

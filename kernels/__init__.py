@@ -1,8 +1,8 @@
 """Query-image token pruning: Triton kernels, their PyTorch front, and their compilation ahead of time.
 
 `ziprerank.kernels.reference` is the specification, in plain PyTorch. `prune`, `prune_pool` and `gather_kept` work on
-tensors (PyTorch, on CUDA also Triton: extra ``kernels``); `compile_kernels` writes the cubins of a bundle (Triton, no
-GPU). Nothing is imported until it is used, so this package itself needs neither.
+tensors (they need PyTorch, and on CUDA Triton: extra ``kernels``). `compile_kernels` writes the cubins of a bundle (it
+needs Triton, but no GPU). Names are imported on first use, so the package itself needs neither.
 """
 
 from __future__ import annotations

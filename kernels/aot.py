@@ -1,7 +1,7 @@
-"""The kernels ahead of time: cubins for each GPU generation, a PTX fallback, and the table a host launches them by.
+"""Compiles the kernels ahead of time: cubins for each GPU generation, a PTX fallback, and the launch table.
 
-No GPU is needed, and none was used: that the code compiles, spills nothing and takes the arguments that the table says
-is tested; that it runs as it should on a GPU is not.
+Compilation needs no GPU. Tests check that the code compiles, spills no registers and takes the arguments in the table;
+no test has run it on a GPU.
 
 ``launch.json``::
 
@@ -12,14 +12,14 @@ is tested; that it runs as it should on a GPU is not.
                                "threads": 128, "grid_step": 4, "shared": 64, "registers": 54, "spill": 0, ...}]}]}
 
 A window launches the kernels in this order on one stream, each with the grid ``(ceil(grid_over / grid_step), 1, 1)``
-and blocks of ``threads``; ``T`` is the text tokens, ``N`` the visual tokens, ``K`` the pages. Arguments are passed in
-the order of ``arguments``, the last two being Triton's scratch pointers: null. ``shared`` is dynamic shared memory;
-more than 48 KB has to be allowed with ``cuFuncSetAttribute`` first. Pointers are aligned to 16 bytes.
+and blocks of ``threads``. ``T`` is the number of text tokens, ``N`` of visual tokens, ``K`` of pages. Arguments are
+passed in the order of ``arguments``; the last two are Triton's scratch pointers, which are null. ``shared`` is dynamic
+shared memory; more than 48 KB must first be allowed with ``cuFuncSetAttribute``. Pointers are aligned to 16 bytes.
 
-A cubin of compute capability 9.0 or more runs on exactly that capability. A device that has no cubin of its own takes
-the PTX, which the driver compiles for anything from 8.0 on.
+A cubin of compute capability 9.0 or more runs on exactly that capability. A device without a cubin of its own uses the
+PTX, which the driver compiles for any capability from 8.0 on.
 
-``launch.txt`` holds what a launch needs of the same table, for hosts without a JSON parser (docs/bundle.md).
+``launch.txt`` is the part of this table that a launch needs, for hosts without a JSON parser (docs/bundle.md).
 """
 
 from __future__ import annotations
@@ -49,14 +49,25 @@ SCRATCH = ("global_scratch", "profile_scratch")
 class CompiledKernel:
     """One kernel for one target: a row of the launch table.
 
-    ``shared`` and ``static_shared`` are bytes of a block, ``registers`` and ``spill`` (bytes) of a thread; of the PTX
-    they are what its own architecture gives. From 9.0 on ``static_shared`` is the 1 KB that the driver keeps.
+    Attributes:
+        kernel: Name of the kernel.
+        entry: Name of the function in the file.
+        arch: Compute capability, 90 for 9.0; of the PTX, the lowest that it runs on.
+        kind: ``cubin`` or ``ptx``.
+        file: Name of the file.
+        threads: Of a block.
+        grid_step: Length of the grid's dimension that one program handles.
+        shared: Bytes of dynamic shared memory of a block.
+        static_shared: Bytes of static shared memory of a block; from 9.0 on the 1 KB that the driver reserves.
+        registers: Of a thread; of the PTX, as compiled for ``arch``, like all resources.
+        spill: Bytes of a thread.
+        size: Bytes of the file.
     """
 
     kernel: str
     entry: str
     arch: int
-    kind: str  # cubin | ptx
+    kind: str
     file: str
     threads: int
     grid_step: int
@@ -64,30 +75,30 @@ class CompiledKernel:
     static_shared: int
     registers: int
     spill: int
-    size: int  # bytes of the file
+    size: int
 
 
 def compile_kernels(
     out: Path, hidden: int, dtype: str, levels: int, targets: Sequence[int] = TARGETS
 ) -> list[CompiledKernel]:
-    """Compile all kernels for a model and write them with their launch table into ``out`` (a bundle's ``kernels/``).
+    """Compiles all kernels for a model and writes them with their launch table.
 
     Args:
-        out: directory, made if missing; files of the same names are replaced.
-        hidden: the model's hidden size, ``H`` of the page pool.
-        dtype: ``fp32``, ``fp16`` or ``bf16``: the pool's and the text embeddings'.
-        levels: feature levels of the page pool, ``L``.
-        targets: compute capabilities, of those in `TARGETS`; the PTX fallback comes with any choice.
+        out: The directory, a bundle's ``kernels/``. It is created if missing; files of the same names are replaced.
+        hidden: The model's hidden size, ``H`` of the page pool.
+        dtype: ``fp32``, ``fp16`` or ``bf16``, of the pool and the text embeddings.
+        levels: Feature levels of the page pool, ``L``.
+        targets: Compute capabilities, all in `TARGETS`; the PTX fallback is always compiled.
 
     Raises:
-        KernelError: an option out of range, or a kernel that does not compile.
+        KernelError: An option is out of range, or a kernel does not compile.
         ImportError: Triton is not installed.
     """
     unknown = sorted(set(targets) - set(TARGETS))
     if unknown:
         raise KernelError(f"targets {unknown}: must be among {', '.join(map(str, TARGETS))}; the PTX covers the others")
     for kernel in KERNELS:
-        tile(kernel.name, None, dtype, hidden, levels)  # refuses what it cannot cut up, before anything is written
+        tile(kernel.name, None, dtype, hidden, levels)  # checks the options before anything is written
     try:
         triton = version("triton")
     except PackageNotFoundError:
@@ -112,10 +123,10 @@ def compile_kernels(
 
 
 def describe(directory: Path) -> list[CompiledKernel]:
-    """The compiled kernels that stand in a ``kernels/`` directory, as its launch table has them.
+    """Reads the launch table of a ``kernels/`` directory.
 
     Raises:
-        KernelError: no table there, one that this version does not read, or a file that is missing or has another size.
+        KernelError: There is no table, its format is another, or a file is missing or has another size.
     """
     path = directory / TABLE
     if not path.is_file():
@@ -132,7 +143,7 @@ def describe(directory: Path) -> list[CompiledKernel]:
 
 
 def _compile_target(out: Path, hidden: int, dtype: str, levels: int, target: str) -> list[CompiledKernel]:
-    # No line numbers: they would carry this machine's paths into the bundle.
+    # without line numbers, which would put paths of this machine into the bundle
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_DISABLE_LINE_INFO": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "ziprerank.kernels.compiler", str(out), str(hidden), dtype, str(levels), target]
@@ -155,7 +166,7 @@ def _table_entry(kernel: Kernel, dtype: str, compiled: Sequence[CompiledKernel])
 
 
 def _launches(table: dict[str, Any]) -> str:
-    """The text of ``launch.txt``."""
+    """Returns the text of ``launch.txt``."""
     records: list[tuple[Any, ...]] = [
         ("ziprerank-kernels", table["format_version"]),
         ("model", table["hidden_size"], table["levels"], table["precision"]),

@@ -1,8 +1,8 @@
-"""Compiles the kernels for one target; run by `ziprerank.kernels.aot`, in a process of its own for each.
+"""Compiles the kernels for one target. `ziprerank.kernels.aot` runs this module in a process for each target.
 
-``python -m ziprerank.kernels.compiler OUT HIDDEN DTYPE LEVELS TARGET`` with TARGET a compute capability such as ``90``,
-or ``ptx``. A process of its own because Triton decides at import whether kernels are compiled or interpreted, and
-because targets are then compiled side by side. Prints the compiled kernels as JSON.
+``python -m ziprerank.kernels.compiler OUT HIDDEN DTYPE LEVELS TARGET`` prints the compiled kernels as JSON; TARGET is a
+compute capability such as ``90``, or ``ptx``. Processes are separate because Triton decides at import whether kernels
+are compiled or interpreted, and because targets then compile in parallel.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FUNCTIONS = {
 
 
 def main(out: Path, hidden: int, dtype: str, levels: int, target: str) -> list[CompiledKernel]:
-    """Write the files of one target into ``out``; one entry for each of `KERNELS`."""
+    """Writes the files of one target into ``out``, and returns an entry for each of `KERNELS`."""
     return [_compile(kernel, out, hidden, dtype, levels, target) for kernel in KERNELS]
 
 
 def _compile(kernel: Kernel, out: Path, hidden: int, dtype: str, levels: int, target: str) -> CompiledKernel:
     capability = None if target == "ptx" else int(target)
     tiles = tile(kernel.name, capability, dtype, hidden, levels)
-    # Fusing multiplications with additions is said aloud: its default changes in Triton 3.10.
+    # fusing multiplications with additions is set explicitly because its default changes in Triton 3.10
     options: dict[str, Any] = {
         "num_warps": tiles.num_warps,
         "num_stages": tiles.num_stages,
@@ -51,9 +51,7 @@ def _compile(kernel: Kernel, out: Path, hidden: int, dtype: str, levels: int, ta
     compiled = triton.compile(_source(kernel, tiles.constants, dtype), GPUTarget("cuda", arch, 32), options)
     metadata = compiled.metadata
     if metadata.global_scratch_size or metadata.profile_scratch_size:
-        raise RuntimeError(
-            f"{kernel.name} for {target} asks for scratch memory, which the launch table has no room for"
-        )
+        raise RuntimeError(f"{kernel.name} for {target} needs scratch memory, which the launch table cannot describe")
     _check_parameters(kernel, compiled.asm["ptx"])
     kind = "ptx" if capability is None else "cubin"
     code: bytes = compiled.asm["ptx"].encode() if kind == "ptx" else compiled.asm["cubin"]
@@ -83,13 +81,13 @@ def _source(kernel: Kernel, constants: dict[str, int | bool], dtype: str) -> AST
     if function.arg_names != names:
         raise RuntimeError(f"{kernel.name} takes {function.arg_names}, the launch table says {names}")
     signature = {name: types.get(name, "constexpr") for name in names}
-    # Without the promise of aligned pointers Triton copies rows element by element instead of 16 bytes at a time.
+    # without the declared alignment Triton copies rows element by element instead of 16 bytes at a time
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
     return ASTSource(function, signature, constants, aligned)
 
 
 def _check_parameters(kernel: Kernel, ptx: str) -> None:
-    """Another version of Triton might pass more or fewer arguments of its own than the two scratch pointers."""
+    """Checks the parameters: another version of Triton might add other ones than the two scratch pointers."""
     found = re.findall(r"\.param \.(\w+)\b.*_param_\d+", ptx)
     expected = ["u32" if argument.type == "i32" else "u64" for argument in kernel.arguments] + ["u64"] * len(SCRATCH)
     if found != expected:
@@ -97,9 +95,9 @@ def _check_parameters(kernel: Kernel, ptx: str) -> None:
 
 
 def _resources(cubin: bytes) -> tuple[int, int, int]:
-    """Registers of a thread, its bytes of stack and local memory, and the block's bytes of static shared memory.
+    """Reads registers and spilled bytes of a thread, and bytes of static shared memory of a block.
 
-    The kernels have no local arrays and call nothing, so whatever stands on the stack was spilled.
+    The kernels have no local arrays and call nothing, so everything on the stack or in local memory was spilled.
     """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)

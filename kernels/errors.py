@@ -1,5 +1,7 @@
-"""Errors of the pruning kernels: each names the value, the limit and the way out."""
+"""Errors of the pruning kernels. Each message names the value, the limit and the way out."""
+
+from ziprerank.errors import ZipRerankError
 
 
-class KernelError(ValueError):
-    """Tensors that cannot be pruned as given, or a kernel that cannot be compiled or was not."""
+class KernelError(ZipRerankError, ValueError):
+    """Tensors cannot be pruned as given, or a kernel cannot be compiled or is missing."""

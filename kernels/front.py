@@ -1,10 +1,10 @@
-"""The kernels on PyTorch tensors. What runs follows from the tensors' device and nothing else:
+"""Pruning on PyTorch tensors. Their device alone decides what runs:
 
-- CUDA: the Triton kernels (extra ``kernels``), three launches, no host synchronisation once the sizes are known;
-- CPU: the specification, `ziprerank.kernels.reference`. It is no fallback: a CUDA tensor never reaches it;
+- CUDA: the Triton kernels (extra ``kernels``), in three launches, without host synchronisation once sizes are known;
+- CPU: the specification, `ziprerank.kernels.reference`, which CUDA tensors never fall back to;
 - CPU with ``TRITON_INTERPRET=1`` set before the first call: the kernels in Triton's interpreter, for tests.
 
-The interpreter has run this code in tests; a GPU has not.
+Tests run this code in the interpreter; no test has run it on a GPU.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ LONGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning a window gave, all on the inputs' device.
+    """Result of pruning a window, on the inputs' device.
 
     Attributes:
         kept: ``[M]`` int64, ascending: indices into the window's visual tokens.
-        relevance: ``[N]`` float32: largest cosine with a text token that takes part. NaN where a visual row is not
-            finite, +inf everywhere if a text row is not, or if no text token takes part.
-        status: ``[K]`` int32 by page: 0; or 1 + the page's first visual token that is not finite; or -1, the text is
-            not finite or empty; or -2, ``keep`` is not in 1..tokens of the page. Where it is not 0, the page's part of
-            ``kept`` means nothing.
+        relevance: ``[N]`` float32: largest cosine with a text token in the mask. NaN where a visual row is not finite,
+            +inf everywhere if a text row is not finite or the mask is empty.
+        status: ``[K]`` int32, by page: 0, or 1 + the page's first visual token that is not finite, or -1 if the text
+            is not finite or empty, or -2 if ``keep`` is not in 1..tokens of the page. Where it is not 0, the page's
+            part of ``kept`` is meaningless.
     """
 
     kept: Tensor
@@ -45,10 +45,16 @@ class Pruned:
     status: Tensor
 
     def check(self) -> None:
-        """Wait for the device and raise `KernelError` if a page's status is not 0."""
+        """Waits for the device and checks the status.
+
+        Raises:
+            KernelError: A page's status is not 0.
+        """
         for page, status in enumerate(self.status.tolist()):
             if status == TEXT_NOT_FINITE:
-                raise KernelError("no text token takes part, or one that does is not finite: check text and query_mask")
+                raise KernelError(
+                    "the mask selects no text token, or one that is not finite: check text and query_mask"
+                )
             if status == KEEP_OUT_OF_RANGE:
                 raise KernelError(f"keep of page {page} is not in 1..tokens of the page")
             if status > 0:
@@ -56,7 +62,11 @@ class Pruned:
 
 
 def implementation(device: torch.device) -> Literal["triton", "reference"]:
-    """What prunes tensors of this device."""
+    """Returns what prunes tensors of this device.
+
+    Raises:
+        KernelError: The device is neither CUDA nor a CPU.
+    """
     if device.type == "cuda" or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
         return "triton"
     if device.type == "cpu":
@@ -65,20 +75,23 @@ def implementation(device: torch.device) -> Literal["triton", "reference"]:
 
 
 def prune(visual: Tensor, text: Tensor, page_offsets: Tensor, keep: Tensor, total: int | None = None) -> Tensor:
-    """``[M]`` int64, ascending: of each page its ``keep[p]`` most relevant visual tokens; on a tie the lower index.
+    """Selects the ``keep[p]`` most relevant visual tokens of each page; on a tie the lower index wins.
 
-    The choice has no gradient; `gather_kept` carries gradients to the rows that were kept.
+    The selection has no gradient; `gather_kept` passes gradients to the kept rows.
 
     Args:
         visual: ``[N, D]`` float32, float16 or bfloat16: the pages' visual tokens, page by page.
         text: ``[T, D]``, the same dtype: the text tokens to compare with.
-        page_offsets: ``[K + 1]`` int64, page ``p`` is ``visual[page_offsets[p] : page_offsets[p + 1]]``.
-        keep: ``[K]`` int64, at least 1 and at most the page's length.
-        total: the sum of ``keep``. Where it is given nothing waits for the device, and so rows that are not finite
-            are not refused: use `prune_pool`, whose result carries a status.
+        page_offsets: ``[K + 1]`` int64: page ``p`` is ``visual[page_offsets[p] : page_offsets[p + 1]]``.
+        keep: ``[K]`` int64: at least 1 and at most the page's length.
+        total: The sum of ``keep``. With it nothing waits for the device, so rows that are not finite are not detected;
+            `prune_pool` returns a status instead.
+
+    Returns:
+        ``[M]`` int64, ascending indices into ``visual``.
 
     Raises:
-        KernelError: shapes or dtypes that do not fit; without ``total`` also values that do not.
+        KernelError: A shape or a dtype is wrong, or, without ``total``, a value.
     """
     if visual.dim() != 2:
         raise KernelError(f"visual is {_shape(visual)}: must be [N, D]")
@@ -91,9 +104,9 @@ def prune(visual: Tensor, text: Tensor, page_offsets: Tensor, keep: Tensor, tota
 
 
 def gather_kept(visual: Tensor, kept: Tensor) -> Tensor:
-    """``visual[kept]``: ``[M, ...]`` of ``[N, ...]``. Gradients flow to the kept rows; the others get zero.
+    """Gathers ``visual[kept]``: ``[M, ...]`` from ``[N, ...]``. Gradients reach the kept rows; the others get zero.
 
-    ``index_select`` and not ``visual[kept]``: its backward adds rows in place, that of indexing sorts first.
+    ``index_select`` replaces ``visual[kept]`` because its backward adds rows in place, whereas indexing sorts first.
     """
     return visual.index_select(0, kept)
 
@@ -108,19 +121,19 @@ def prune_pool(
     query_mask: Tensor,
     total: int | None = None,
 ) -> Pruned:
-    """The operator of a bundle (docs/bundle.md), ``ziprerank::QueryImagePrune``, on a page pool.
+    """Prunes a window on a page pool, as a bundle's operator ``ziprerank::QueryImagePrune`` does (docs/bundle.md).
 
     Args:
         pool: ``[R, L, H]`` float32, float16 or bfloat16; visual token ``v`` is ``pool[rows[v], 0]``.
-        rows: ``[N]`` int64 in 0..R-1. Not checked on CUDA: that would wait for the device.
-        page_offsets: ``[K + 1]`` int64 from 0 to N, ascending. Not checked where ``total`` is given.
+        rows: ``[N]`` int64 in 0..R-1. Not checked on CUDA, where a check would wait for the device.
+        page_offsets: ``[K + 1]`` int64 from 0 to N, ascending. Not checked if ``total`` is given.
         keep: ``[K]`` int64.
         text: ``[T, H]``, the pool's dtype.
-        query_mask: ``[T]`` bool: the text tokens that take part.
-        total: the sum of ``keep``; without it the host reads ``page_offsets`` and ``keep``, and waits for them.
+        query_mask: ``[T]`` bool: the text tokens to compare with.
+        total: The sum of ``keep``; without it the host reads ``page_offsets`` and ``keep``, and waits for them.
 
     Raises:
-        KernelError: shapes or dtypes that do not fit, or (without ``total``) offsets or counts.
+        KernelError: A shape or a dtype is wrong, or, without ``total``, an offset or a count.
     """
     _check_tensors(pool, rows, page_offsets, keep, text, query_mask)
     if total is None:
@@ -174,7 +187,7 @@ def _triton(
 
 
 class _Launch:
-    """Launches kernels with the tiles that the pool's device, dtype and sizes ask for."""
+    """Launches kernels with the tiles for the pool's device, dtype and sizes."""
 
     def __init__(self, pool: Tensor) -> None:
         self.device = pool.device
@@ -226,7 +239,7 @@ def _check_tensors(
 
 
 def _check_pages(page_offsets: list[int], keep: list[int], visual: int) -> int:
-    """The number of kept tokens."""
+    """Checks offsets and counts, and returns the number of kept tokens."""
     if page_offsets[0] != 0 or page_offsets[-1] != visual:
         raise KernelError(f"page_offsets run from {page_offsets[0]} to {page_offsets[-1]}: must be 0 to {visual}")
     for page, count in enumerate(keep):

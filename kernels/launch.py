@@ -1,6 +1,6 @@
-"""What a host needs to launch the kernels: arguments, grids and tile sizes. Neither Triton nor PyTorch.
+"""Arguments, grids and tile sizes of the kernels. Needs neither Triton nor PyTorch.
 
-The torch front and the ahead-of-time compiler both read this, so a cubin has the tiles that the tests ran.
+The PyTorch front and the ahead-of-time compiler both use this module, so cubins have the tiles that the tests run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ TARGETS = (80, 86, 89, 90, 100, 103, 120, 121)  # compute capabilities: 90 is 9.
 
 @dataclass(frozen=True)
 class Argument:
-    """One launch argument. ``type`` is ``i32`` or a pointer, ``*`` and the element; ``*T`` stands for the dtype."""
+    """An argument of a launch.
+
+    Attributes:
+        name: As in the kernel's source.
+        type: ``i32``, or a pointer: ``*`` and the element, ``*T`` for the model's dtype.
+        shape: Of the tensor behind a pointer.
+        output: Whether the kernel writes it.
+    """
 
     name: str
     type: str
@@ -27,8 +34,11 @@ class Argument:
 class Kernel:
     """One of the launches of a window, in the order of `KERNELS`.
 
-    ``grid_over`` is the length that the grid covers; a target's ``grid_step`` says how much of it one program takes:
-    the grid is ``(ceil(length / step), 1, 1)``.
+    Attributes:
+        name: Of the Triton function.
+        arguments: In order.
+        grid_over: The length that the grid covers. A program handles a target's ``grid_step`` of it, so the grid is
+            ``(ceil(length / grid_step), 1, 1)``.
     """
 
     name: str
@@ -38,7 +48,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Tile:
-    """How a kernel is cut up on one target: its compile-time constants and Triton's options."""
+    """A kernel's compile-time constants and Triton's options on one target."""
 
     constants: dict[str, int | bool]
     grid_step: int
@@ -88,7 +98,18 @@ KERNELS = (
 
 
 def tile(kernel: str, capability: int | None, dtype: str, hidden: int, levels: int) -> Tile:
-    """The tile of a kernel for a compute capability; None is any from 8.0 on, which the PTX fallback needs."""
+    """Chooses the tile of a kernel.
+
+    Args:
+        kernel: A name of `KERNELS`.
+        capability: The compute capability, 90 for 9.0; None for any from 8.0 on, as the PTX fallback needs.
+        dtype: ``fp32``, ``fp16`` or ``bf16``.
+        hidden: The model's hidden size.
+        levels: Feature levels of the page pool.
+
+    Raises:
+        KernelError: The dtype is unknown, or a size is less than 1.
+    """
     if dtype not in ELEMENT_BYTES:
         raise KernelError(f"dtype {dtype!r}: must be one of {', '.join(ELEMENT_BYTES)}")
     if hidden < 1 or levels < 1:
@@ -111,10 +132,11 @@ def tile(kernel: str, capability: int | None, dtype: str, hidden: int, levels: i
 
 
 def _relevance_tile(capability: int | None, dtype: str, hidden: int) -> tuple[int, int, int, int, int]:
-    """Visual rows, text tokens, slice of the hidden size, warps, stages.
+    """Returns visual rows, text tokens, slice of the hidden size, warps and stages.
 
-    Visual rows are read once for every tile of text tokens, and a prompt before 20 pages has about 250 of those: so the
-    widest tile that neither spills registers nor exceeds shared memory. Shared memory is the compiler's, for bf16.
+    Visual rows are read once for every tile of text tokens, of which a prompt has about 250 before its 20 pages, so the
+    tile is the widest that neither spills registers nor exceeds shared memory. The comments give the shared memory that
+    the compiler reports for bf16.
     """
     if dtype == "fp32":  # multiply-adds, no tensor cores
         return 64, 64, 32, 8, 3

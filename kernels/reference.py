@@ -1,4 +1,4 @@
-"""The specification of query-image token pruning, in plain PyTorch. Every other implementation is tested against it."""
+"""The specification of query-image token pruning, in plain PyTorch; all other implementations are tested against it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ NORM_FLOOR = 1e-12
 
 
 def keep_count(tokens: int, keep_ratio: float) -> int:
-    """How many of a page's visual tokens stay: ``max(1, round(keep_ratio * tokens))``, half to even, in double."""
+    """Computes how many of a page's visual tokens to keep: ``max(1, round(keep_ratio * tokens))``.
+
+    The product is in float64, and halves are rounded to even.
+    """
     return max(1, round(keep_ratio * tokens))
 
 
 def relevance(visual: Tensor, text: Tensor) -> Tensor:
-    """``[N]`` float32: of each visual token ``[N, D]`` the largest cosine similarity with a text token ``[T, D]``.
+    """Computes each visual token's largest cosine similarity with a text token, in float32.
 
     Norms are clamped to at least 1e-12, so a zero row has similarity 0.
+
+    Args:
+        visual: ``[N, D]``.
+        text: ``[T, D]``.
+
+    Returns:
+        ``[N]`` float32.
     """
     visual, text = (
         rows.float() / rows.float().norm(dim=1, keepdim=True).clamp_min(NORM_FLOOR) for rows in (visual, text)
@@ -25,13 +35,16 @@ def relevance(visual: Tensor, text: Tensor) -> Tensor:
 
 
 def prune(visual: Tensor, text: Tensor, page_offsets: Tensor, keep: Tensor) -> Tensor:
-    """``[M]`` int64, ascending: of each page its ``keep[p]`` most relevant visual tokens; on a tie the lower index.
+    """Selects the ``keep[p]`` most relevant visual tokens of each page; on a tie the lower index wins.
 
     Args:
-        visual: ``[N, D]``, the pages' visual tokens, page by page.
-        text: ``[T, D]``, the text tokens to compare with.
-        page_offsets: ``[K + 1]``, page ``p`` is ``visual[page_offsets[p] : page_offsets[p + 1]]``.
-        keep: ``[K]``, at least 1 and at most the page's length.
+        visual: ``[N, D]``: the pages' visual tokens, page by page.
+        text: ``[T, D]``: the text tokens to compare with.
+        page_offsets: ``[K + 1]``: page ``p`` is ``visual[page_offsets[p] : page_offsets[p + 1]]``.
+        keep: ``[K]``: at least 1 and at most the page's length.
+
+    Returns:
+        ``[M]`` int64, ascending indices into ``visual``.
     """
     scores = relevance(visual, text)
     kept = []

@@ -1,17 +1,17 @@
-"""Triton: how relevant each visual token is to the text, in two launches. `reference` is their specification.
+"""Triton: the relevance of each visual token to the text, in two launches. `reference` is their specification.
 
-`text_scales` gives every text token that takes part a place in a compact list, with the factor that brings its row to
-unit length. `relevance_scores` multiplies a tile of visual rows, read through the page pool, with the listed rows of
-the text *as they are stored* on the tensor cores, and scales the float32 sums afterwards. Scaling afterwards costs one
-multiplication a sum and rounds nothing: unit rows written back in bf16 would have lost 16 of their 24 bits.
+`text_scales` lists the text tokens in the mask, each with the factor that scales its row to unit length.
+`relevance_scores` multiplies a tile of visual rows, read through the page pool, with the listed text rows *as they are
+stored* on the tensor cores, and scales the float32 sums afterwards. That costs one multiplication for each sum and no
+precision, whereas unit rows stored in bf16 would have lost 16 of their 24 bits.
 
 Only the running maximum over text tokens leaves the registers; the [visual, text] matrix never exists in memory.
 
-Two values are reserved, so that bad input is reported without stopping the host (`select` turns them into a status):
-NaN for a visual row that is not finite, or whose squared norm is not in float32; +inf for every visual row if a text
-row is so, or if no text token takes part.
+Two values are reserved, so that bad input is reported without a wait on the host (`select` turns them into a status):
+NaN for a visual row that is not finite or whose squared norm overflows float32, and +inf for every visual row if that
+holds for a text row, or if the mask is empty.
 
-The Triton interpreter and the compiler for each target have run these kernels in tests; a GPU has not.
+Tests run these kernels in Triton's interpreter and compile them for each target; no test has run them on a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NORM_FLOOR = tl.constexpr(1e-12)
 
 @triton.jit
 def sum_before(values, end, BLOCK: tl.constexpr):
-    """Sum of ``values[:end]`` in int32."""
+    """Sums ``values[:end]`` in int32."""
     lane = tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], tl.int32)
     for first in range(0, end, BLOCK):
@@ -36,7 +36,7 @@ def sum_before(values, end, BLOCK: tl.constexpr):
 def text_scales(
     text,  # [T, HIDDEN] f32 | f16 | bf16
     query_mask,  # [T] u8, 0 or 1
-    order,  # out [T] i32: which text tokens take part, ascending; `count` of them
+    order,  # out [T] i32: indices of the text tokens in the mask, ascending; `count` of them
     scale,  # out [T] f32: 1 / max(norm, 1e-12) of each of them, NaN if the row is not finite
     count,  # out [1] i32
     T,
@@ -45,7 +45,7 @@ def text_scales(
     BLOCK_HIDDEN: tl.constexpr,
     BLOCK_MASK: tl.constexpr,
 ):
-    """One program per BLOCK_TEXT text tokens."""
+    """Lists text tokens, BLOCK_TEXT in each program."""
     first = tl.program_id(0) * BLOCK_TEXT
     t = first + tl.arange(0, BLOCK_TEXT)
     used = tl.load(query_mask + t, mask=t < T, other=0).to(tl.int32)
@@ -82,9 +82,9 @@ def relevance_scores(
     BLOCK_HIDDEN: tl.constexpr,
     WIDEN: tl.constexpr,  # multiply in float32: the interpreter's dot reads bf16 as integers
 ):
-    """One program per tile of BLOCK_VISUAL visual tokens."""
+    """Scores visual tokens, a tile of BLOCK_VISUAL in each program."""
     n = tl.program_id(0) * BLOCK_VISUAL + tl.arange(0, BLOCK_VISUAL)
-    # Lanes past the end read row 0 of the pool, lanes past the text its token 0: both exist, so loads need no mask.
+    # Lanes past the end read row 0 of the pool, or token 0 of the text: both exist, so the loads need no mask.
     visual = tl.load(rows + n, mask=n < N, other=0) * (LEVELS * HIDDEN)
     tokens = tl.load(count)
     lane = tl.arange(0, BLOCK_TEXT)
@@ -112,7 +112,7 @@ def relevance_scores(
                 product = tl.dot(wide, b.to(tl.float32), product, input_precision="ieee")
             else:
                 product = tl.dot(a, b, product, input_precision="ieee")
-        # Masked-out tokens are not in the list; the last tile's spare lanes must lose to any negative cosine.
+        # Tokens outside the mask are not in the list; spare lanes of the last tile must lose to any negative cosine.
         cosine = tl.where(valid[None, :], product * factor[None, :], float("-inf"))
         best = tl.maximum(best, tl.max(cosine, axis=1))
         square = tl.sum(squares, axis=1)  # the same in every pass: cheaper to repeat than to branch

@@ -1,10 +1,10 @@
-"""Triton: the most relevant visual tokens of every page, in one launch. `reference` is its specification.
+"""Triton: selects the most relevant visual tokens of every page, in one launch. `reference` is its specification.
 
-A program takes one page. It finds the exact k-th largest relevance by bisection on the bits of the floats, from the
-highest bit down: 32 counting passes over the page's scores, which lie in the L1 cache (64 KB at 16,384 tokens). No
-sort, no atomics, and the same answer on every run.
+Each program handles one page. It finds the exact k-th largest relevance by bisection on the bits of the floats, from
+the highest bit down: 32 counting passes over the page's scores, which fit in the L1 cache (64 KB at 16,384 tokens). It
+neither sorts nor uses atomics, so every run gives the same answer.
 
-The Triton interpreter and the compiler for each target have run this kernel in tests; a GPU has not.
+Tests run this kernel in Triton's interpreter and compile it for each target; no test has run it on a GPU.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from .relevance import sum_before
 LOWEST = tl.constexpr(-(2**31))
 NO_INDEX = tl.constexpr(2**31 - 1)
 
-BLOCK = 1024  # scores in flight: a Letter page of 800 visual tokens is one block
-NUM_WARPS = 4
-
 
 @triton.jit
 def sortable(score):
-    """int32 in the order of the floats; -0.0 equals 0.0, as it does where floats are compared."""
+    """Maps floats to int32 in the same order; -0.0 equals 0.0, as in a comparison of floats."""
     bits = tl.where(score == 0.0, 0.0, score).to(tl.int32, bitcast=True)
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
@@ -37,14 +34,14 @@ def select_kept(
     status,  # out [K] i32: 0, or 1 + the page's first token that is not finite, or -1 (text), or -2 (keep)
     BLOCK: tl.constexpr,
 ):
-    """One program per page. Writes at most ``keep`` indices, each inside the page, whatever the scores are."""
+    """Selects, one program for each page. It writes at most ``keep`` indices, all inside the page, for any scores."""
     page = tl.program_id(0)
     start = tl.load(page_offsets + page)
     n = (tl.load(page_offsets + page + 1) - start).to(tl.int32)
     k = tl.load(keep + page).to(tl.int32)
     scores = relevance + start
 
-    # The largest key that at least k scores reach. Flipping the top bit of LOWEST gives 0, the first bound to try.
+    # Find the largest key that at least k scores reach. Flipping the top bit of LOWEST gives 0, the first bound to try.
     lane = tl.arange(0, BLOCK)
     threshold = tl.full([], LOWEST, tl.int32)
     for step in range(32):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from ziprerank.export.checkpoint import Checkpoint
+from ziprerank.export.options import check_page_size
 from ziprerank.export.prompt import letter_ids
 
 from . import maxsim
@@ -66,10 +67,7 @@ class ConstructStage:
     def __post_init__(self) -> None:
         if self.pages < 1:
             raise TrainError(f"pages is {self.pages}: must be at least 1")
-        if self.longest_side is not None and not 256 <= self.longest_side <= 16384:
-            raise TrainError(f"longest_side is {self.longest_side}: must lie in 256..16384 pixels")
-        if self.dpi is not None and not 20 <= self.dpi <= 1200:
-            raise TrainError(f"dpi is {self.dpi}: must lie in 20..1200")
+        check_page_size(self.longest_side, self.dpi)
 
     def build(self, checkpoint: str, directory: Path) -> None:
         """Writes the checkpoint with its new decoder.

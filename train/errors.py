@@ -1,5 +1,7 @@
-"""Errors of the training code, each naming the value at fault, the limit and the way out."""
+"""Errors of the training code. Each message names the value, the limit and the way out."""
+
+from ziprerank.errors import ZipRerankError
 
 
-class TrainError(ValueError):
-    """A configuration, a data file or a teacher's answer that training cannot use."""
+class TrainError(ZipRerankError, ValueError):
+    """Training cannot use a configuration, a data file or a teacher's answer."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
+from ziprerank.errors import ZipRerankError
 
 from .errors import TrainError
 
@@ -98,7 +99,7 @@ def fill(kind: type[T], content: Any, where: str) -> T:
     values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in content.items()}
     try:
         return kind(**values)
-    except TrainError as error:
+    except ZipRerankError as error:  # of the room that knows the limit
         raise TrainError(f"{where}: {error}") from error
 
 

@@ -155,11 +155,13 @@ def prepare(options: argparse.Namespace, device: Device, precision: str, scratch
 def export(checkpoint: Path, out: Path, device: Device, precision: str) -> Path:
     """With kernels for this GPU alone, which takes seconds; a bundle for users has those of eight generations."""
     import torch
-    from ziprerank.export import export_checkpoint
+    from ziprerank.export import ExportOptions, export_checkpoint
     from ziprerank.kernels import compile_kernels
 
     target = "cuda" if device.cuda else "cpu"
-    export_checkpoint(str(checkpoint), out, target=target, precision=precision, longest_side=1024, window=20, stride=10)
+    export_checkpoint(
+        str(checkpoint), out, ExportOptions(target=target, precision=precision, longest_side=1024, window=20, stride=10)
+    )
     if device.cuda:
         major, minor = torch.cuda.get_device_capability(device.torch)
         model = json.loads((out / "ziprerank.json").read_text(encoding="utf-8"))["model"]

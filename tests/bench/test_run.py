@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ziprerank.bundle import default_bundle
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 
 from bench.comparison import STAGES, tables
 from bench.labels import label
@@ -25,7 +25,9 @@ BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("d
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With two bundles of the checkpoint: float32, and 8-bit weights."""
     folder = tmp_path_factory.mktemp("bench")
-    int8 = export_checkpoint(str(ROOT / "train" / "checkpoints" / "default"), folder / "int8", precision="int8")
+    int8 = export_checkpoint(
+        str(ROOT / "train" / "checkpoints" / "default"), folder / "int8", ExportOptions(precision="int8")
+    )
     command = [sys.executable, "-m", "ziprerank.cli", "bench", str(folder / "rows.jsonl"), "--quick"]
     command += ["--bundle", str(default_bundle()), "--bundle", str(int8), "--report", str(folder / "report")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import pytest
 from engine_helpers import ROOT, Pages, make_pages, run
 from fake_gpu import Result, Session, start_session
 from ziprerank import _engine
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.kernels import compile_kernels
 from ziprerank.runtime.onnxruntime import find_runtime
 
@@ -62,7 +62,9 @@ def build() -> Callable[[str], Path]:
 def cuda_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The starter in standard operators, in float32, which the CPU runs too; kernels for 9.0, and PTX."""
     out = tmp_path_factory.mktemp("cuda") / "bundle"
-    export_checkpoint(str(ROOT / "train" / "checkpoints" / "starter"), out, target="cuda", precision="fp32")
+    export_checkpoint(
+        str(ROOT / "train" / "checkpoints" / "starter"), out, ExportOptions(target="cuda", precision="fp32")
+    )
     compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
     return out
 

@@ -12,7 +12,7 @@ MakeCheckpoint = Callable[[Shape], Path]
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """Random checkpoints by shape, each written once a session."""
+    """Returns random checkpoints by shape; each is written once in a session."""
     written: dict[Shape, Path] = {}
 
     def make(shape: Shape) -> Path:
@@ -26,7 +26,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
 
 @pytest.fixture
 def own_checkpoint(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> Path:
-    """A checkpoint that the test may damage: its files are links, replaced on writing."""
+    """A checkpoint that the test may damage: its files are links, to be unlinked before they are rewritten."""
     source = make_checkpoint(Shape())
     copy = tmp_path / "own"
     copy.mkdir()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
-from ziprerank.export import ExportError, export_checkpoint
+from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 from ziprerank.export.agreement import Judged, check_comparable, compare, kendall_tau
 from ziprerank.export.samples import SIZES, page_image
 
@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).parents[2] / "python/examples/sample.pdf"
 
 
 def plain_tau(first: list[float], second: list[float]) -> float:
-    """Concordant pairs less discordant ones, by the geometric mean of the pairs that each list orders."""
+    """Concordant minus discordant pairs, divided by the geometric mean of the numbers of untied pairs in each list."""
     concordant = discordant = ordered_first = ordered_second = 0
     for i, j in combinations(range(len(first)), 2):
         a, b = first[i] - first[j], second[i] - second[j]
@@ -75,7 +75,7 @@ def bundles(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder, checkpoint = tmp_path_factory.mktemp("bundles"), str(make_checkpoint(Shape()))
     options = {"fp32": {}, "int4": {"precision": "int4"}, "other sizes": {"longest_side": 512}}
     return {
-        name: export_checkpoint(checkpoint, folder / name, **{"longest_side": 256, **chosen})
+        name: export_checkpoint(checkpoint, folder / name, ExportOptions(**{"longest_side": 256, **chosen}))
         for name, chosen in options.items()
     }
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_compared_is_refused(bundles: dict[str, Path], make_check
     for arguments, message in (
         ([str(bundles["fp32"]), "--on", str(SAMPLE)], "no query for the pages of --on"),
         ([str(make_checkpoint(Shape())), "--query", "x"], "--on and --query are for comparing rankings"),
-        ([str(make_checkpoint(Shape()))], "int4: parity within 0.001 is a matter of fp32"),
+        ([str(make_checkpoint(Shape()))], "int4: only fp32 reaches parity within 0.001"),
     ):
         done = CliRunner().invoke(app, ["verify", str(bundles["int4"]), *arguments])
         assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""What an exported bundle holds, what it costs to make, and that the one in the package is what the script makes."""
+"""The content of an exported bundle, the cost of an export, and that the bundle in the package is an export."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,13 +18,13 @@ from rewrite import rewrite_json
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.cli.app import app
-from ziprerank.export import ExportError, export_checkpoint
+from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
-    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", keep_ratio=0.25)
+    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(keep_ratio=0.25))
     manifest = json.loads((bundle / "ziprerank.json").read_text())
     for name, entry in manifest["files"].items():
         content = (bundle / name).read_bytes()
@@ -40,8 +42,8 @@ def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
 
 def test_weights_are_linked_not_copied(make_checkpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(Shape())
-    linked = export_checkpoint(str(checkpoint), tmp_path / "linked", weights="link")
-    copied = export_checkpoint(str(checkpoint), tmp_path / "copied", weights="copy")
+    linked = export_checkpoint(str(checkpoint), tmp_path / "linked", ExportOptions(weights="link"))
+    copied = export_checkpoint(str(checkpoint), tmp_path / "copied", ExportOptions(weights="copy"))
     shard = "model.safetensors"
     assert (linked / shard).samefile(checkpoint / shard)
     assert not (copied / shard).samefile(checkpoint / shard)
@@ -81,7 +83,7 @@ def test_the_checkpoints_own_prompt_and_defaults(own_checkpoint: Path, tmp_path:
 
 
 def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Path) -> None:
-    """Normalisation is folded into the weights: other numbers must give other weights, and the reference's features."""
+    """Normalisation is folded into the weights, so other statistics must give other features: the reference's."""
     from ziprerank.export.host import Host
     from ziprerank.export.reference import Reference
     from ziprerank.export.verify import page_image
@@ -98,22 +100,83 @@ def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Pa
 
 
 def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
-    made = export_checkpoint(str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", weights="copy")
+    made = export_checkpoint(
+        str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", ExportOptions(weights="copy")
+    )
     shipped = json.loads((default_bundle() / "ziprerank.json").read_text())
     again = json.loads((made / "ziprerank.json").read_text())
-    for manifest in (shipped, again):
+    for manifest, folder in ((shipped, default_bundle()), (again, made)):
         manifest.pop("created_by")
         manifest.pop("parity")
-    assert again == shipped  # with every file's SHA-256
+        for graph in ("vision.onnx", "rerank.onnx"):
+            manifest["files"][graph] = graph_content(folder / graph)
+    assert again == shipped  # with the SHA-256 of every other file
     assert sum(file.stat().st_size for file in default_bundle().iterdir()) <= 25e6
 
 
+def graph_content(file: Path) -> list[Any]:
+    """Everything that a graph computes, without bytes and names that depend on the library that wrote it."""
+    model = onnx.load(file, load_external_data=False)
+    return [
+        sorted((entry.key, entry.value) for entry in model.metadata_props),
+        [(value.name, str(value.type)) for value in (*model.graph.input, *model.graph.output)],
+        [
+            (function.domain, function.name, body(function, function.input, function.output))
+            for function in model.functions
+        ],
+        body(
+            model.graph,
+            [*(value.name for value in model.graph.input), *(weight.name for weight in model.graph.initializer)],
+            [value.name for value in model.graph.output],
+        ),
+        [
+            (
+                weight.name,
+                weight.data_type,
+                list(weight.dims),
+                [(entry.key, entry.value) for entry in weight.external_data],
+            )
+            for weight in model.graph.initializer
+        ],
+    ]
+
+
+def body(graph: onnx.GraphProto | onnx.FunctionProto, inputs: Sequence[str], outputs: Sequence[str]) -> list[Any]:
+    """The operators of a graph or a function, with values numbered in the order in which they appear."""
+    numbers: dict[str, int] = {"": -1}  # an optional input that is left out
+
+    def numbered(names: Iterable[str]) -> list[int]:
+        return [numbers.setdefault(name, len(numbers)) for name in names]
+
+    def value(attribute: onnx.AttributeProto) -> Any:
+        if attribute.ref_attr_name:
+            return attribute.ref_attr_name
+        found = onnx.helper.get_attribute_value(attribute)
+        if isinstance(found, onnx.TensorProto):
+            array = onnx.numpy_helper.to_array(found)
+            return array.dtype.str, array.shape, array.tobytes()
+        return list(found) if isinstance(found, Sequence) and not isinstance(found, bytes) else found
+
+    read = numbered(inputs)
+    nodes = [
+        (node.domain, node.op_type, numbered(node.input), numbered(node.output), attributes(node, value))
+        for node in graph.node
+    ]
+    return [read, nodes, numbered(outputs)]
+
+
+def attributes(node: onnx.NodeProto, value: Callable[[onnx.AttributeProto], Any]) -> list[tuple[str, Any]]:
+    return sorted((attribute.name, value(attribute)) for attribute in node.attribute)
+
+
 def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_path: Path) -> None:
-    """The real shapes, with shards of zeros that take no disk: the graphs refer to them and never read a weight."""
+    """The real shapes, with sparse shards of zeros: the graphs refer to weights, and the export reads none."""
     checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
     script = (
-        "import resource, sys; from pathlib import Path; from ziprerank.export import export_checkpoint\n"
-        "export_checkpoint(sys.argv[1], Path(sys.argv[2]), target='cuda', precision='bf16', weights='link')\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from ziprerank.export import ExportOptions, export_checkpoint\n"
+        "options = ExportOptions(target='cuda', precision='bf16', weights='link')\n"
+        "export_checkpoint(sys.argv[1], Path(sys.argv[2]), options)\n"
         "assert 'torch' not in sys.modules, 'the export needs no PyTorch'\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
@@ -196,7 +259,7 @@ def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: 
 
 def test_kernels_for_the_cpu_are_refused(make_checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="kernels for target cpu: they run on CUDA"):
-        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", kernels=True)
+        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(kernels=True))
 
 
 def test_the_command_line(make_checkpoint, tmp_path: Path) -> None:

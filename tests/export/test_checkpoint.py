@@ -1,4 +1,4 @@
-"""What the export refuses, and what it says."""
+"""Checkpoints and options that the export rejects, and its messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rewrite import rewrite_json
 from safetensors.numpy import load_file, save_file
-from ziprerank.export import CheckpointError, ExportError, export_checkpoint
+from ziprerank.export import CheckpointError, ExportError, ExportOptions, export_checkpoint
 
 
 def damaged_weights(checkpoint: Path, change) -> None:
@@ -22,7 +22,7 @@ def damaged_weights(checkpoint: Path, change) -> None:
 
 def refused(checkpoint: Path, tmp_path: Path, match: str, **options) -> None:
     with pytest.raises((CheckpointError, ExportError), match=match):
-        export_checkpoint(str(checkpoint), tmp_path / "bundle", **options)
+        export_checkpoint(str(checkpoint), tmp_path / "bundle", ExportOptions(**options))
     assert not (tmp_path / "bundle").exists()
     assert not list(tmp_path.glob(".bundle*")), "nothing half-written stays behind"
 
@@ -153,5 +153,5 @@ def test_settings_out_of_range(own_checkpoint: Path, tmp_path: Path, options, ma
 
 def test_an_unknown_repository_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="someone/nothing is neither a directory nor a hub repository"):
+    with pytest.raises(CheckpointError, match="someone/nothing is neither a directory nor an available hub repository"):
         export_checkpoint("someone/nothing", tmp_path / "bundle")

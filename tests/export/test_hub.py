@@ -52,4 +52,4 @@ def test_a_cached_repository_offline(hub_home: Path, tmp_path: Path, revision: s
 def test_a_revision_that_is_not_cached(hub_home: Path, tmp_path: Path) -> None:
     done = export(hub_home, str(tmp_path / "bundle"), "--revision", "v2")
     assert done.returncode == 1
-    assert "someone/zip is neither a directory nor a hub repository that can be had" in " ".join(done.stderr.split())
+    assert "someone/zip is neither a directory nor an available hub repository" in " ".join(done.stderr.split())

@@ -11,7 +11,7 @@ import torch
 from checkpoints import Shape
 from ziprerank import Reranker
 from ziprerank._engine import library
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.host import Host, printed_tokens
 from ziprerank.export.reference import Reference
 from ziprerank.export.verify import TOLERANCE, compare_kept, logit_error, page_image, prompt_ids
@@ -33,7 +33,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_logits_and_kept_sets_match_transformers(shape, target, make_checkpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(shape)
-    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", target=target, precision="fp32")
+    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", ExportOptions(target=target, precision="fp32"))
     hosts = [Host(bundle), Host(bundle, op_library=Path(library()))]
     manifest = hosts[0].manifest
     reference = Reference(checkpoint, mean=[0.5] * 3, std=[0.5] * 3, letters=manifest["tokens"]["letters"])
@@ -78,9 +78,11 @@ def test_a_query_only_mask_matches_too(make_checkpoint, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: Path) -> None:
-    """transformers' modules on the tokens that are left, at the places that they have on the page."""
+    """Compares with transformers' modules on the remaining tokens, at their places on the page."""
     checkpoint = make_checkpoint(Shape())
-    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", target=target, precision="fp32", blank="drop")
+    bundle = export_checkpoint(
+        str(checkpoint), tmp_path / "bundle", ExportOptions(target=target, precision="fp32", blank="drop")
+    )
     hosts = [Host(bundle), Host(bundle, op_library=Path(library()))]
     reference = Reference(checkpoint, mean=[0.5] * 3, std=[0.5] * 3, letters=hosts[0].manifest["tokens"]["letters"])
     images = [page_image(number, SIZES[number]).copy() for number in range(4)]
@@ -112,7 +114,7 @@ def test_without_blank_tokens_it_matches_too(target, make_checkpoint, tmp_path: 
 
 
 def test_every_part_of_the_model_shows_in_the_logits(own_checkpoint: Path, tmp_path: Path) -> None:
-    """The tolerance means something: a DeepStack merger, one norm or one head changed is an error far above it."""
+    """Shows that the tolerance is tight: a change of a DeepStack merger, a norm or the positions is far above it."""
     from safetensors.torch import load_file, save_file
 
     bundle = export_checkpoint(str(own_checkpoint), tmp_path / "bundle")

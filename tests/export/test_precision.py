@@ -1,4 +1,4 @@
-"""Quantised bundles: the logits are those of the checkpoint with its weights rounded, and what was rounded is said."""
+"""Quantised bundles: their logits are those of the checkpoint with rounded weights, and they list what is rounded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
-from ziprerank.export import ExportError, export_checkpoint
-from ziprerank.export.calibrate import Calibration
+from ziprerank.export import Calibration, ExportError, ExportOptions, export_checkpoint
 from ziprerank.export.checkpoint import PACKED_DTYPES, read_shard
 from ziprerank.export.host import Host
 from ziprerank.export.reference import Reference
@@ -51,7 +50,7 @@ def packed(bundle: Path) -> dict:
 def test_weights_are_all_that_is_rounded(precision: str, shape, make_checkpoint, tmp_path: Path) -> None:
     """The bundle equals transformers on a checkpoint whose decoder has the rounded weights, as nearly as fp32 does."""
     checkpoint = make_checkpoint(shape)
-    host = Host(export_checkpoint(str(checkpoint), tmp_path / "bundle", precision=precision))
+    host = Host(export_checkpoint(str(checkpoint), tmp_path / "bundle", ExportOptions(precision=precision)))
     stored = packed(tmp_path / "bundle")
     rounded = tmp_path / "rounded"
     rounded.mkdir()
@@ -78,7 +77,7 @@ def test_weights_are_all_that_is_rounded(precision: str, shape, make_checkpoint,
 
 
 def test_a_bundle_says_what_was_rounded(make_checkpoint, tmp_path: Path) -> None:
-    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", precision="int4")
+    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(precision="int4"))
     manifest = json.loads((bundle / "ziprerank.json").read_text())
     assert manifest["precision"] == "fp32"  # what it computes in, and what stands between its graphs
     assert manifest["quantisation"]["precision"] == "int4"
@@ -105,7 +104,7 @@ def test_a_bundle_says_what_was_rounded(make_checkpoint, tmp_path: Path) -> None
 @pytest.mark.parametrize(("precision", "bits"), [("int8", 8), ("int4", 4)])
 def test_on_cuda_activations_and_scales_are_bf16(precision: str, bits: int, make_checkpoint, tmp_path: Path) -> None:
     bundle = export_checkpoint(
-        str(make_checkpoint(Shape(tied=True))), tmp_path / "bundle", target="cuda", precision=precision
+        str(make_checkpoint(Shape(tied=True))), tmp_path / "bundle", ExportOptions(target="cuda", precision=precision)
     )
     stored = packed(bundle)
     model = onnx.load(bundle / "rerank.onnx", load_external_data=False)
@@ -126,10 +125,12 @@ def exact_bundle(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("precision", ["int8-dynamic", "fp8"])
 def test_rounded_activations_stay_near(precision: str, exact_bundle: Path, make_checkpoint, tmp_path: Path) -> None:
-    """Near the fp32 bundle, and not it: one layer of each is compared number by number in test_quantise.py."""
+    """Close to the fp32 bundle but different; test_quantise.py compares one layer of each number by number."""
     checkpoint = str(make_checkpoint(Shape()))
     calibration = CALIBRATION if precision == "fp8" else None
-    rounded = Host(export_checkpoint(checkpoint, tmp_path / "rounded", precision=precision, calibration=calibration))
+    rounded = Host(
+        export_checkpoint(checkpoint, tmp_path / "rounded", ExportOptions(precision=precision, calibration=calibration))
+    )
     exact = Host(exact_bundle)
     ids = prompt_ids(exact_bundle, exact.manifest["prompt"], QUERIES[0], len(PAGES))
     expected = exact.score(ids, [exact.encode(page) for page in PAGES], 0.5)
@@ -140,10 +141,12 @@ def test_rounded_activations_stay_near(precision: str, exact_bundle: Path, make_
 
 
 def test_fp8_ranges_are_the_largest_inputs_seen(exact_bundle: Path, make_checkpoint, tmp_path: Path) -> None:
-    """The first layer's: the normalised text and visual tokens, computed from the table and the features."""
+    """Checks the first layer, whose inputs, the normalised text and visual tokens, are easy to compute."""
     checkpoint = make_checkpoint(Shape())
     bundle = export_checkpoint(
-        str(checkpoint), tmp_path / "fp8", target="cuda", precision="fp8", keep_ratio=1.0, calibration=CALIBRATION
+        str(checkpoint),
+        tmp_path / "fp8",
+        ExportOptions(target="cuda", precision="fp8", keep_ratio=1.0, calibration=CALIBRATION),
     )
     model = onnx.load(bundle / "rerank.onnx", load_external_data=False)
     constants = {
@@ -170,7 +173,7 @@ def test_fp8_ranges_are_the_largest_inputs_seen(exact_bundle: Path, make_checkpo
 
 
 def test_calibration_by_the_command_line(make_checkpoint, tmp_path: Path) -> None:
-    """Files and queries go where arrays and queries go; other pages give other ranges, hence another bundle."""
+    """The command calibrates as the function does; other pages give other ranges, hence another bundle."""
     checkpoint = str(make_checkpoint(Shape()))
     for number in (0, 1):
         Image.fromarray(page_image(number, (256, 256))).save(tmp_path / f"{number}.png")
@@ -182,7 +185,7 @@ def test_calibration_by_the_command_line(make_checkpoint, tmp_path: Path) -> Non
         assert done.exit_code == 0, done.output
         ids.append(Bundle.load(out).bundle_id)
     one = Calibration(lambda _: [page_image(0, (256, 256))], QUERIES[:1])
-    called = export_checkpoint(checkpoint, tmp_path / "called", precision="fp8", calibration=one)
+    called = export_checkpoint(checkpoint, tmp_path / "called", ExportOptions(precision="fp8", calibration=one))
     assert ids[0] == Bundle.load(called).bundle_id != ids[1]
 
 
@@ -208,5 +211,5 @@ def test_calibration_by_the_command_line(make_checkpoint, tmp_path: Path) -> Non
 )
 def test_what_does_not_go_together_is_refused(options, message: str, make_checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=message):
-        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", **options)
+        export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(**options))
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ INPUTS = {
 
 @pytest.fixture(scope="module")
 def body() -> ort.InferenceSession:
-    """A graph that is just the operator, run without libziprerank: so the runtime inlines the body."""
+    """A graph of only the operator. Without libziprerank the runtime inlines the body."""
     inputs = [
         ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape)) for name, (dtype, shape) in INPUTS.items()
     ]
@@ -39,7 +39,7 @@ def body() -> ort.InferenceSession:
 
 
 def run(body: ort.InferenceSession, visual, text, counts, keep, mask=None, levels=3, seed=0) -> np.ndarray:
-    """Put ``visual`` into a pool at random rows, at level 0, with noise around it, and prune."""
+    """Puts ``visual`` into a pool of noise, at level 0 of random rows, and prunes."""
     rng = np.random.default_rng(seed)
     total, hidden = visual.shape
     pool = rng.standard_normal((total + 7, levels, hidden)).astype(np.float32)

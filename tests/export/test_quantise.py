@@ -13,9 +13,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from safetensors.numpy import save_file
 from ziprerank.export.attention import CpuAttention
 from ziprerank.export.checkpoint import PACKED_DTYPES, Tensors, read_shard
-from ziprerank.export.graph import GraphBuilder
 from ziprerank.export.linear import BlockWeights, DynamicInt8, Fp8
-from ziprerank.export.precision import Lowering
+from ziprerank.export.lowering import Lowering, ModelBuilder
 from ziprerank.export.quantise import quantise_blocks, quantise_e4m3, quantise_rows
 
 FLOAT = ir.DataType.FLOAT
@@ -73,7 +72,7 @@ def test_rows_and_floats_are_as_near_as_their_steps_allow() -> None:
 
 
 def test_scales_in_half_precision_are_what_is_divided_by() -> None:
-    """Rounded before use: with scales rounded afterwards, codes would be off by more than half a step."""
+    """Scales are rounded before use: rounded afterwards, they would put codes off by more than half a step."""
     bf16 = ir.DataType.BFLOAT16.numpy()
     codes, scales = quantise_blocks(WEIGHT, 8, 32, bf16)
     assert scales.dtype == bf16
@@ -117,10 +116,10 @@ def test_an_fp8_layer_is_pytorchs_fp8(tmp_path: Path) -> None:
 
 
 def run_layer(linear: BlockWeights | DynamicInt8 | Fp8, folder: Path) -> np.ndarray:
-    """``X`` through one layer of ``WEIGHT`` and ``BIAS``, written as a graph with its weights in safetensors."""
+    """Runs ``X`` through one layer of ``WEIGHT`` and ``BIAS``, a graph with its weights in safetensors."""
     save_file({**linear.pack("layer", WEIGHT), "layer.bias": BIAS}, folder / "weights.safetensors")
     tensors = Tensors(None, read_shard(folder / "weights.safetensors", PACKED_DTYPES), "test")
-    op = GraphBuilder(tensors, Lowering(FLOAT, CpuAttention(), linear))
+    op = ModelBuilder(tensors, Lowering(FLOAT, CpuAttention(), linear))
     x = op.input("x", FLOAT, ["rows", INPUTS])
     op.output(op.linear(x, "layer", INPUTS, OUTPUTS, bias=True), "y", FLOAT, ["rows", OUTPUTS])
     ir.save(op.model("layer", {}), folder / "layer.onnx")
@@ -129,7 +128,7 @@ def run_layer(linear: BlockWeights | DynamicInt8 | Fp8, folder: Path) -> np.ndar
 
 
 def unpacked(codes: np.ndarray, bits: int) -> np.ndarray:
-    """``[outputs, blocks, block]``, one code an entry."""
+    """Unpacks codes to ``[outputs, blocks, block]``, one in each entry."""
     return codes if bits == 8 else np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], -1)
 
 

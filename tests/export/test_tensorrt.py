@@ -1,4 +1,4 @@
-"""TensorRT-RTX parses and builds `cuda` bundles without a GPU; `ziprerank build` leaves the plans in the bundle."""
+"""TensorRT-RTX parses and builds `cuda` bundles without a GPU; `ziprerank build` writes the plans into the bundle."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import BundleError
-from ziprerank.export import ExportError, export_checkpoint
-from ziprerank.export.calibrate import Calibration
+from ziprerank.export import Calibration, ExportError, ExportOptions, export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.export.plans import between_partitions, build_plans
 from ziprerank.export.profiles import profiles
@@ -31,11 +30,13 @@ def bundle(request, make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("std") / "bundle"
     calibration = Calibration(lambda _: PAGES, QUERIES[:1]) if request.param == "fp8" else None
     checkpoint = str(make_checkpoint(SHAPE))
-    return export_checkpoint(checkpoint, out, target="cuda", precision=request.param, calibration=calibration)
+    return export_checkpoint(
+        checkpoint, out, ExportOptions(target="cuda", precision=request.param, calibration=calibration)
+    )
 
 
 def test_fp8_products_read_quantised_values(bundle: Path) -> None:
-    """The parser's network: in fp8, every linear layer of the decoder multiplies two dequantised tensors."""
+    """In the parser's network of fp8, every linear layer of the decoder multiplies two dequantised tensors."""
     network, parser = parsed(bundle / "rerank.onnx")
     assert parser.num_errors == 0
     layers = [network.get_layer(number) for number in range(network.num_layers)]
@@ -118,8 +119,8 @@ def test_plans_for_two_capabilities(bundle: Path) -> None:
 
 
 def test_profiles_hold_real_windows(make_checkpoint, tmp_path: Path) -> None:
-    """The inputs of passes by the smallest host lie within the profiles; the largest window just does."""
-    host = Host(export_checkpoint(str(make_checkpoint(SHAPE)), tmp_path / "bundle", longest_side=320))
+    """The inputs that the minimal host makes are within the profiles; the largest window is on their border."""
+    host = Host(export_checkpoint(str(make_checkpoint(SHAPE)), tmp_path / "bundle", ExportOptions(longest_side=320)))
     shapes = profiles(host.manifest)
     largest = [np.zeros((320, 320, 3), np.uint8)]
     for images, keep_ratio in ((PAGES[:1], 0.01), (PAGES * 5, 0.5), (largest * 20, 1.0)):
@@ -140,7 +141,9 @@ def test_profiles_hold_real_windows(make_checkpoint, tmp_path: Path) -> None:
 def unbuilt(make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, checkpoint = tmp_path_factory.mktemp("unbuilt"), str(make_checkpoint(SHAPE))
     options = {"cpu": {}, "int4": {"target": "cuda", "precision": "int4"}, "bf16": {"target": "cuda"}}
-    return {name: export_checkpoint(checkpoint, folder / name, **chosen) for name, chosen in options.items()}
+    return {
+        name: export_checkpoint(checkpoint, folder / name, ExportOptions(**chosen)) for name, chosen in options.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_what_cannot_be_built_is_refused(name: str, arguments, message: str, unb
 
 
 def test_values_that_cross_the_operator_have_sizes(unbuilt: dict[str, Path]) -> None:
-    """ONNX Runtime cuts the graph at the operator: what TensorRT then reads is an input, or has a profile here."""
+    """ONNX Runtime cuts the graph at the operator, so every value that crosses it needs a profile."""
     graph = unbuilt["bf16"] / "rerank.onnx"
     shapes = profiles(json.loads((unbuilt["bf16"] / "ziprerank.json").read_text()))["rerank.onnx"]
     extra = between_partitions(graph, shapes)

@@ -1,4 +1,4 @@
-"""The parity certificate: written when it holds, refused when it does not."""
+"""The parity certificate: it is written only if it is true."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.cli.app import app
-from ziprerank.export import ExportError, export_checkpoint
+from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 from ziprerank.export.verify import TOLERANCE, verify_bundle
 
 
@@ -43,7 +43,7 @@ def test_another_checkpoint_gets_none(make_checkpoint, own_checkpoint: Path, tmp
 
 def test_a_bundle_in_half_precision_is_refused(make_checkpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(Shape())
-    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", target="cuda", precision="bf16")
+    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", ExportOptions(target="cuda", precision="bf16"))
     with pytest.raises(ExportError, match="computes in bf16"):
         verify_bundle(bundle, checkpoint)
 

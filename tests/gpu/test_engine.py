@@ -16,7 +16,7 @@ from ziprerank import Pdf, _engine
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import ProviderError
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.plans import CAPABILITIES
 from ziprerank.kernels import compile_kernels
 from ziprerank.kernels.launch import TARGETS
@@ -42,7 +42,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 def bundle(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """For CUDA in each precision, with kernels for this device, and PTX."""
     out = tmp_path_factory.mktemp(request.param) / "bundle"
-    export_checkpoint(str(checkpoint), out, target="cuda", precision=request.param)
+    export_checkpoint(str(checkpoint), out, ExportOptions(target="cuda", precision=request.param))
     bundle = Bundle.load(out)
     capability = 10 * torch.cuda.get_device_capability()[0] + torch.cuda.get_device_capability()[1]
     sizes = bundle.model["hidden_size"], bundle.precision, bundle.model["levels"]

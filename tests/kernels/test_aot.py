@@ -1,4 +1,4 @@
-"""Compilation ahead of time, for every target, without a GPU: a check of code and calls, not of what a GPU does."""
+"""Compilation ahead of time for every target, without a GPU: checks code and arguments, not what a GPU does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import triton
 import typer
 from typer.testing import CliRunner
 from ziprerank.cli.kernels import kernels as kernels_command
-from ziprerank.errors import BundleError
 from ziprerank.kernels import CompiledKernel, KernelError, compile_kernels, describe
 from ziprerank.kernels.aot import SCRATCH
 from ziprerank.kernels.launch import KERNELS, TARGETS
@@ -26,7 +25,7 @@ PTX_TYPES = {"i32": "u32"}
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For the 8B model, all targets."""
+    """The kernels of the 8B model for all targets."""
     out = tmp_path_factory.mktemp("bundle") / "kernels"
     compile_kernels(out, 4096, "bf16", 4)
     return out
@@ -45,7 +44,7 @@ def check_resources(rows: list[CompiledKernel]) -> None:
 
 
 def check_arguments(directory: Path) -> None:
-    """What the table says is passed is what each file takes: the same number, order, sizes and offsets."""
+    """Checks that each file takes the arguments in the table: their number, order, sizes and offsets."""
     for kernel in table(directory)["kernels"]:
         types = [argument["type"] for argument in kernel["arguments"]]
         expected, offset = [], 0
@@ -104,7 +103,7 @@ def test_the_text_for_c_hosts_says_the_same(full: Path) -> None:
 
 
 def test_the_blocks_are_those_of_the_code(full: Path) -> None:
-    """PTX declares its block; the table has to launch it so."""
+    """The table launches the block size that the PTX declares."""
     for kernel in table(full)["kernels"]:
         (fallback,) = (target for target in kernel["targets"] if target["kind"] == "ptx")
         text = (full / fallback["file"]).read_text()
@@ -115,7 +114,7 @@ def test_the_blocks_are_those_of_the_code(full: Path) -> None:
 
 @pytest.mark.parametrize("arch", ["sm_87", "sm_90", "sm_110", "sm_120"])
 def test_the_fallback_assembles_for_devices_that_have_no_cubin(full: Path, tmp_path: Path, arch: str) -> None:
-    """Orin and Thor have none, nor has a chip that is not made yet. A driver holds the same assembler as `ptxas`."""
+    """Orin, Thor and future chips have no cubin. A driver contains the same assembler as `ptxas`."""
     for kernel in KERNELS:
         source, out = full / f"{kernel.name}.sm_80.ptx", tmp_path / "out.cubin"
         command = [triton.knobs.nvidia.ptxas_blackwell.path, "-v", f"-arch={arch}", str(source), "-o", str(out)]
@@ -124,7 +123,7 @@ def test_the_fallback_assembles_for_devices_that_have_no_cubin(full: Path, tmp_p
 
 
 def test_rows_are_copied_16_bytes_at_a_time(full: Path) -> None:
-    """That is what the promise of aligned pointers buys, and tensor cores do the multiplication."""
+    """The declared alignment allows wide copies; tensor cores multiply."""
     text = (full / "relevance_scores.sm_80.ptx").read_text()
     assert re.search(r"cp\.async\.cg\.shared\.global.* 0x10", text)
     assert "cp.async.ca" not in text
@@ -187,4 +186,4 @@ def test_the_command_prints_the_table(full: Path) -> None:
         assert "none" in line
     rows = json.loads(CliRunner().invoke(app, [str(full), "--json"]).output)
     assert [CompiledKernel(**row) for row in rows] == describe(full)
-    assert isinstance(CliRunner().invoke(app, [str(full.parent / "nothing")]).exception, BundleError)
+    assert isinstance(CliRunner().invoke(app, [str(full.parent / "nothing")]).exception, KernelError)

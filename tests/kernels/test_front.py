@@ -1,4 +1,4 @@
-"""The PyTorch front: what runs where, what is refused, gradients, and how little the host does."""
+"""The PyTorch front: what runs on which device, rejected input, gradients, and no waiting on the host."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_the_interpreter_the_status_is_the_same() -> None:
 def test_three_launches_and_no_value_read_whatever_the_number_of_pages(
     monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
-    """What would make the host wait on a GPU is forbidden; launches are only recorded, the kernels have other tests."""
+    """Forbids everything that would wait for a GPU. Launches are only recorded; the kernels have other tests."""
     launches: list[tuple[str, int]] = []
 
     def record(_: front._Launch, kernel: Any, length: int, *__: Any) -> None:

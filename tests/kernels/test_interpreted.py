@@ -10,7 +10,7 @@ from ziprerank.kernels import KernelError, front, implementation, launch, refere
 
 @pytest.fixture(autouse=True)
 def _interpreter() -> None:
-    """These tests are about the kernels: on CPU tensors without the interpreter they would test the specification."""
+    """Without the interpreter these tests would run the specification instead of the kernels."""
     assert implementation(torch.device("cpu")) == "triton"
 
 
@@ -32,7 +32,7 @@ def test_text_lengths(tokens: int) -> None:
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_the_tiles_of_the_targets(monkeypatch: pytest.MonkeyPatch, capability: int) -> None:
-    """The interpreter has no capability and takes the smallest tile; the others have to be right as well."""
+    """The interpreter has no compute capability and uses the smallest tile, so this test selects the others."""
     monkeypatch.setattr(front, "tile", lambda kernel, _, *model: launch.tile(kernel, capability, *model))
     check_window(random_window(torch.float16, 128, tokens=270, counts=[100, 40], keep=0.5))
 
@@ -49,7 +49,7 @@ def test_keep_ratios_from_all_to_one_token(keep: float) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_exact_scores_give_exact_indices(dtype: torch.dtype) -> None:
-    """Rows of +-1 have norm 8 and cosines that are multiples of 1/32: ties by the dozen, no rounding anywhere."""
+    """Rows of +-1 have norm 8 and cosines that are multiples of 1/32: many ties, and no rounding."""
     generator = torch.Generator().manual_seed(3)
     visual, text = (torch.randint(0, 2, (n, 64), generator=generator).mul(2).sub(1).to(dtype) for n in (400, 6))
     case = window(visual, text, [150, 1, 249], 0.5)
@@ -96,7 +96,7 @@ def test_spare_lanes_of_the_text_tile_never_win() -> None:
 
 
 def test_masks() -> None:
-    """Any subset of the text; tokens left out may be better, or not even finite."""
+    """The mask may be any subset of the text; tokens outside it may be better, or not finite."""
     case = random_window(torch.bfloat16, 64, tokens=140, counts=[80], keep=0.3)
     generator = torch.Generator().manual_seed(1)
     masks = [torch.arange(140) == 139, torch.arange(140) // 7 == 9, torch.rand(140, generator=generator) < 0.4]
@@ -156,7 +156,7 @@ def test_keep_counts_out_of_range_are_reported_and_write_nothing_outside() -> No
 
 @pytest.mark.parametrize(("dtype", "scale"), [(torch.float16, 2**-20), (torch.float32, 1e-9), (torch.bfloat16, 1e-9)])
 def test_tiny_rows_count_by_their_direction(dtype: torch.dtype, scale: float) -> None:
-    """Subnormal in half precision; far above the floor of the norm all the same."""
+    """The rows are subnormal in half precision, but far above the lower bound of the norm."""
     case = random_window(torch.float32, 64, tokens=5, counts=[60], keep=0.5)
     case = window((case.visual * scale).to(dtype), (case.text * scale).to(dtype), [60], 0.5)
     assert float(check_window(case).relevance.max()) > 0.1
@@ -172,7 +172,7 @@ def test_subnormal_rows_below_the_floor_of_the_norm(dtype: torch.dtype) -> None:
 
 
 def test_large_rows() -> None:
-    """Half precision's largest values: products of 4e9 in float32 sums; and norms near the end of float32."""
+    """Covers half precision's largest values (products of 4e9, summed in float32) and norms near float32's largest."""
     case = random_window(torch.float32, 64, tokens=5, counts=[60], keep=0.5)
     for dtype, scale in ((torch.float16, 15000.0), (torch.bfloat16, 1e17), (torch.float32, 1e17)):
         check_window(window((case.visual * scale).to(dtype), (case.text * scale).to(dtype), [60], 0.5))

@@ -1,4 +1,4 @@
-"""Selection alone, on given scores: long pages, ties and extreme values, exactly as a stable sort has it."""
+"""Selection alone, on given scores: long pages, ties and extreme values, compared with a stable sort."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stable(scores: Tensor, counts: Sequence[int], keep: Sequence[int]) -> list[i
 
 @pytest.mark.parametrize("levels", [0, 3])
 def test_pages_of_16384_tokens(levels: int) -> None:
-    """Scores all different, or of a few levels only: then the k-th largest stands in every block of the page."""
+    """Scores are all different, or have so few values that the k-th largest is in every block of the page."""
     counts, keep = [16384, 5], [5000, 2]
     scores = torch.rand(sum(counts), generator=torch.Generator().manual_seed(levels)) * 2 - 1
     if levels:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ziprerank.cache.page_cache import PageCache
 from ziprerank.errors import InvalidInput
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 
@@ -165,7 +165,7 @@ def test_other_engines_find_nothing(small_pages: Path, pages: list[np.ndarray], 
     reranker, cache = opened(small_pages, tmp_path / "cache")
     reranker.rank(QUERY, pages)
     checkpoint = ROOT / "train" / "checkpoints" / "default"
-    export_checkpoint(str(checkpoint), tmp_path / "int8", precision="int8")
+    export_checkpoint(str(checkpoint), tmp_path / "int8", ExportOptions(precision="int8"))
     bundle = reranker.bundle
     vision = replace(bundle.files["vision.onnx"], sha256="0" * 64)
     others = [

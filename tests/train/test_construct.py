@@ -15,7 +15,7 @@ from store_pages import make_store
 from tiny_checkpoint import STARTER, save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.train import maxsim
 from ziprerank.train.config import Optimisation
@@ -138,7 +138,7 @@ def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path, monkeypatch: pyt
     pixels = [np.array(np.repeat(store[number].pixels[..., None], 3, axis=2)) for number in range(3)]
     with torch.no_grad():
         expected = ranker.score("kalomi", ranker.encode_all(pixels), 0.5).logits
-    bundle = export_checkpoint(str(result), tmp_path / "bundle", weights="copy")
+    bundle = export_checkpoint(str(result), tmp_path / "bundle", ExportOptions(weights="copy"))
     host = Host(bundle)
     found = host.score(ranker.prompting.ids("kalomi", 3), [host.encode(page) for page in pixels], keep_ratio=0.5)
     torch.testing.assert_close(torch.from_numpy(found.logits[:3]), expected, atol=2e-3, rtol=0)
@@ -202,7 +202,7 @@ def test_what_cannot_be_constructed_is_refused(tmp_path: Path) -> None:
         construct(deep, tmp_path / "out", counts, torch.ones(4, maxsim.WIDTH))
     with pytest.raises(TrainError, match="pages is 0"):
         ConstructStage(store=tmp_path, pages=0)
-    with pytest.raises(TrainError, match=r"longest_side is 128: must lie in 256\.\.16384 pixels"):
+    with pytest.raises(ExportError, match=r"longest_side 128 must lie in 256\.\.16384 pixels"):
         ConstructStage(store=tmp_path, longest_side=128)
-    with pytest.raises(TrainError, match=r"dpi is 5: must lie in 20\.\.1200"):
+    with pytest.raises(ExportError, match=r"dpi 5 must lie in 20\.\.1200"):
         ConstructStage(store=tmp_path, dpi=5)

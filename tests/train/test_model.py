@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_checkpoint import save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.export.reference import Reference
 from ziprerank.train.errors import TrainError
@@ -162,7 +162,7 @@ def test_saved_checkpoint_exports_and_scores_the_same(dtype: torch.dtype | None,
     assert ("lm_head.weight" in load_file(tmp_path / "saved" / "model.safetensors")) == (not tied)
     if dtype is not None:
         ranker.module.to(dtype).to(torch.float32)
-    bundle = export_checkpoint(str(tmp_path / "saved"), tmp_path / "bundle", precision="fp32")
+    bundle = export_checkpoint(str(tmp_path / "saved"), tmp_path / "bundle", ExportOptions(precision="fp32"))
     host = Host(bundle)
     with torch.no_grad():
         scored = ranker.score(QUERY, ranker.encode_all(PAGES), 0.5)

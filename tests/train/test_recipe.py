@@ -17,7 +17,7 @@ from ranking_data import WORDS
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 from ziprerank.cli.app import app
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.export.host import Host
 from ziprerank.train.errors import TrainError
 from ziprerank.train.model import Ranker
@@ -65,7 +65,7 @@ def test_the_papers_recipe_runs_and_its_result_exports(data: Path, tmp_path: Pat
         assert last[name].dtype == torch.bfloat16
     result = tmp_path / "out" / "1-pages" / "model"
 
-    bundle = export_checkpoint(str(result), tmp_path / "bundle", precision="fp32")
+    bundle = export_checkpoint(str(result), tmp_path / "bundle", ExportOptions(precision="fp32"))
     host = Host(bundle)
     ranker = Ranker(result)
     images = [np.random.default_rng(k).integers(0, 256, (256, 288, 3), dtype=np.uint8) for k in range(4)]

@@ -10,7 +10,7 @@ import ziprerank.train
 from safetensors.torch import load_file
 from store_pages import make_store
 from tiny_checkpoint import STARTER
-from ziprerank.export import export_checkpoint
+from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.train import maxsim
 from ziprerank.train.reading import HEADS
 from ziprerank.train.recipe import read_recipe, run_recipe
@@ -69,7 +69,7 @@ def test_each_stage_changes_its_part_of_the_model(tmp_path: Path) -> None:
     compared = {f"model.language_model.{name}" for name in maxsim.comparison()}
     assert {name for name in built if not torch.equal(built[name], ranked[name])} == compared
     assert torch.equal(built[late], again[late])
-    bundle = export_checkpoint(str(result), tmp_path / "bundle", weights="copy")
+    bundle = export_checkpoint(str(result), tmp_path / "bundle", ExportOptions(weights="copy"))
     image = json.loads((bundle / "ziprerank.json").read_text(encoding="utf-8"))["image"]
     assert (image["longest_side"], image["dpi"]) == (1024, 88)  # as the tower has learnt to read, not the starter's 288
     theirs = json.loads((DEFAULT / "prompt.json").read_text(encoding="utf-8"))

@@ -14,13 +14,14 @@ from ziprerank.cli.bench import bench
 from ziprerank.cli.build import build
 from ziprerank.cli.doctor import doctor
 from ziprerank.cli.explain import explain
-from ziprerank.cli.export import export, verify
+from ziprerank.cli.export import export
 from ziprerank.cli.kernels import kernels
 from ziprerank.cli.profile import profile
 from ziprerank.cli.rank import rank
 from ziprerank.cli.serve import serve
 from ziprerank.cli.train import train
 from ziprerank.cli.triton import triton_repo
+from ziprerank.cli.verify import verify
 from ziprerank.errors import ZipRerankError
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.cli.extras import needs_extra
+from ziprerank.errors import InvalidInput
 
 CANDIDATES = (1, 2, 5, 10, 20, 50)
 QUERY = "how do I upgrade a package"
@@ -39,13 +40,10 @@ def bench(
     ] = False,
 ) -> None:
     """Measure ziprerank against transformers, autoregressive listwise reranking and pointwise reranking."""
-    try:
+    with needs_extra("bench"):
         from ziprerank.bench.comparison import tables
         from ziprerank.bench.page import write_report
         from ziprerank.bench.run import Options, run
-    except ImportError as error:
-        raise MissingDependency(f'{error}: pip install "ziprerank[bench]"') from error
-    from ziprerank.export import CheckpointError, ExportError
     from ziprerank.inputs.pdf import PdfFile
 
     clone = Path(__file__).resolve().parents[3]
@@ -62,10 +60,7 @@ def bench(
     options = Options(
         pdf, query, checkpoint, tuple(bundle or ()), counts, tuple(longest_side or (None,)), provider, minutes, quick
     )
-    try:
-        rows = run(options, out)
-    except (CheckpointError, ExportError) as error:
-        raise InvalidInput(str(error)) from error
+    rows = run(options, out)
     if report is not None:
         write_report(rows, report)
     typer.echo(tables(rows))

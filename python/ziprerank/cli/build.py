@@ -1,4 +1,4 @@
-"""``ziprerank build``: plans for TensorRT-RTX and TensorRT, made ahead of time and left in the bundle."""
+"""``ziprerank build``: plans for TensorRT-RTX and TensorRT, built ahead of time into the bundle (extra ``build``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ziprerank.bundle import Bundle
-from ziprerank.cli.export import offline_half
+from ziprerank.cli.extras import needs_extra
 from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
@@ -24,13 +24,13 @@ def build(
     ] = None,
 ) -> None:
     """Build a bundle's graphs ahead of time, so that a session starts without building anything."""
-    with offline_half("build"):
+    with needs_extra("build"):
         from ziprerank.export.plans import TENSORRT, build_plans
 
         if provider == TENSORRT:
             prepare(provider, find_runtime())
         entry = build_plans(bundle, provider, capability or ())
-        if provider == TENSORRT:  # the first session builds what is beside the pruning operator, and keeps it there
+        if provider == TENSORRT:  # the first session builds the parts beside the pruning operator and keeps them
             load_engine(Bundle.load(bundle, check="size"), EngineOptions(provider=provider))
     size = sum((bundle / provider / file.name).stat().st_size for file in (bundle / provider).iterdir())
     built_for = ", ".join(entry["compute_capabilities"]) or "this GPU"

@@ -1,4 +1,4 @@
-"""``ziprerank kernels``: what the compiled pruning kernels of a bundle take from each GPU generation."""
+"""``ziprerank kernels``: the resources that a bundle's compiled pruning kernels use on each GPU generation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ziprerank.errors import BundleError
-
 COLUMNS = ("kernel", "target", "threads", "registers", "spilled", "shared", "file size")
 
 
@@ -23,13 +21,10 @@ def kernels(
     as_json: Annotated[bool, typer.Option("--json", help="The launch table's rows as JSON; sizes in bytes.")] = False,
 ) -> None:
     """Show registers, spills and shared memory of a bundle's compiled kernels; needs no GPU."""
-    from ziprerank.kernels import KernelError, describe
+    from ziprerank.kernels import describe
 
     directory = bundle / "kernels" if (bundle / "ziprerank.json").is_file() else bundle
-    try:
-        rows = describe(directory)
-    except KernelError as error:
-        raise BundleError(str(error)) from error
+    rows = describe(directory)
     if as_json:
         sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
         return

@@ -30,6 +30,7 @@ Window = Annotated[
 ]
 Stride = Annotated[int | None, typer.Option(help="Pages by which the window moves. Default: the bundle's.")]
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")]
+Queries = Annotated[list[str] | None, typer.Option("--query", help="A query for these pages; may be repeated.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
 Provider = Annotated[str, typer.Option(help=EngineOptions.__dataclass_fields__["provider"].metadata["help"])]
 Threads = Annotated[int, typer.Option(help=EngineOptions.__dataclass_fields__["threads"].metadata["help"])]

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.cli.extras import needs_extra
+from ziprerank.errors import InvalidInput
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The recipe, in YAML.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override, such as stages.0.optimisation.steps=100.")]
@@ -24,18 +25,8 @@ def train(config: Config, *, overrides: Set = None, restart: Restart = False, ch
 
     For several GPUs: accelerate launch -m ziprerank.cli train.
     """
-    try:
+    with needs_extra("train"):
         _train(config, overrides or [], restart, check)
-    except ImportError as error:
-        raise MissingDependency(f'{error}: pip install "ziprerank[train]"') from error
-    except ValueError as error:
-        from ziprerank.export import CheckpointError
-        from ziprerank.kernels import KernelError
-        from ziprerank.train.errors import TrainError
-
-        if not isinstance(error, TrainError | CheckpointError | KernelError):
-            raise
-        raise InvalidInput(str(error)) from error
 
 
 def _train(config: Path, overrides: list[str], restart: bool, check: bool) -> None:

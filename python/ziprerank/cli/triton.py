@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ziprerank.cli.export import offline_half
+from ziprerank.cli.extras import needs_extra
 
 
 def triton_repo(
@@ -22,7 +22,7 @@ def triton_repo(
     ] = None,
 ) -> None:
     """Write BUNDLE as a model repository: the models vision and rerank on the ONNX Runtime backend."""
-    with offline_half("export"):
+    with needs_extra("export"):
         from ziprerank.scale.triton import Placement, write_repository
     seen_at = None if at is None else PurePosixPath(at)
     write_repository(bundle, out, Placement(device, instances, threads, seen_at))

@@ -1,4 +1,4 @@
-"""Runs two bundles on the same pages and queries, for ``ziprerank verify``: what they scored, what they kept."""
+"""Runs two bundles on the same pages and queries, and compares their rankings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from ziprerank.export.agreement import Agreement, Judged
 
 PageSets = Mapping[str, Sequence[NDArray[np.uint8]]]
-"""pages [h, w, 3] at their final size, by the name that the report gives them"""
+"""Pages ``[h, w, 3]`` at their final size, by the name that the report gives each set."""
 
 
 def read_pages(files: Sequence[Path], rules: ImageRules) -> dict[str, list[NDArray[np.uint8]]]:
-    """Every page of each file at its final size, by the file's name (its path, for a name that comes again).
+    """Reads every page of each file at its final size.
 
-    Raises PageError.
+    Returns:
+        The pages by the file's name, or by its path if an earlier file has the same name.
+
+    Raises:
+        PageError: A file or a page cannot be read.
     """
     pages: dict[str, list[NDArray[np.uint8]]] = {}
     for file in files:
@@ -33,12 +37,25 @@ def read_pages(files: Sequence[Path], rules: ImageRules) -> dict[str, list[NDArr
     return pages
 
 
-def judge_both(
+def compare_bundles(
     reference: Path, bundle: Path, pages: PageSets, queries: Sequence[str], *, provider: str, threads: int
 ) -> list[Agreement]:
-    """One row for each set of pages and keep ratio (all, and ``bundle``'s default); the reference runs on the CPU.
+    """Compares the rankings of two bundles, one of which is in memory at a time.
 
-    One bundle is in memory at a time. Raises what ``Reranker`` raises, ExportError from ``compare``.
+    Args:
+        reference: The bundle to compare with, which runs on the CPU.
+        bundle: The bundle that is judged.
+        pages: Sets of at least two pages.
+        queries: Each of them is run on every set.
+        provider: Where ``bundle`` runs.
+        threads: Threads of the engine; 0 lets ONNX Runtime choose.
+
+    Returns:
+        One row for each set of pages and each keep ratio: 1 and ``bundle``'s default.
+
+    Raises:
+        ExportError: Pages of the reference are all tied, so that they have no order.
+        ZipRerankError: A bundle cannot be loaded or run.
     """
     from ziprerank.export.agreement import compare
 

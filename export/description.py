@@ -1,0 +1,186 @@
+"""What a bundle says about itself: its id, the metadata of its graphs, and its manifest (docs/bundle.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .errors import CheckpointError
+from .files import checksums
+from .options import Defaults
+from .pack import as_stored
+from .precision import Precision
+
+FORMAT_VERSION = 1
+_RECOMMENDED = ("keep_ratio", "window", "stride", "prune_text", "blank")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Everything about a bundle that is known before its files are written.
+
+    Attributes:
+        source: The checkpoint.
+        target: ``cpu`` or ``cuda``.
+        defaults: What the bundle recommends.
+        prompt: The manifest's ``prompt``.
+        letters: Token ids of the letters, in order.
+        image: The manifest's ``image``.
+    """
+
+    source: Checkpoint
+    target: str
+    defaults: Defaults
+    prompt: Mapping[str, Any]
+    letters: list[int]
+    image: Mapping[str, Any]
+
+    def identity(self, precision: Precision, ranges: Mapping[str, float], stored: Mapping[str, str]) -> str:
+        """Computes the ``bundle_id``: 64 hex digits, SHA-256 over configuration, weights, target and precision.
+
+        Args:
+            precision: The precision of the graphs.
+            ranges: The ranges of activations that fp8 was calibrated to; empty for every other precision.
+            stored: SHA-256 of the weights and the tokenizer, by file name.
+        """
+        content = {
+            "format_version": FORMAT_VERSION,
+            "target": self.target,
+            "precision": precision.compute,
+            "config": self.source.config_json,
+            "prompt": self.prompt,
+            "image": self.image,
+            "files": stored,
+            **({"quantisation": {**precision.describe(), "ranges": ranges}} if precision.packed else {}),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def metadata(self, bundle_id: str, precision: Precision) -> dict[str, str]:
+        """Returns the metadata of both graphs."""
+        config = self.source.config
+        values: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "bundle_id": bundle_id,
+            "precision": precision.compute,
+            "hidden_size": config.decoder.hidden_size,
+            "levels": config.levels,
+            "patch_size": config.vision.patch_size,
+            "merge_size": config.vision.merge_size,
+            "vocab_size": config.decoder.vocab_size,
+            "letter_ids": ",".join(map(str, self.letters)),
+            "image_pad_id": config.image_pad_id,
+            "vision_start_id": config.vision_start_id,
+            "vision_end_id": config.vision_end_id,
+            "video_pad_id": config.video_pad_id,
+            "keep_ratio": self.defaults.keep_ratio,
+            "window": self.defaults.window,
+            "stride": self.defaults.stride,
+            "blank": self.defaults.blank,
+        }
+        if precision.packed:
+            values |= {"weights": precision.name, "as_stored": ",".join(as_stored(self.source))}
+        return {f"ziprerank.{key}": str(value) for key, value in values.items()}
+
+    def manifest(self, bundle_id: str, precision: Precision, folder: Path, stored: Mapping[str, str]) -> dict[str, Any]:
+        """Returns the manifest of the bundle whose files are in ``folder``; files in ``stored`` are not read again."""
+        source = self.source
+        return {
+            "format_version": FORMAT_VERSION,
+            "bundle_id": bundle_id,
+            "created_by": f"ziprerank {_own_version()}",
+            "source": {
+                "name": source.name,
+                "revision": source.revision,
+                "architecture": source.config_json["architectures"][0],
+            },
+            "target": self.target,
+            "precision": precision.compute,
+            **({"quantisation": {**precision.describe(), "as_stored": as_stored(source)}} if precision.packed else {}),
+            "model": _model(source),
+            "tokens": {
+                "letters": self.letters,
+                "image_pad": source.config.image_pad_id,
+                "vision_start": source.config.vision_start_id,
+                "vision_end": source.config.vision_end_id,
+                "video_pad": source.config.video_pad_id,
+            },
+            "image": self.image,
+            "prompt": self.prompt,
+            "defaults": {key: getattr(self.defaults, key) for key in _RECOMMENDED},
+            "files": {
+                name: {"size": (folder / name).stat().st_size, "sha256": checksum}
+                for name, checksum in checksums(folder, known=stored).items()
+            },
+            "parity": None,
+        }
+
+
+def image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
+    """Returns the manifest's ``image``, from ``preprocessor_config.json`` and the bundle's defaults.
+
+    Raises:
+        CheckpointError: A key is missing, contradicts ``config.json``, or asks for what the graphs do not compute.
+            Nothing is filled in: the defaults of transformers' class are those of another model.
+    """
+    processor = source.json("preprocessor_config.json")
+    config = source.config.vision
+    try:
+        size = processor["size"]
+        rules = {
+            "patch_size": int(processor["patch_size"]),
+            "merge_size": int(processor["merge_size"]),
+            "min_pixels": int(size["shortest_edge"]),
+            "max_pixels": int(size["longest_edge"]),
+            "longest_side": defaults.longest_side,
+            "dpi": defaults.dpi,
+            "mean": [float(value) for value in processor["image_mean"]],
+            "std": [float(value) for value in processor["image_std"]],
+        }
+    except KeyError as error:
+        raise CheckpointError(f"preprocessor_config.json has no {error.args[0]!r}") from error
+    if (rules["patch_size"], rules["merge_size"]) != (config.patch_size, config.merge_size):
+        raise CheckpointError(
+            f"preprocessor_config.json has patch {rules['patch_size']} and merge {rules['merge_size']}, "
+            f"config.json {config.patch_size} and {config.merge_size}"
+        )
+    if abs(processor.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
+        raise CheckpointError(f"rescale_factor is {processor['rescale_factor']}: the export implements 1/255")
+    return rules
+
+
+def _model(source: Checkpoint) -> dict[str, Any]:
+    """Returns the manifest's ``model``."""
+    vision, decoder = source.config.vision, source.config.decoder
+    return {
+        "hidden_size": decoder.hidden_size,
+        "levels": source.config.levels,
+        "vocab_size": decoder.vocab_size,
+        "decoder": {
+            "layers": decoder.layers,
+            "heads": decoder.heads,
+            "kv_heads": decoder.kv_heads,
+            "head_dim": decoder.head_dim,
+            "intermediate_size": decoder.intermediate_size,
+        },
+        "vision": {
+            "depth": vision.depth,
+            "hidden_size": vision.hidden_size,
+            "heads": vision.heads,
+            "intermediate_size": vision.intermediate_size,
+            "deepstack": list(vision.deepstack),
+        },
+        "parameters": source.parameters,
+    }
+
+
+def _own_version() -> str:
+    try:
+        return version("ziprerank")
+    except PackageNotFoundError:
+        return "from source"
