@@ -1,4 +1,4 @@
-#include "blank.hpp"
+#include "pages/blank.hpp"
 
 #include "check.hpp"
 

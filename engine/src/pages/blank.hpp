@@ -1,0 +1,32 @@
+// Which visual tokens of a page show something. Blank paper tells no query anything, and half of a page of
+// text is blank: an engine may leave these tokens out before the vision tower, which then has so much less to
+// do.
+#ifndef ZIPRERANK_BLANK_HPP_
+#define ZIPRERANK_BLANK_HPP_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pages/layout.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+// A visual token is blank when no value of its pixels differs from its first pixel's, channel by channel, by
+// more than this: a flat area, as it is drawn or as JPEG leaves it.
+constexpr int kBlankTolerance = 8;
+
+// The visual tokens, of unit x unit px, that are not blank, ascending; and the last one, blank or not, from
+// which vision.onnx sees how far the page goes.
+std::vector<std::int32_t> PrintedTokens(const ImageView& image, int unit);
+
+std::vector<std::int32_t> AllTokens(const Grid& grid);
+
+// Whether "drop" is asked for, by the options or else (empty) by the bundle; InvalidArgument for anything but
+// "drop" and "keep".
+bool DropsBlank(const std::string& option, bool bundle_drops);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_BLANK_HPP_
