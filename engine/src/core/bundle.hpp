@@ -6,7 +6,6 @@
 
 #include "backend/backend.hpp"
 #include "ort/runtime.hpp"
-#include "pages/layout.hpp"
 #include "ziprerank/engine.hpp"
 
 namespace ziprerank {
