@@ -12,6 +12,7 @@ struct zr_error {
 };
 struct zr_engine {
   ziprerank::Engine engine;
+  std::string provider;  // "cuda:1", of which zr_info shows a view
 };
 struct zr_window {
   ziprerank::Window window;
@@ -82,13 +83,19 @@ zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_err
     ziprerank::EngineOptions out;
     out.bundle = given.bundle;
     out.runtime_library = given.runtime_library;
-    if (given.provider != nullptr) out.provider = given.provider;
+    if (given.provider != nullptr) {
+      const ziprerank::ProviderChoice choice = ziprerank::ParseProvider(given.provider);
+      out.provider = choice.provider;
+      out.device_index = choice.device_index;
+    }
     out.threads = given.threads;
     if (given.pool_bytes != 0) out.pool_bytes = given.pool_bytes;
     if (given.provider_library != nullptr) out.provider_library = given.provider_library;
     if (given.cache != nullptr) out.cache = given.cache;
-    if (given.blank != nullptr) out.blank = given.blank;
-    *engine = new zr_engine{ziprerank::Engine(out)};
+    if (given.blank != nullptr) out.blank = ziprerank::ParseBlank(given.blank);
+    ziprerank::Engine made(out);
+    std::string provider = ziprerank::ProviderText({made.info().provider, made.info().device_index});
+    *engine = new zr_engine{std::move(made), std::move(provider)};
   });
 }
 
@@ -109,7 +116,7 @@ zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** erro
     out.window = from.window;
     out.stride = from.stride;
     out.pool_rows = from.pool_rows;
-    out.provider = from.provider.c_str();
+    out.provider = engine->provider.c_str();
     out.device = from.device.c_str();
     out.prune_kernel = from.prune_kernel.c_str();
     out.row_bytes = from.row_bytes;

@@ -34,7 +34,7 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
   bundle = LoadBundle(runtime, *backend, options.bundle, options.threads, options.profile, &info);
   if (!options.profile.empty()) log = std::make_unique<StageLog>();
   backend->Describe(&info);
-  info.drop_blank = DropsBlank(options.blank, info.drop_blank);
+  if (options.blank != Blank::kRecommended) info.drop_blank = options.blank == Blank::kDrop;
   info.bundle = options.bundle;
   info.runtime_library = runtime.library();
   info.runtime_version = runtime.version();

@@ -51,13 +51,4 @@ std::vector<std::int32_t> AllTokens(const Grid& grid) {
   return all;
 }
 
-bool DropsBlank(const std::string& option, bool bundle_drops) {
-  if (option.empty()) return bundle_drops;
-  if (option != "drop" && option != "keep") {
-    throw InvalidArgument(
-        Text("blank is '", option, "': give drop or keep, or nothing for the bundle's choice"));
-  }
-  return option == "drop";
-}
-
 }  // namespace ziprerank

@@ -5,7 +5,6 @@
 #define ZIPRERANK_BLANK_HPP_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "pages/layout.hpp"
@@ -22,10 +21,6 @@ constexpr int kBlankTolerance = 8;
 std::vector<std::int32_t> PrintedTokens(const ImageView& image, int unit);
 
 std::vector<std::int32_t> AllTokens(const Grid& grid);
-
-// Whether "drop" is asked for, by the options or else (empty) by the bundle; InvalidArgument for anything but
-// "drop" and "keep".
-bool DropsBlank(const std::string& option, bool bundle_drops);
 
 }  // namespace ziprerank
 

@@ -67,7 +67,7 @@ void CpuBackend::Configure(Ort::SessionOptions* options, const std::string&) con
 }
 
 void CpuBackend::Describe(EngineInfo* info) const {
-  info->provider = "cpu";
+  info->provider = Provider::kCpu;
   info->prune_kernel = PruneKernels().back()->name;
 }
 

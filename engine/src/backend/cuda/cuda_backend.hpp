@@ -17,7 +17,7 @@ class CudaBackend : public GpuBackend {
   void Describe(EngineInfo* info) const override;
 
  protected:
-  const char* name() const override { return "cuda"; }
+  Provider provider() const override { return Provider::kCuda; }
 
  private:
   CudaPrune prune_;

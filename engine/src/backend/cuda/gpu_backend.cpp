@@ -53,7 +53,8 @@ GpuBackend::GpuBackend(const Runtime& runtime, int index)
       feeds_(context_, compute_) {}
 
 void GpuBackend::Describe(EngineInfo* info) const {
-  info->provider = context_.index() == 0 ? name() : Text(name(), ":", context_.index());
+  info->provider = provider();
+  info->device_index = context_.index();
   info->device = context_.name();
   info->compute_capability = CapabilityText(context_.capability());
   info->driver_library = context_.driver().library();

@@ -25,7 +25,7 @@ class GpuBackend : public Backend {
   // ProviderError when the driver or the GPU is missing.
   GpuBackend(const Runtime& runtime, int index);
 
-  virtual const char* name() const = 0;  // as EngineOptions::provider has it, without the index
+  virtual Provider provider() const = 0;
   const Runtime& runtime() const { return runtime_; }
   const CudaContext& context() const { return context_; }
   cuda::Stream stream() const { return compute_.get(); }

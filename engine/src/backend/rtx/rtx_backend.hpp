@@ -21,7 +21,7 @@ class RtxBackend : public GpuBackend {
   void Describe(EngineInfo* info) const override;
 
  protected:
-  const char* name() const override { return "tensorrt-rtx"; }
+  Provider provider() const override { return Provider::kTensorRtRtx; }
 
  private:
   Ort::ConstEpDevice FindDevice(const std::string& library) const;

@@ -20,7 +20,7 @@ class TensorRtBackend : public CudaBackend {
   void Describe(EngineInfo* info) const override;
 
  protected:
-  const char* name() const override { return "tensorrt"; }
+  Provider provider() const override { return Provider::kTensorRt; }
 
  private:
   using Options = std::unordered_map<std::string, std::string>;
