@@ -22,9 +22,9 @@ class PageFeed {
   virtual ~PageFeed() = default;
   // Host memory for Patchify to fill.
   virtual PatchMemory host() = 0;
-  // Sends it off; returns where vision.onnx reads it.
+  // Enqueues the copy to the device; returns where vision.onnx reads the patches.
   virtual PatchMemory Send() = 0;
-  // Room for features that PoolStorage::Write then brings to their rows.
+  // Device memory for features that PoolStorage::Write then copies to their rows.
   virtual void* Scratch(std::size_t bytes) = 0;
 };
 
@@ -53,7 +53,7 @@ class Backend {
   virtual std::unique_ptr<PoolStorage> MakeStorage(std::size_t bytes) const = 0;
   virtual std::unique_ptr<PageFeed> Feed(std::size_t patches, std::size_t patch_bytes) = 0;
 
-  // For runs of vision.onnx, which need not be waited for: Finish does.
+  // Options for runs of vision.onnx: such a run may return before it is done; Finish waits for it.
   virtual Ort::RunOptions EncodeOptions() const = 0;
   // Waits until every page that was sent is in the pool.
   virtual void Finish() = 0;

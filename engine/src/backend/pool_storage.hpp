@@ -10,9 +10,9 @@ class PoolStorage {
  public:
   virtual ~PoolStorage() = default;
   virtual void* data() = 0;
-  // Copies `bytes` of the device's memory to `offset`, after what the device was given to do before.
+  // Copies `bytes` bytes of device memory at `source` to `offset`, after all work enqueued before.
   virtual void Write(std::size_t offset, const void* source, std::size_t bytes) = 0;
-  // The same from and to memory of the host; both return when the copy is done.
+  // Copies between host memory and `offset`, after all work enqueued before; returns when the copy is done.
   virtual void Import(std::size_t offset, const void* host, std::size_t bytes) = 0;
   virtual void Export(std::size_t offset, void* host, std::size_t bytes) = 0;
 };

@@ -1,4 +1,4 @@
-// plan.txt: what `ziprerank build` leaves beside graphs that were built ahead of time (docs/bundle.md).
+// plan.txt, which `ziprerank build` writes beside graphs that it built ahead of time (docs/bundle.md, plans).
 #ifndef ZIPRERANK_PLAN_HPP_
 #define ZIPRERANK_PLAN_HPP_
 
@@ -35,7 +35,7 @@ struct Plan {
 // read.
 Plan ReadPlan(const std::string& directory, const std::string& provider);
 
-// A shape as ONNX Runtime's options want it: "3x256".
+// A shape in the form of ONNX Runtime's options: "3x256".
 std::string ShapeOption(const Shape& shape);
 
 }  // namespace ziprerank

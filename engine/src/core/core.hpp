@@ -1,4 +1,4 @@
-// What engines and their windows share: a bundle on its backend, and the pool of page features.
+// What an engine and its windows share: a bundle on its backend, and the pool of page features.
 #ifndef ZIPRERANK_CORE_HPP_
 #define ZIPRERANK_CORE_HPP_
 

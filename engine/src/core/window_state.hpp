@@ -1,4 +1,4 @@
-// The slots of a window, and who uses them.
+// A window's slots, and the count of calls that use them.
 #ifndef ZIPRERANK_WINDOW_STATE_HPP_
 #define ZIPRERANK_WINDOW_STATE_HPP_
 

@@ -1,7 +1,6 @@
-// What the operators' kernels share, whichever device they run on: the pruning operator's signature, and
-// inputs and outputs out of ONNX Runtime's hands. A process may hold two ONNX Runtimes (Python's module
-// carries its own copy), so a kernel calls the API that its session came with, never the one that the engine
-// loaded.
+// What the operators' kernels share on every device: the pruning operator's signature, and access to the
+// inputs and outputs that ONNX Runtime holds. A process may hold two ONNX Runtimes (Python's module carries
+// its own copy), so a kernel calls the API that its session came with, never the one that the engine loaded.
 #ifndef ZIPRERANK_OP_CONTEXT_HPP_
 #define ZIPRERANK_OP_CONTEXT_HPP_
 

@@ -1,4 +1,4 @@
-// How the operators' kernels use threads, whoever owns them.
+// How the operators' kernels run tasks on threads that somebody else owns: a session, or a test.
 #ifndef ZIPRERANK_PARALLEL_HPP_
 #define ZIPRERANK_PARALLEL_HPP_
 

@@ -1,4 +1,4 @@
-// One run of a graph on memory of ours, which outlives the run.
+// One run of a graph on memory that we own and keep until the run has ended.
 #ifndef ZIPRERANK_GRAPH_RUN_HPP_
 #define ZIPRERANK_GRAPH_RUN_HPP_
 

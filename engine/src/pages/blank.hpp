@@ -1,6 +1,5 @@
-// Which visual tokens of a page show something. Blank paper tells no query anything, and half of a page of
-// text is blank: an engine may leave these tokens out before the vision tower, which then has so much less to
-// do.
+// Which visual tokens of a page are not blank. About half of a text page is blank paper, which matches no
+// query: an engine may drop these tokens in front of the vision tower, whose work shrinks accordingly.
 #ifndef ZIPRERANK_BLANK_HPP_
 #define ZIPRERANK_BLANK_HPP_
 

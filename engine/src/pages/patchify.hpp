@@ -9,7 +9,7 @@
 
 namespace ziprerank {
 
-// The P patches of a page's visual tokens, in memory of the caller's.
+// The P patches of a page's visual tokens, in memory that the caller owns.
 struct PatchMemory {
   std::uint8_t* pixels = nullptr;  // [P, 3 * patch * patch], channel first, in merge-block order
   std::int64_t* rows = nullptr;    // [P] each patch's place in the page's patch grid

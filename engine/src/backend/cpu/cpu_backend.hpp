@@ -1,4 +1,4 @@
-// The CPU as a device: everything in ordinary memory, nothing left running when a call returns.
+// The CPU: page features are in ordinary memory, and a call returns when its work is done.
 #ifndef ZIPRERANK_CPU_BACKEND_HPP_
 #define ZIPRERANK_CPU_BACKEND_HPP_
 

@@ -1,4 +1,4 @@
-// One GPU: its primary context, which it shares with ONNX Runtime, and memory of it that frees itself.
+// One GPU: its primary context, shared with ONNX Runtime, and buffers of its memory that free themselves.
 #ifndef ZIPRERANK_CUDA_CONTEXT_HPP_
 #define ZIPRERANK_CUDA_CONTEXT_HPP_
 
@@ -31,8 +31,8 @@ class CudaContext {
     const CudaContext& context_;
   };
 
-  // For destructors: gives something back, unless an earlier error has broken the context and all that was in
-  // it.
+  // For destructors: calls `body` to free something, and ignores the error of a context that is broken
+  // already.
   template <typename Body>
   void Quietly(Body&& body) const noexcept {
     try {
@@ -57,8 +57,7 @@ class CudaContext {
   int capability_ = 0;
 };
 
-// Memory of the device, or pinned memory of the host, that grows to what is asked for; its content is lost
-// then.
+// Device memory, or pinned host memory, that grows when more is reserved; growing loses its content.
 class CudaBuffer {
  public:
   enum class Kind { kDevice, kPinnedHost };

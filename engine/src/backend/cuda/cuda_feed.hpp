@@ -1,4 +1,4 @@
-// The way of patches to the GPU: a few sets of buffers, used in turn, so that a page is prepared and copied
+// Carries patches to the GPU in a few sets of buffers, used in turn, so that a page is prepared and copied
 // while the pages before it are still being encoded.
 #ifndef ZIPRERANK_CUDA_FEED_HPP_
 #define ZIPRERANK_CUDA_FEED_HPP_
@@ -34,8 +34,7 @@ class CudaFeeds {
   CudaFeeds(const CudaContext& context, const CudaStream& compute);
   ~CudaFeeds();
 
-  // The next set of buffers. Waits until a thread has given one back, and until the GPU has read what was in
-  // it.
+  // Returns the next set of buffers. Waits until a thread has given one back, and until the GPU has read it.
   std::unique_ptr<PageFeed> Next(std::size_t patches, std::size_t patch_bytes);
 
  private:

@@ -1,9 +1,9 @@
-// One NVIDIA GPU as a device, whichever of ONNX Runtime's providers runs the graphs on it: a stream of ours,
-// the page pool in its memory, and pinned buffers for patches.
+// What the backends on an NVIDIA GPU share, whichever of ONNX Runtime's providers runs the graphs: our
+// stream, the page pool in the GPU's memory, and pinned buffers for patches.
 //
-// Two streams. On the compute stream both graphs run, in the order in which they are given to it; on the
-// other one patches are copied. encode() returns when its page is enqueued, so the next page is cut into
-// patches and copied while the GPU still works on this one.
+// There are two streams. Both graphs run on the compute stream, in the order in which they were enqueued; the
+// other one copies patches. encode() returns when its page is enqueued, so the next page is cut into patches
+// and copied while the GPU still works on this one.
 #ifndef ZIPRERANK_GPU_BACKEND_HPP_
 #define ZIPRERANK_GPU_BACKEND_HPP_
 
