@@ -20,7 +20,7 @@ from .nvml import Joules, between
 
 NAME = "ziprerank"
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-BLOCK = 32  # rows of the page pool that belong to one page, engine/src/page_pool.hpp
+BLOCK = 32  # rows of the page pool that belong to one page, engine/src/pages/page_pool.hpp
 
 
 class Ours:

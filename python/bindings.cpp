@@ -1,4 +1,6 @@
-// The Python module `ziprerank._engine`: Engine, Window and WindowScores, and nothing else (_engine.pyi).
+// The Python module `ziprerank._engine`: Engine, Window, WindowScores and library(), and nothing else.
+// nanobind's stub generator makes _engine.pyi from the signatures and docstrings here
+// (tests/engine/test_stub.py says how).
 #include <dlfcn.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -60,7 +62,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["bundle"] = info.bundle;
   out["bundle_id"] = info.bundle_id;
   out["precision"] = info.precision;
-  out["provider"] = info.provider;
+  out["provider"] = ziprerank::ProviderText({info.provider, info.device_index});
   out["runtime_library"] = info.runtime_library;
   out["runtime_version"] = info.runtime_version;
   out["prune_kernel"] = info.prune_kernel;
@@ -186,49 +188,176 @@ NB_MODULE(_engine, module) {
   nb::set_leak_warnings(false);  // a program may keep its engine in a global until it ends
   nb::register_exception_translator(Translate);
 
-  nb::class_<WindowScores>(module, "WindowScores")
-      .def_prop_ro("scores", [](const WindowScores& self) { return nb::cast(ToArray(self.scores)); })
-      .def_prop_ro("kept",
-                   [](const WindowScores& self) {
-                     nb::list pages;
-                     for (const auto& page : self.kept) pages.append(ToArray(page));
-                     return pages;
-                   })
-      .def_ro("text_tokens", &WindowScores::text_tokens)
-      .def_ro("visual_tokens", &WindowScores::visual_tokens)
-      .def_ro("blank_tokens", &WindowScores::blank_tokens)
-      .def_ro("kept_tokens", &WindowScores::kept_tokens)
-      .def_ro("layout_ms", &WindowScores::layout_ms)
-      .def_ro("encode_ms", &WindowScores::encode_ms)
-      .def_ro("rerank_ms", &WindowScores::rerank_ms);
+  nb::class_<WindowScores>(module, "WindowScores", R"(Result of Window.score for K pages.)")
+      .def_prop_ro(
+          "scores", [](const WindowScores& self) { return nb::cast(ToArray(self.scores)); },
+          nb::sig("def scores(self) -> numpy.typing.NDArray[numpy.float32]"),
+          "Letter logits, float32 [K], in slot order.")
+      .def_prop_ro(
+          "kept",
+          [](const WindowScores& self) {
+            nb::list pages;
+            for (const auto& page : self.kept) pages.append(ToArray(page));
+            return pages;
+          },
+          nb::sig("def kept(self) -> list[numpy.typing.NDArray[numpy.int64]]"),
+          "Visual tokens that pruning kept, per page: ascending indices into the page's own, int64.")
+      .def_ro("text_tokens", &WindowScores::text_tokens, "Text tokens of the prompt.")
+      .def_ro("visual_tokens", &WindowScores::visual_tokens,
+              "Visual tokens of all pages, blank ones included.")
+      .def_ro("blank_tokens", &WindowScores::blank_tokens, "Visual tokens that were dropped as blank.")
+      .def_ro("kept_tokens", &WindowScores::kept_tokens, "Visual tokens that pruning kept.")
+      .def_ro("layout_ms", &WindowScores::layout_ms,
+              "Milliseconds for positions, packing and the table of pool rows.")
+      .def_ro("encode_ms", &WindowScores::encode_ms,
+              "Milliseconds of waiting for pages that a GPU was still encoding.")
+      .def_ro("rerank_ms", &WindowScores::rerank_ms, "Milliseconds of rerank.onnx: pruning and decoder.");
 
-  nb::class_<Window>(module, "Window")
-      .def("encode", Encode, "slot"_a, "pixels"_a.noconvert())
-      .def("find", Find, "slot"_a, "pixels"_a.noconvert())
-      .def("restore", Restore, "slot"_a, "pixels"_a.noconvert(), "features"_a.noconvert())
-      .def("tokens", &Window::tokens, "slot"_a)
-      .def("features", Features, "slot"_a, "out"_a.noconvert())
-      .def("score", Score, "text_ids"_a.noconvert(), nb::arg("query_mask").noconvert().none(), "keep_ratio"_a)
-      .def("close", &Window::close, nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<Window>(module, "Window", R"(The pages of one pass, in numbered slots.
 
-  nb::class_<Engine>(module, "Engine")
+A window reserves room in the page pool when it is opened, and keeps its pages there until it is closed.
+Its methods may be called from several threads at once.)")
+      .def("encode", Encode, "slot"_a, "pixels"_a.noconvert(),
+           nb::sig("def encode(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool"),
+           R"(Fills a slot with a page: runs vision.onnx unless the pool has the page's features.
+
+On a GPU the call returns once the work is enqueued; score waits for it.
+
+Args:
+    slot: Index of the slot, from 0; each is filled once.
+    pixels: RGB, uint8 [height, width, 3], C-contiguous, of the size that the window was opened with.
+
+Returns:
+    True if the pool had the page.
+
+Raises:
+    InvalidInput: The slot is filled or does not exist, or the page has another size.
+    EngineError: The graph failed.)")
+      .def("find", Find, "slot"_a, "pixels"_a.noconvert(),
+           nb::sig("def find(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool"),
+           R"(Fills a slot if the pool has the page; otherwise the slot stays empty.
+
+Args:
+    slot: Index of an empty slot.
+    pixels: As encode takes them.
+
+Returns:
+    True if the pool had the page.)")
+      .def("restore", Restore, "slot"_a, "pixels"_a.noconvert(), "features"_a.noconvert(),
+           nb::sig("def restore(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8], "
+                   "features: numpy.typing.NDArray[numpy.uint8]) -> bool"),
+           R"(Fills a slot with features that were read before, where encode would run vision.onnx.
+
+Args:
+    slot: Index of an empty slot.
+    pixels: As encode takes them.
+    features: uint8 [tokens(slot), info["row_bytes"]], read from the same pixels, bundle, provider and
+        drop_blank; only the size is checked.
+
+Returns:
+    True if the pool had the page.
+
+Raises:
+    InvalidInput: As for encode, or the features have another size.)")
+      .def("tokens", &Window::tokens, "slot"_a, "Visual tokens of a filled slot that the model reads.")
+      .def("features", Features, "slot"_a, "out"_a.noconvert(),
+           nb::sig("def features(self, slot: int, out: numpy.typing.NDArray[numpy.uint8]) -> None"),
+           R"(Copies the features of a filled slot; waits if a GPU is still encoding the page.
+
+Args:
+    slot: Index of a filled slot.
+    out: Receives them: uint8 [tokens(slot), info["row_bytes"]], C-contiguous.)")
+      .def(
+          "score", Score, "text_ids"_a.noconvert(), nb::arg("query_mask").noconvert().none(), "keep_ratio"_a,
+          nb::sig("def score(self, text_ids: numpy.typing.NDArray[numpy.int64], "
+                  "query_mask: numpy.typing.NDArray[numpy.bool_] | None, keep_ratio: float) -> WindowScores"),
+          R"(Scores all pages for one prompt; every slot must be filled.
+
+Args:
+    text_ids: Token ids, int64 [n], with one image_pad token for each page in slot order.
+    query_mask: bool [n], True for the text tokens that pages are pruned by; None selects every token before
+        the first image_pad but the vision markers.
+    keep_ratio: Share of each page's visual tokens that pruning keeps, in (0, 1].
+
+Raises:
+    InvalidInput: A slot is empty, the prompt does not fit the window, or keep_ratio is out of range.
+    EngineError: A graph failed, or a score is not finite.)")
+      .def("close", &Window::close, nb::call_guard<nb::gil_scoped_release>(),
+           "Gives the reservation back, once all calls under way have returned. May be called twice.");
+
+  nb::class_<Engine>(module, "Engine",
+                     "A bundle's two graphs on one provider, and the pool of page features.")
       .def(
           "__init__",
-          [](Engine* self, std::string bundle, std::string runtime_library, std::string provider, int threads,
-             std::size_t pool_bytes, std::string profile, std::string provider_library, std::string cache,
-             std::string blank) {
+          [](Engine* self, std::string bundle, std::string runtime_library, const std::string& provider,
+             int threads, std::size_t pool_bytes, std::string profile, std::string provider_library,
+             std::string cache, const std::string& blank) {
             const nb::gil_scoped_release release;
-            new (self) Engine({std::move(bundle), std::move(runtime_library), std::move(provider), threads,
-                               pool_bytes, std::move(profile), std::move(provider_library), std::move(cache),
-                               std::move(blank)});
+            const ziprerank::ProviderChoice choice = ziprerank::ParseProvider(provider);
+            new (self) Engine({.bundle = std::move(bundle),
+                               .runtime_library = std::move(runtime_library),
+                               .provider = choice.provider,
+                               .device_index = choice.device_index,
+                               .threads = threads,
+                               .pool_bytes = pool_bytes,
+                               .profile = std::move(profile),
+                               .provider_library = std::move(provider_library),
+                               .cache = std::move(cache),
+                               .blank = ziprerank::ParseBlank(blank)});
           },
-          "bundle"_a, "runtime_library"_a, "provider"_a = "cpu", "threads"_a = 0,
+          "bundle"_a, "runtime_library"_a, nb::kw_only(), "provider"_a = "cpu", "threads"_a = 0,
           "pool_bytes"_a = std::size_t{1} << 30, "profile"_a = "", "provider_library"_a = "", "cache"_a = "",
-          "blank"_a = "")
-      .def("window", OpenWindow, "sizes"_a)
-      .def("end_profile", [](Engine& self) { return ToDict(self.end_profile()); })
-      .def_prop_ro("info", [](const Engine& self) { return ToDict(self.info()); })
-      .def_prop_ro("pool", [](const Engine& self) { return ToDict(self.pool_stats()); });
+          "blank"_a = "",
+          nb::sig("def __init__(self, bundle: str, runtime_library: str, *, provider: str = 'cpu', "
+                  "threads: int = 0, pool_bytes: int = 1073741824, profile: str = '', "
+                  "provider_library: str = '', cache: str = '', blank: str = '') -> None"),
+          R"(Loads ONNX Runtime and a bundle.
 
-  module.def("library", Library);
+Args:
+    bundle: Path of the bundle's directory.
+    runtime_library: Path of libonnxruntime, 1.23 or newer; one per process.
+    provider: cpu, cuda, tensorrt or tensorrt-rtx, the last three also with a GPU (cuda:1); auto is cuda where
+        it can run, else cpu.
+    threads: Threads of one graph run on the CPU; 0 lets ONNX Runtime choose.
+    pool_bytes: Size of the page pool.
+    profile: Prefix of the profiles that ONNX Runtime writes; empty records none.
+    provider_library: For tensorrt-rtx, path of libonnxruntime_providers_nv_tensorrt_rtx.
+    cache: For tensorrt, folder for engines, empty for the bundle's tensorrt/; for tensorrt-rtx, folder for
+        compiled kernels, empty keeps none.
+    blank: drop or keep visual tokens of blank paper; empty is what the bundle recommends.
+
+Raises:
+    ProviderError: ONNX Runtime or the provider cannot be used here.
+    BundleError: The bundle is missing, damaged, or not made for this provider.
+    PoolError: The pool does not fit into memory, or pool_bytes is too small.
+    InvalidInput: Any other option is wrong.)")
+      .def("window", OpenWindow, "sizes"_a,
+           nb::sig("def window(self, sizes: collections.abc.Sequence[tuple[int, int]]) -> Window"),
+           R"(Opens a window; waits, first come first served, while other windows fill the pool.
+
+Args:
+    sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+
+Raises:
+    PoolError: The pages could never fit into the pool.
+    InvalidInput: A size or the number of pages is wrong.)")
+      .def(
+          "end_profile", [](Engine& self) { return ToDict(self.end_profile()); },
+          nb::sig("def end_profile(self) -> EngineProfile"),
+          R"(Ends the profile that the option `profile` began, and returns it. May be called once.
+
+Raises:
+    InvalidInput: There is no profile to end.)")
+      .def_prop_ro(
+          "info", [](const Engine& self) { return ToDict(self.info()); },
+          nb::sig("def info(self) -> dict[str, typing.Any]"),
+          "What the engine runs and what its bundle holds: the fields of EngineInfo in engine.hpp.")
+      .def_prop_ro(
+          "pool", [](const Engine& self) { return ToDict(self.pool_stats()); },
+          nb::sig("def pool(self) -> dict[str, int]"),
+          R"(State of the page pool: rows, used_rows and pinned_rows in visual tokens; pages; hits, misses and
+evictions since the engine was made.)");
+
+  module.def("library", Library,
+             "Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime.");
 }

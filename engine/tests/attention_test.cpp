@@ -1,4 +1,4 @@
-#include "attention.hpp"
+#include "ops/attention.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "blank.hpp"
+#include "pages/blank.hpp"
 
 #include "check.hpp"
 
@@ -52,12 +52,6 @@ TEST(blank_is_any_flat_colour_of_its_own) {
     }
   }
   CHECK(page.Printed() == Ints{5});
-}
-
-TEST(blank_options) {
-  CHECK(DropsBlank("", true) && !DropsBlank("", false));
-  CHECK(DropsBlank("drop", false) && !DropsBlank("keep", true));
-  CHECK_THROWS(kInvalidArgument, "blank is 'skip': give drop or keep", DropsBlank("skip", true));
 }
 
 }  // namespace ziprerank

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text.hpp"
+#include "base/text.hpp"
 #include "ziprerank/errors.hpp"
 
 namespace check {

@@ -1,5 +1,5 @@
 // Buffers on the way to the GPU, on the driver without one: what arrives, and what waits for what.
-#include "cuda_feed.hpp"
+#include "backend/cuda/cuda_feed.hpp"
 
 #include <cstring>
 #include <sstream>

@@ -6,9 +6,9 @@
 #include <fstream>
 #include <random>
 
+#include "backend/cuda/cuda_feed.hpp"
+#include "backend/cuda/cuda_prune.hpp"
 #include "check.hpp"
-#include "cuda_feed.hpp"
-#include "cuda_prune.hpp"
 #include "fake_driver.hpp"
 
 namespace ziprerank {

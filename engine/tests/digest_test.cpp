@@ -1,4 +1,4 @@
-#include "digest.hpp"
+#include "pages/digest.hpp"
 
 #include <algorithm>
 #include <numeric>

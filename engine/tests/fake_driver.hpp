@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/text.hpp"
 #include "check.hpp"
-#include "text.hpp"
 
 namespace check {
 

@@ -1,4 +1,4 @@
-#include "launch_table.hpp"
+#include "bundle/launch_table.hpp"
 
 #include <fstream>
 

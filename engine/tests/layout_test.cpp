@@ -1,10 +1,10 @@
-#include "layout.hpp"
+#include "pages/layout.hpp"
 
 #include <cmath>
 #include <limits>
 
-#include "blank.hpp"
 #include "check.hpp"
+#include "pages/blank.hpp"
 
 namespace ziprerank {
 namespace {

@@ -1,4 +1,4 @@
-#include "page_pool.hpp"
+#include "pages/page_pool.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -6,8 +6,8 @@
 #include <thread>
 #include <utility>
 
-#include "blank.hpp"
 #include "check.hpp"
+#include "pages/blank.hpp"
 
 namespace ziprerank {
 namespace {

@@ -1,9 +1,9 @@
-#include "patchify.hpp"
+#include "pages/patchify.hpp"
 
 #include <vector>
 
-#include "blank.hpp"
 #include "check.hpp"
+#include "pages/blank.hpp"
 
 namespace ziprerank {
 namespace {

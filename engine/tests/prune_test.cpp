@@ -1,4 +1,4 @@
-#include "prune.hpp"
+#include "ops/prune.hpp"
 
 #include <algorithm>
 #include <bit>

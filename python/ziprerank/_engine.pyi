@@ -1,70 +1,225 @@
-"""Signatures of the C++ engine's binding; the module itself is built from ``python/bindings.cpp``."""
-
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy
-from numpy.typing import NDArray
-
-class WindowScores:
-    @property
-    def scores(self) -> NDArray[numpy.float32]: ...  # [K], letter logits in slot order
-    @property
-    def kept(self) -> list[NDArray[numpy.int64]]: ...  # per page, ascending indices into the page's own visual tokens
-    @property
-    def text_tokens(self) -> int: ...
-    @property
-    def visual_tokens(self) -> int: ...  # of all pages, before anything is left out
-    @property
-    def blank_tokens(self) -> int: ...  # the part of them that was dropped as blank
-    @property
-    def kept_tokens(self) -> int: ...  # M
-    @property
-    def layout_ms(self) -> float: ...
-    @property
-    def encode_ms(self) -> float: ...  # waiting for pages that a GPU was still encoding
-    @property
-    def rerank_ms(self) -> float: ...  # the run of rerank.onnx: prune + decode
-
-class Window:
-    """A reservation of pool rows for a list of pages; pins them until closed."""
-
-    def encode(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # [h, w, 3]; True on a cache hit
-    def tokens(self, slot: int) -> int: ...  # visual tokens of a filled slot that the model reads
-    # Features kept elsewhere, uint8 [tokens(slot), info["row_bytes"]]: `find` fills a slot from the pool alone,
-    # `restore` from features read before, `features` copies a filled slot's into `out`.
-    def find(self, slot: int, pixels: NDArray[numpy.uint8]) -> bool: ...  # True when the pool had the page
-    def restore(self, slot: int, pixels: NDArray[numpy.uint8], features: NDArray[numpy.uint8]) -> bool: ...
-    def features(self, slot: int, out: NDArray[numpy.uint8]) -> None: ...
-    def score(
-        self, text_ids: NDArray[numpy.int64], query_mask: NDArray[numpy.bool_] | None, keep_ratio: float
-    ) -> WindowScores: ...
-    def close(self) -> None: ...
+import numpy.typing
 
 class EngineProfile(TypedDict):
-    """Times are nanoseconds since the epoch; a graph's file counts microseconds since its ``start_ns``."""
+    """What an engine recorded; times are nanoseconds since the epoch."""
 
-    stages: list[tuple[str, int, int, int]]  # stage, start_ns, end_ns, thread
-    graphs: list[tuple[str, str, int]]  # graph, file, start_ns
+    stages: list[tuple[str, int, int, int]]
+    """Stages in the order in which they ended: name, start, end, thread id."""
+    graphs: list[tuple[str, str, int]]
+    """ONNX Runtime's profiles: graph, file, start; events in the file count microseconds since the start."""
+
+class WindowScores:
+    """Result of Window.score for K pages."""
+
+    @property
+    def scores(self) -> numpy.typing.NDArray[numpy.float32]:
+        """Letter logits, float32 [K], in slot order."""
+
+    @property
+    def kept(self) -> list[numpy.typing.NDArray[numpy.int64]]:
+        """
+        Visual tokens that pruning kept, per page: ascending indices into the page's own, int64.
+        """
+
+    @property
+    def text_tokens(self) -> int:
+        """Text tokens of the prompt."""
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens of all pages, blank ones included."""
+
+    @property
+    def blank_tokens(self) -> int:
+        """Visual tokens that were dropped as blank."""
+
+    @property
+    def kept_tokens(self) -> int:
+        """Visual tokens that pruning kept."""
+
+    @property
+    def layout_ms(self) -> float:
+        """Milliseconds for positions, packing and the table of pool rows."""
+
+    @property
+    def encode_ms(self) -> float:
+        """Milliseconds of waiting for pages that a GPU was still encoding."""
+
+    @property
+    def rerank_ms(self) -> float:
+        """Milliseconds of rerank.onnx: pruning and decoder."""
+
+class Window:
+    """
+    The pages of one pass, in numbered slots.
+
+    A window reserves room in the page pool when it is opened, and keeps its pages there until it is closed.
+    Its methods may be called from several threads at once.
+    """
+
+    def encode(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool:
+        """
+        Fills a slot with a page: runs vision.onnx unless the pool has the page's features.
+
+        On a GPU the call returns once the work is enqueued; score waits for it.
+
+        Args:
+            slot: Index of the slot, from 0; each is filled once.
+            pixels: RGB, uint8 [height, width, 3], C-contiguous, of the size that the window was opened with.
+
+        Returns:
+            True if the pool had the page.
+
+        Raises:
+            InvalidInput: The slot is filled or does not exist, or the page has another size.
+            EngineError: The graph failed.
+        """
+
+    def find(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool:
+        """
+        Fills a slot if the pool has the page; otherwise the slot stays empty.
+
+        Args:
+            slot: Index of an empty slot.
+            pixels: As encode takes them.
+
+        Returns:
+            True if the pool had the page.
+        """
+
+    def restore(
+        self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8], features: numpy.typing.NDArray[numpy.uint8]
+    ) -> bool:
+        """
+        Fills a slot with features that were read before, where encode would run vision.onnx.
+
+        Args:
+            slot: Index of an empty slot.
+            pixels: As encode takes them.
+            features: uint8 [tokens(slot), info["row_bytes"]], read from the same pixels, bundle, provider and
+                drop_blank; only the size is checked.
+
+        Returns:
+            True if the pool had the page.
+
+        Raises:
+            InvalidInput: As for encode, or the features have another size.
+        """
+
+    def tokens(self, slot: int) -> int:
+        """Visual tokens of a filled slot that the model reads."""
+
+    def features(self, slot: int, out: numpy.typing.NDArray[numpy.uint8]) -> None:
+        """
+        Copies the features of a filled slot; waits if a GPU is still encoding the page.
+
+        Args:
+            slot: Index of a filled slot.
+            out: Receives them: uint8 [tokens(slot), info["row_bytes"]], C-contiguous.
+        """
+
+    def score(
+        self,
+        text_ids: numpy.typing.NDArray[numpy.int64],
+        query_mask: numpy.typing.NDArray[numpy.bool_] | None,
+        keep_ratio: float,
+    ) -> WindowScores:
+        """
+        Scores all pages for one prompt; every slot must be filled.
+
+        Args:
+            text_ids: Token ids, int64 [n], with one image_pad token for each page in slot order.
+            query_mask: bool [n], True for the text tokens that pages are pruned by; None selects every token before
+                the first image_pad but the vision markers.
+            keep_ratio: Share of each page's visual tokens that pruning keeps, in (0, 1].
+
+        Raises:
+            InvalidInput: A slot is empty, the prompt does not fit the window, or keep_ratio is out of range.
+            EngineError: A graph failed, or a score is not finite.
+        """
+
+    def close(self) -> None:
+        """
+        Gives the reservation back, once all calls under way have returned. May be called twice.
+        """
 
 class Engine:
+    """A bundle's two graphs on one provider, and the pool of page features."""
+
     def __init__(
         self,
         bundle: str,
         runtime_library: str,
+        *,
         provider: str = "cpu",
         threads: int = 0,
-        pool_bytes: int = 1 << 30,
-        profile: str = "",  # the prefix of ONNX Runtime's profiles; empty records none
+        pool_bytes: int = 1073741824,
+        profile: str = "",
         provider_library: str = "",
         cache: str = "",
-        blank: str = "",  # drop | keep; empty: as the bundle recommends
-    ) -> None: ...
-    def window(self, sizes: Sequence[tuple[int, int]]) -> Window: ...  # (height, width) in pixels of each page
-    def end_profile(self) -> EngineProfile: ...  # once; InvalidInput when the engine records none
-    @property
-    def info(self) -> dict[str, Any]: ...
-    @property
-    def pool(self) -> dict[str, int]: ...  # rows, used_rows, pinned_rows, pages, hits, misses, evictions
+        blank: str = "",
+    ) -> None:
+        """
+        Loads ONNX Runtime and a bundle.
 
-def library() -> str: ...  # path of libziprerank.so, for register_custom_ops_library
+        Args:
+            bundle: Path of the bundle's directory.
+            runtime_library: Path of libonnxruntime, 1.23 or newer; one per process.
+            provider: cpu, cuda, tensorrt or tensorrt-rtx, the last three also with a GPU (cuda:1); auto is cuda where
+                it can run, else cpu.
+            threads: Threads of one graph run on the CPU; 0 lets ONNX Runtime choose.
+            pool_bytes: Size of the page pool.
+            profile: Prefix of the profiles that ONNX Runtime writes; empty records none.
+            provider_library: For tensorrt-rtx, path of libonnxruntime_providers_nv_tensorrt_rtx.
+            cache: For tensorrt, folder for engines, empty for the bundle's tensorrt/; for tensorrt-rtx, folder for
+                compiled kernels, empty keeps none.
+            blank: drop or keep visual tokens of blank paper; empty is what the bundle recommends.
+
+        Raises:
+            ProviderError: ONNX Runtime or the provider cannot be used here.
+            BundleError: The bundle is missing, damaged, or not made for this provider.
+            PoolError: The pool does not fit into memory, or pool_bytes is too small.
+            InvalidInput: Any other option is wrong.
+        """
+
+    def window(self, sizes: Sequence[tuple[int, int]]) -> Window:
+        """
+        Opens a window; waits, first come first served, while other windows fill the pool.
+
+        Args:
+            sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+
+        Raises:
+            PoolError: The pages could never fit into the pool.
+            InvalidInput: A size or the number of pages is wrong.
+        """
+
+    def end_profile(self) -> EngineProfile:
+        """
+        Ends the profile that the option `profile` began, and returns it. May be called once.
+
+        Raises:
+            InvalidInput: There is no profile to end.
+        """
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """
+        What the engine runs and what its bundle holds: the fields of EngineInfo in engine.hpp.
+        """
+
+    @property
+    def pool(self) -> dict[str, int]:
+        """
+        State of the page pool: rows, used_rows and pinned_rows in visual tokens; pages; hits, misses and
+        evictions since the engine was made.
+        """
+
+def library() -> str:
+    """
+    Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime.
+    """

@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
 
     def engine_of(rows: int) -> _engine.Engine:
         pool = rows * row_bytes
-        return _engine.Engine(options.bundle, options.library, options.provider, pool_bytes=pool, **places)
+        return _engine.Engine(options.bundle, options.library, provider=options.provider, pool_bytes=pool, **places)
 
     try:
         engine = engine_of(options.pool)

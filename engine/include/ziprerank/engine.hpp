@@ -6,7 +6,9 @@
 //   window.encode(1, second_page);
 //   ziprerank::WindowScores scores = window.score(prompt, 0.5);
 //
-// Every function may be called from any thread. All errors are `ziprerank::Error` (see errors.hpp).
+// Every function may be called from any thread. Every error is a `ziprerank::Error`; errors.hpp lists the
+// kinds. Times called `_ms` are milliseconds, `_ns` nanoseconds since the epoch. Letters in shapes: K pages,
+// T text tokens, N visual tokens that the model reads, M visual tokens that pruning keeps.
 #ifndef ZIPRERANK_ENGINE_HPP_
 #define ZIPRERANK_ENGINE_HPP_
 
@@ -16,126 +18,163 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ziprerank/errors.hpp"
 
 namespace ziprerank {
 
-struct EngineOptions {
-  std::string bundle;           // the bundle's directory (docs/bundle.md)
-  std::string runtime_library;  // path of libonnxruntime, 1.23 or newer; one per process
-  // "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three also with a device, "cuda:1"; or "auto":
-  // cuda where it can run, else cpu
-  std::string provider = "cpu";
-  int threads = 0;                                // threads inside one graph run; 0: ONNX Runtime's choice
-  std::size_t pool_bytes = std::size_t{1} << 30;  // page features kept; untouched memory costs nothing
-  std::string profile;  // not empty: record a profile; the prefix of the files that ONNX Runtime writes
-  std::string provider_library;  // tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx
-  std::string cache;             // tensorrt: folder for engines, empty is the bundle's tensorrt/;
-                                 // tensorrt-rtx: folder for compiled kernels, empty keeps none
-  std::string blank;  // "drop": visual tokens of blank paper never reach the model; "keep": all do; empty:
-                      // what the bundle recommends
+// What runs the graphs.
+enum class Provider {
+  kAuto,         // kCuda where it can run, else kCpu; EngineInfo says which
+  kCpu,          // ONNX Runtime's CPU provider
+  kCuda,         // its CUDA provider
+  kTensorRt,     // its TensorRT provider, with the CUDA provider for the rest
+  kTensorRtRtx,  // NVIDIA's TensorRT-RTX provider, on plans that `ziprerank build` wrote
 };
 
-// A page's size in pixels. Both sides are multiples of `patch_size * merge_size` (32).
+// A provider and the GPU that it runs on.
+struct ProviderChoice {
+  Provider provider = Provider::kCpu;
+  int device_index = 0;  // as the NVIDIA driver counts GPUs, from 0; 0 for kAuto and kCpu
+};
+
+// Reads "auto", "cpu", "cuda", "tensorrt" or "tensorrt-rtx"; the last three may name a GPU, as in "cuda:1".
+// ProviderError for any other text.
+ZIPRERANK_API ProviderChoice ParseProvider(std::string_view text);
+
+// The text that ParseProvider reads; without the index where it is 0.
+ZIPRERANK_API std::string ProviderText(const ProviderChoice& choice);
+
+// What happens to visual tokens of blank paper.
+enum class Blank {
+  kRecommended,  // what the bundle recommends
+  kDrop,         // they never reach the model
+  kKeep,         // the model reads them too
+};
+
+// Reads "drop" or "keep"; an empty text is kRecommended. InvalidArgument for any other text.
+ZIPRERANK_API Blank ParseBlank(std::string_view text);
+
+struct EngineOptions {
+  std::string bundle;                  // path of the bundle's directory (docs/bundle.md)
+  std::string runtime_library;         // path of libonnxruntime, 1.23 or newer; one per process
+  Provider provider = Provider::kCpu;  // ProviderError if it cannot run here
+  int device_index = 0;                // the GPU, counted from 0; must be 0 for kAuto and kCpu
+  int threads = 0;                     // threads of one graph run on the CPU; 0: ONNX Runtime's choice
+  std::size_t pool_bytes = std::size_t{1}
+                           << 30;     // size of the page pool; on the CPU, untouched memory costs nothing
+  std::string profile;                // prefix of the profiles that ONNX Runtime writes; empty: no profile
+  std::string provider_library;       // kTensorRtRtx: path of libonnxruntime_providers_nv_tensorrt_rtx
+  std::string cache;                  // kTensorRt: folder for engines, empty: the bundle's tensorrt/;
+                                      // kTensorRtRtx: folder for compiled kernels, empty: none are kept
+  Blank blank = Blank::kRecommended;  // visual tokens of blank paper
+};
+
+// A page's size in pixels. Both sides are positive multiples of `patch_size * merge_size` of EngineInfo (32).
 struct PageSize {
   int height = 0;
   int width = 0;
 };
 
-// A page's pixels: RGB uint8 [height, width, 3], contiguous; borrowed for the time of the call.
+// A page's pixels: RGB uint8 [height, width, 3], contiguous; read during the call only.
 struct ImageView {
   const std::uint8_t* pixels = nullptr;
   int height = 0;
   int width = 0;
 };
 
-// A tokenised prompt. `ids` [n] holds exactly one image_pad token for each page, in the order of the window's
-// slots. `query_mask` [n] marks the text tokens that pages are pruned by; empty means all_before_image: every
-// token before the first image pad but the vision markers.
+// A tokenised prompt.
 struct Prompt {
-  std::vector<std::int64_t> ids;
-  std::vector<std::uint8_t> query_mask;
+  std::vector<std::int64_t> ids;  // exactly one image_pad token for each page, in the order of the slots
+  std::vector<std::uint8_t>
+      query_mask;  // one per id: not 0 for the text tokens that pages are pruned by; empty:
+                   // every token before the first image_pad but the vision markers
 };
 
+// The result of Window::score.
 struct WindowScores {
   std::vector<float> scores;                    // [K] letter logits, in slot order
   std::vector<std::vector<std::int64_t>> kept;  // per page, ascending indices into its own visual tokens
   std::int64_t text_tokens = 0;                 // T
-  std::int64_t visual_tokens = 0;               // of all pages, before anything is left out
-  std::int64_t blank_tokens = 0;                // the part of them that was dropped as blank: N is the rest
+  std::int64_t visual_tokens = 0;               // of all pages, blank ones included
+  std::int64_t blank_tokens = 0;                // those of them that were dropped as blank; the rest is N
   std::int64_t kept_tokens = 0;                 // M
-  double layout_ms = 0;                         // positions, packing, row table
+  double layout_ms = 0;                         // computing positions, packing and the table of pool rows
   double encode_ms = 0;                         // waiting for pages that a GPU was still encoding
-  double rerank_ms = 0;                         // the run of rerank.onnx: prune + decode
+  double rerank_ms = 0;                         // the run of rerank.onnx: pruning and decoder
 };
 
-// What the engine runs and what its bundle holds.
+// What the engine runs, and what its bundle holds.
 struct EngineInfo {
-  std::string bundle;
-  std::string bundle_id;
-  std::string precision;  // fp32 | fp16 | bf16
-  std::string provider;   // "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt-rtx"
-  std::string runtime_library;
-  std::string runtime_version;
-  std::string prune_kernel;        // baseline | avx2 | avx512; on a GPU the file, "sm_90 cubin", or "plan"
-  std::string plan;                // what built the plan and for which GPUs; empty without one
-  std::string device;              // the GPU's name; empty on the CPU, as the next two are
+  std::string bundle;                  // as in EngineOptions
+  std::string bundle_id;               // made by the export; the same in both graphs
+  std::string precision;               // fp32 | fp16 | bf16
+  Provider provider = Provider::kCpu;  // never kAuto
+  int device_index = 0;
+  std::string runtime_library;  // as in EngineOptions
+  std::string runtime_version;  // of ONNX Runtime, "1.23.2"
+  std::string prune_kernel;     // CPU: baseline | avx2 | avx512; GPU: "sm_90 cubin" or "sm_90 ptx", or "plan"
+  std::string plan;             // what built the plan, and for which GPUs; empty without a plan
+  std::string device;           // the GPU's name; empty on the CPU, like the next two
   std::string compute_capability;  // "9.0"
-  std::string driver_library;
-  int threads = 0;  // as asked for; 0: ONNX Runtime's choice
-  std::int64_t hidden_size = 0;
-  std::int64_t levels = 0;
-  int patch_size = 0;
-  int merge_size = 0;
+  std::string driver_library;      // the CUDA driver's library, as it was opened
+  int threads = 0;                 // as in EngineOptions
+  std::int64_t hidden_size = 0;    // of the decoder
+  std::int64_t levels = 0;  // feature vectors of a visual token: the last layer's and the deepstack layers'
+  int patch_size = 0;       // side of a patch in pixels
+  int merge_size = 0;       // side of a visual token in patches
   std::int64_t vocab_size = 0;
-  std::vector<std::int64_t> letter_ids;  // one per page of a window, so its size is the longest window
+  std::vector<std::int64_t>
+      letter_ids;  // token of each slot's letter; a window takes at most this many pages
   std::int64_t image_pad_id = 0;
   std::int64_t vision_start_id = 0;
   std::int64_t vision_end_id = 0;
   std::int64_t video_pad_id = 0;
-  double keep_ratio = 0;  // the bundle's recommended defaults
-  int window = 0;
-  int stride = 0;
-  bool drop_blank = false;  // whether visual tokens of blank paper are left out
-  std::int64_t pool_rows = 0;
-  std::size_t pool_bytes = 0;
-  std::size_t row_bytes = 0;  // features of one visual token: levels * hidden_size numbers of the precision
+  double keep_ratio = 0;       // recommended by the bundle, as the next two are
+  int window = 0;              // pages of one pass
+  int stride = 0;              // pages between the starts of two passes
+  bool drop_blank = false;     // whether visual tokens of blank paper are dropped
+  std::int64_t pool_rows = 0;  // visual tokens that the page pool holds
+  std::size_t pool_bytes = 0;  // pool_rows * row_bytes
+  std::size_t row_bytes = 0;   // features of one visual token: levels * hidden_size numbers of the precision
 };
 
-// A stage inside the engine: nanoseconds since the epoch, and the system's id of the thread.
+// One stage inside the engine.
 struct StageTime {
   std::string stage;  // digest | blank | patchify | vision.onnx | copy | layout | wait | rerank.onnx
   std::int64_t start_ns = 0;
   std::int64_t end_ns = 0;
-  std::int64_t thread = 0;
+  std::int64_t thread = 0;  // the system's thread id
 };
 
-// ONNX Runtime's profile of one graph, as it writes it: events in microseconds since `start_ns`, which is by
-// the clock of StageTime.
+// ONNX Runtime's own profile of one graph. Its events count microseconds since `start_ns`.
 struct GraphProfile {
-  std::string graph;  // "vision.onnx"
-  std::string file;
+  std::string graph;  // "vision.onnx" or "rerank.onnx"
+  std::string file;   // path of the JSON file
   std::int64_t start_ns = 0;
 };
 
+// What an engine with EngineOptions::profile recorded.
 struct EngineProfile {
   std::vector<StageTime> stages;  // in the order in which they ended
   std::vector<GraphProfile> graphs;
 };
 
+// State of the page pool. Rows are counted in whole blocks.
 struct PoolStats {
   std::int64_t rows = 0;         // capacity, in visual tokens
-  std::int64_t used_rows = 0;    // rows of cached pages, whole blocks
-  std::int64_t pinned_rows = 0;  // the part of them that open windows use
-  std::int64_t pages = 0;
-  std::int64_t hits = 0;
-  std::int64_t misses = 0;
-  std::int64_t evictions = 0;
+  std::int64_t used_rows = 0;    // held by cached pages
+  std::int64_t pinned_rows = 0;  // those of them that open windows use
+  std::int64_t pages = 0;        // cached pages
+  std::int64_t hits = 0;         // pages found in the pool since the engine was made
+  std::int64_t misses = 0;       // pages that were put into it
+  std::int64_t evictions = 0;    // pages that made room for others
 };
 
-// A reservation of pool room for a list of pages. Its pages stay in the pool until it is closed.
+// The pages of one pass. A window reserves room in the page pool for all its pages when it is opened; they
+// stay in the pool until it is closed.
 class ZIPRERANK_API Window {
  public:
   Window(Window&&) noexcept;
@@ -144,26 +183,33 @@ class ZIPRERANK_API Window {
 
   std::size_t size() const;  // pages
 
-  // Puts the features of page `slot` into the pool; true when they were there already. Each slot is filled
-  // once, with a page of the size that the window was opened with. Slots may be filled from several threads.
-  // On a GPU it returns when the page's work is enqueued; score() waits for it, and reports what went wrong.
+  // Fills slot `slot` with a page: puts its features into the pool, by a run of vision.onnx unless they are
+  // there already. True if they were. `image` has the size that the window was opened with; each slot is
+  // filled once; several threads may fill slots at the same time. On a GPU the call returns once the work is
+  // enqueued: score() waits for it and reports its errors. InvalidArgument for a wrong slot or size;
+  // RuntimeFailure if the graph fails.
   bool encode(std::size_t slot, const ImageView& image);
 
-  // For features that a program keeps elsewhere, on disk for one: `find` fills a slot from the pool and is
-  // true when the page was there; `restore` fills it as encode does, but copies `features` to the pool where
-  // encode would run vision.onnx; `features` reads a filled slot's, and waits for a GPU that is still
-  // encoding it. They are [tokens(slot), row_bytes], row by row, of this bundle on this provider, with the
-  // same `drop_blank`, and of the same pixels: nothing here can check that, only their size.
+  // The next four are for programs that keep features elsewhere, for instance on disk. Features are
+  // [tokens(slot), row_bytes] bytes, and are valid for the same pixels, bundle, provider and `drop_blank`
+  // only. The engine can check their size and nothing else: InvalidArgument if it is wrong.
+
+  // Fills a slot if the pool has the page. True if it did; otherwise the slot stays empty.
   bool find(std::size_t slot, const ImageView& image);
+  // Fills a slot as encode() does, but copies `features` into the pool where encode() would run vision.onnx.
   bool restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features);
-  std::int64_t tokens(std::size_t slot);  // visual tokens of a filled slot that the model reads
+  // Visual tokens of a filled slot that the model reads.
+  std::int64_t tokens(std::size_t slot);
+  // Copies the features of a filled slot to `out`; waits if a GPU is still encoding the page.
   void features(std::size_t slot, std::span<std::byte> out);
 
-  // Scores all pages for one prompt; `keep_ratio` in (0, 1]. Needs every slot filled; may be called often and
-  // from several threads at once.
+  // Scores all pages for one prompt. `keep_ratio`, in (0, 1], is the share of each page's visual tokens that
+  // pruning keeps. Every slot must be filled. May be called often, and from several threads at once.
+  // InvalidArgument for a prompt that does not fit the window; RuntimeFailure if a graph fails or a score is
+  // not finite.
   WindowScores score(const Prompt& prompt, double keep_ratio);
 
-  // Gives the reservation back, when the calls that are under way have ended. May be called twice.
+  // Gives the reservation back, once all calls under way have returned. May be called twice.
   void close();
 
  private:
@@ -173,23 +219,28 @@ class ZIPRERANK_API Window {
   std::unique_ptr<State> state_;
 };
 
+// A bundle, loaded: its two graphs on one provider, and the pool of page features.
 class ZIPRERANK_API Engine {
  public:
+  // ProviderError if ONNX Runtime or the provider cannot be used here, BundleError if the bundle is missing,
+  // damaged or not made for this provider, PoolError if there is no memory for the pool or `pool_bytes` is
+  // too small, InvalidArgument for any other bad option.
   explicit Engine(const EngineOptions& options);
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
   ~Engine();  // open windows stay valid
 
-  // Opens a window for pages of these sizes. Waits, first come first served, while other windows fill the
-  // pool; `while_waiting` is called about ten times a second then, and may throw to give up. PoolError at
-  // once when the pages could never fit. A thread that waits while it holds a window itself may wait for
-  // ever.
+  // Opens a window for pages of these sizes, at most as many as EngineInfo::letter_ids. Waits, first come
+  // first served, while other windows fill the pool; meanwhile it calls `while_waiting` about ten times a
+  // second, which may throw to give up. PoolError if the pages could never fit; InvalidArgument for a bad
+  // size or number of pages. A thread that waits while it holds a window may wait for ever.
   Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {});
 
   const EngineInfo& info() const;
   PoolStats pool_stats() const;
 
-  // Ends what EngineOptions::profile began and returns it; once, and with no call under way.
+  // Ends the profile that EngineOptions::profile began, and returns it. May be called once, while no other
+  // call is under way. InvalidArgument if there is no profile to end.
   EngineProfile end_profile();
 
  private:

@@ -1,0 +1,91 @@
+#include "core/window_state.hpp"
+
+namespace ziprerank {
+
+Window::Window(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Window::Window(Window&&) noexcept = default;
+Window& Window::operator=(Window&& other) noexcept {
+  if (this != &other) {
+    close();
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+Window::~Window() { close(); }
+
+std::size_t Window::size() const { return state_->sizes.size(); }
+
+bool Window::encode(std::size_t slot, const ImageView& image) {
+  Engine::Core& core = *state_->core;
+  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+    if (!pin.hit) core.Fill(pin.page, image);
+  });
+}
+
+bool Window::restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features) {
+  Engine::Core& core = *state_->core;
+  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+    core.CheckSize(pin.page, features.size());
+    if (pin.hit) return;
+    core.ForEachStretch(pin.page, [&](std::size_t to, std::size_t from, std::size_t bytes) {
+      core.storage->Import(to, features.data() + from, bytes);
+    });
+  });
+}
+
+bool Window::find(std::size_t slot, const ImageView& image) {
+  State& state = *state_;
+  const State::Use use(&state);
+  state.Begin(slot, image);
+  PagePool::Page* page = state.core->pool->Find(state.core->Name(image));
+  state.SetSlot(slot, page == nullptr ? State::Slot::kEmpty : State::Slot::kFilled, page);
+  return page != nullptr;
+}
+
+std::int64_t Window::tokens(std::size_t slot) {
+  State& state = *state_;
+  const State::Use use(&state);
+  return std::ssize(state.core->pool->Tokens(state.Filled(slot)));
+}
+
+void Window::features(std::size_t slot, std::span<std::byte> out) {
+  State& state = *state_;
+  const State::Use use(&state);
+  PagePool::Page* const page = state.Filled(slot);
+  state.core->CheckSize(page, out.size());
+  state.core->ForEachStretch(page, [&](std::size_t from, std::size_t to, std::size_t bytes) {
+    state.core->storage->Export(from, out.data() + to, bytes);
+  });
+}
+
+WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
+  State& state = *state_;
+  const State::Use use(&state);
+  std::vector<PagePool::Page*> pages;
+  {
+    const std::lock_guard lock(state.mutex);
+    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
+      if (state.slots[slot] != State::Slot::kFilled) {
+        throw InvalidArgument(
+            Text("slot ", slot, " has no page yet: encode all ", state.slots.size(), " pages first"));
+      }
+    }
+    pages = state.pages;
+  }
+  return state.core->Score(state.grids, pages, prompt, keep_ratio);
+}
+
+void Window::close() {
+  if (state_ == nullptr) return;  // moved from
+  State& state = *state_;
+  std::unique_lock lock(state.mutex);
+  if (state.closed) return;
+  state.closed = true;
+  state.ended.wait(lock, [&state] { return state.calls == 0; });
+  for (PagePool::Page* page : state.pages) {
+    if (page != nullptr) state.core->pool->Unpin(page);
+  }
+  state.core->pool->Dismiss(state.blocks);
+}
+
+}  // namespace ziprerank

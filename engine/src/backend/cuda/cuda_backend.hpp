@@ -1,0 +1,33 @@
+// The `cuda` provider: ONNX Runtime's CUDA provider, and the pruning kernels of the bundle in its sessions.
+#ifndef ZIPRERANK_CUDA_BACKEND_HPP_
+#define ZIPRERANK_CUDA_BACKEND_HPP_
+
+#include "backend/cuda/cuda_op.hpp"
+#include "backend/cuda/gpu_backend.hpp"
+
+namespace ziprerank {
+
+class CudaBackend : public GpuBackend {
+ public:
+  // ProviderError says whether ONNX Runtime, the driver or the GPU is missing; BundleError that the bundle
+  // has no kernels for this GPU.
+  CudaBackend(const Runtime& runtime, int index, const std::string& bundle);
+
+  void Configure(Ort::SessionOptions* options, const std::string& graph) const override;
+  void Describe(EngineInfo* info) const override;
+
+ protected:
+  Provider provider() const override { return Provider::kCuda; }
+
+ private:
+  CudaPrune prune_;
+  CudaPruneOp op_;
+  Ort::CustomOpDomain domain_;
+};
+
+// `index`, when this ONNX Runtime was built with `provider`; else ProviderError names the package that is.
+int CheckOffered(const Runtime& runtime, const char* provider, int index);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_CUDA_BACKEND_HPP_

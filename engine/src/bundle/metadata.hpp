@@ -1,0 +1,20 @@
+// The metadata of a bundle's graphs (docs/bundle.md, metadata).
+#ifndef ZIPRERANK_METADATA_HPP_
+#define ZIPRERANK_METADATA_HPP_
+
+#include <string>
+
+#include "ort/ort.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+// Reads the metadata `ziprerank.*` of both graphs, loaded from these files, into `info`. BundleError if an
+// entry is missing or wrong, if the format is newer than this engine reads, or if the graphs are of two
+// exports.
+void ReadMetadata(const std::string& vision_file, const Ort::Session& vision, const std::string& rerank_file,
+                  const Ort::Session& rerank, EngineInfo* info);
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_METADATA_HPP_

@@ -1,0 +1,51 @@
+// What an engine and its windows share: a bundle on its backend, and the pool of page features.
+#ifndef ZIPRERANK_CORE_HPP_
+#define ZIPRERANK_CORE_HPP_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "core/bundle.hpp"
+#include "core/stage_log.hpp"
+#include "ort/runtime.hpp"
+#include "pages/digest.hpp"
+#include "pages/layout.hpp"
+#include "pages/page_pool.hpp"
+#include "ziprerank/engine.hpp"
+
+namespace ziprerank {
+
+struct Engine::Core {
+  explicit Core(const EngineOptions& options);
+
+  Digest Name(const ImageView& image) const;
+  // The visual tokens of a page that the model reads.
+  std::vector<std::int32_t> TokensOf(const ImageView& image) const;
+  // InvalidArgument unless so many bytes are a page's features.
+  void CheckSize(const PagePool::Page* page, std::size_t bytes) const;
+  void Fill(const PagePool::Page* page, const ImageView& image);
+  // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
+  // both.
+  void ForEachStretch(const PagePool::Page* page,
+                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const;
+  WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
+                     const Prompt& prompt, double keep_ratio);
+
+  StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
+
+  const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
+  EngineInfo info;
+  std::unique_ptr<Backend> backend;
+  Bundle bundle;
+  std::unique_ptr<PoolStorage> storage;
+  std::optional<PagePool> pool;
+  DigestKey digest_key = RandomDigestKey();
+  std::unique_ptr<StageLog> log;  // null unless the engine profiles
+};
+
+}  // namespace ziprerank
+
+#endif  // ZIPRERANK_CORE_HPP_
