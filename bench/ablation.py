@@ -30,14 +30,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from ziprerank.comparison import machine
 from ziprerank.export.agreement import kendall_tau
 from ziprerank.train.losses import order_target, soft_ranking
 from ziprerank.train.matching import MatchingStage, MatchingTask
 from ziprerank.train.recipe import read_recipe, run_recipe
 from ziprerank.train.settings import read_yaml
 
-from . import machine
-from .quality.metrics import wilson
+from bench.quality.metrics import wilson
 
 TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from ziprerank.batch.parts import read_part
 from ziprerank.bundle import Bundle
+from ziprerank.comparison import machine
 from ziprerank.inputs.pages import open_pages
-
-from . import machine
 
 QUERIES = ("dividend shareholders", "how to upgrade a package", "fish soup", "annual meeting", "table of contents")
 DOCUMENTS = 40

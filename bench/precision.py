@@ -19,10 +19,9 @@ import numpy as np
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
 from ziprerank.cli.judging import judge_both, read_pages
+from ziprerank.comparison import machine, memory
+from ziprerank.comparison.cases import Case
 from ziprerank.export import export_checkpoint
-
-from . import machine, memory
-from .cases import Case
 
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
 REPORTED = ("keep_ratio", "passes", "kendall_tau", "top1", "max_logit_error", "kept_overlap")

@@ -19,10 +19,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from ziprerank._engine import library
+from ziprerank.comparison import machine
 from ziprerank.export.graph import DOMAIN, IR_VERSION, OPSET
 from ziprerank.export.prune import OP_NAME, prune_function
-
-from . import machine
 
 PAGES, TOKENS, TEXT, LEVELS, KEEP_RATIO = 20, 800, 150, 4, 0.5
 ROUNDS = 15

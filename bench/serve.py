@@ -31,8 +31,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-
-from . import machine
+from ziprerank.comparison import machine
 
 QUERIES = ("dividend shareholders board directors", "how to upgrade a package", "fish soup", "annual meeting")
 ENGINE = ("pages", "tokenize", "vision", "rerank")  # stages of a request's turn

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machine
+from ziprerank.comparison import machine
 
 RUNS = 11
 QUERY = "apt package manager upgrade"

@@ -54,7 +54,7 @@ def main() -> None:
     import torch
     from transformers.utils import logging
 
-    from .aims import aims
+    from .aims import aim_line, aim_row, aims
     from .device import Device
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -79,8 +79,8 @@ def main() -> None:
         for provider in options.provider:
             print(f"\n{provider}:")
             for aim in aims(rows, provider, precision):
-                write({**aim.row(), "provider": provider})
-                print(f"  {aim}")
+                write({**aim_row(aim), "provider": provider})
+                print(f"  {aim_line(aim)}")
 
 
 def parse() -> argparse.Namespace:

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.machine import quantiles
 from ziprerank.errors import ZipRerankError
 
 from .aims import FIRST
 from .budget import Budget, Row, left_out, not_run
-from .device import Device, quantiles
+from .device import Device
 from .roofline import Roofline
 from .systems import Ours, Pages, Run, Transformers, make_pages
 
@@ -52,7 +53,7 @@ class Comparison:
                 theirs = None
                 yield not_run("transformers", error)
         try:
-            import_module("..limits", __package__)  # needs the engine's library
+            import_module("ziprerank.comparison.limits")  # needs the engine's library
         except ImportError as error:
             yield not_run("floors of vision tower and decoder", error)
         alone = True  # transformers is still to be measured where no engine runs
@@ -156,7 +157,7 @@ class Comparison:
         """Milliseconds that the stages' operations and bytes take at the roofline's rates, as bench/limits.py counts
         them; pruning, under a thousandth of the decoder, is left out. Empty where `rows` has said why."""
         try:
-            from ziprerank.bench.limits import decoder, vision
+            from ziprerank.comparison.limits import decoder, vision
         except ImportError:
             return {}
 

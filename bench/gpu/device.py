@@ -8,11 +8,10 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from ziprerank.comparison.machine import commit
 
 FLUSH_BYTES = 256 << 20  # several times the largest L2 cache: what was there before is gone
 CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "temperature.gpu", "power.draw")
@@ -101,20 +100,6 @@ class Device:
         if done.returncode != 0:
             return f"not read: {(done.stdout + done.stderr).strip()}"
         return dict(zip(fields, (value.strip() for value in done.stdout.split(",")), strict=True))
-
-
-def quantiles(samples: Sequence[float]) -> dict[str, float]:
-    """p20, p50 and p80, to 4 digits."""
-    return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
-
-
-def commit() -> str | None:
-    """Of the clone; None in a copy without history."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _version(package: str) -> str | None:

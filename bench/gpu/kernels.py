@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from ziprerank.comparison.machine import quantiles
 from ziprerank.kernels import prune_pool, reference
 from ziprerank.kernels.front import _Launch
 from ziprerank.kernels.relevance import relevance_scores, text_scales
 from ziprerank.kernels.select import select_kept
 
-from .device import Device, quantiles
+from .device import Device
 from .roofline import DTYPES, Roofline, copy_ms, product_ms
 
 TEXT, KEEP_RATIO, LEVELS = 32, 0.5, 4

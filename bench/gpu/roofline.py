@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from ziprerank.comparison.machine import quantiles
 
-from .device import Device, quantiles
+from .device import Device
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RUNS = 15

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.torch_model import Features, TorchModel
 from ziprerank.export.manifest import read_manifest
 from ziprerank.prompt import PromptBuilder
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions, load_engine
 
-from ..torch_model import Features, TorchModel
 from .aims import CACHED, FIRST
 from .device import Device
 

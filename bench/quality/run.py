@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank import Reranker
-from ziprerank.bench import machine
 from ziprerank.bundle import default_bundle
+from ziprerank.comparison import machine
 from ziprerank.windows import WindowOption
 
 from . import metrics

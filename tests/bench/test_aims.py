@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from bench.aims import aims, table
-from bench.comparison import farthest
+from ziprerank.comparison.aims import aims, table
+from ziprerank.comparison.tables import farthest
 
 OURS = {(20, "file"): 1000.0, (20, "again"): 100.0, (5, "file"): 250.0, (5, "again"): 20.0}
 THEIRS = {"transformers_pruned": 4000.0, "autoregressive": 14000.0, "pointwise": 3100.0}

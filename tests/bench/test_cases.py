@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.bundle import Bundle
-
-from bench.cases import Case, distinct_pages
+from ziprerank.comparison.cases import Case, distinct_pages
 
 
 @pytest.fixture

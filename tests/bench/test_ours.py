@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from ziprerank.bundle import Blank, Bundle
-
-from bench.cases import Case
-from bench.ours import Ours
+from ziprerank.comparison.cases import Case
+from ziprerank.comparison.ours import Ours
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.plots import draw_quality, quality_points
+from ziprerank.comparison.plots import draw_quality, quality_points
 
 
 def latency(system: str, keep_ratio: float, **more: Any) -> dict[str, Any]:

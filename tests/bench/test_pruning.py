@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.pruning import read_profile, shares
 from ziprerank.prompt import PromptBuilder
-
-from bench.pruning import read_profile, shares
 
 
 def node(operator: str, microseconds: int) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 from ziprerank.bundle import default_bundle
+from ziprerank.comparison.labels import label
+from ziprerank.comparison.tables import STAGES, tables
 from ziprerank.export import export_checkpoint
-
-from bench.comparison import STAGES, tables
-from bench.labels import label
 
 ROOT = Path(__file__).parents[2]
 PAGES, TOKENS_A_PAGE = 2, 121  # the sample's pages are 288 pt squares, 352 px at 88 dpi

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-
-from bench import schedule
-from bench.schedule import Budget, repeats, rounds
+from ziprerank.comparison import schedule
+from ziprerank.comparison.schedule import Budget, repeats, rounds
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,16 @@ from matplotlib.figure import Figure
 
 from .aims import PAGES
 from .cases import STARTS
-from .comparison import STAGES, Row, Rows
 from .labels import START_NAMES, label, page_sizes
+from .tables import STAGES, Row, Rows
 
-QUALITY = Path(__file__).parent / "results" / "quality_cpu.jsonl"
 SAME_RANKING = ("ziprerank", "transformers_pruned")  # their logits agree, or nothing would have been timed
 
 
-def draw(rows: Rows, folder: Path) -> list[Path]:
+def draw(rows: Rows, folder: Path, quality: Rows = ()) -> list[Path]:
     """Writes all pictures as PNG."""
     pictures = []
-    for name, make in pictures_of(rows).items():
+    for name, make in pictures_of(rows, quality).items():
         picture, figure = folder / f"{name}.png", make()
         figure.savefig(picture, dpi=120)
         plt.close(figure)
@@ -34,7 +32,7 @@ def draw(rows: Rows, folder: Path) -> list[Path]:
     return pictures
 
 
-def pictures_of(rows: Rows) -> dict[str, Callable[[], Figure]]:
+def pictures_of(rows: Rows, quality: Rows = ()) -> dict[str, Callable[[], Figure]]:
     """For each page size ``latency-1024`` (against candidates) and ``stages-1024`` (at the most of one pass), and
     ``quality`` where the quality of the checkpoint is known and 20 candidates were measured."""
     sizes = page_sizes(rows)
@@ -42,7 +40,6 @@ def pictures_of(rows: Rows) -> dict[str, Callable[[], Figure]]:
     for side in sizes:
         pictures[f"latency-{side}"] = partial(draw_latency, rows, side)
         pictures[f"stages-{side}"] = partial(draw_stages, rows, side)
-    quality = [json.loads(line) for line in QUALITY.read_text(encoding="utf-8").splitlines()]
     if points := quality_points(rows, quality, sizes[0]):
         pictures["quality"] = partial(draw_quality, points, quality)
     return pictures

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from .aim import Aim
 from .cases import AGAIN, FILE
 from .labels import START_NAMES, label, page_sizes
 
@@ -20,21 +20,6 @@ DECODER, PRUNING, GROWTH = 1.8, 0.03, 4.3
 
 Row = dict[str, Any]
 Rows = Sequence[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """``reached`` should be at least ``bound``, or at most where ``ceiling``; ``of``: of which rows."""
-
-    what: str
-    bound: float
-    reached: float
-    of: str
-    ceiling: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.reached <= self.bound if self.ceiling else self.reached >= self.bound
 
 
 def table(rows: Rows) -> str:
@@ -134,5 +119,7 @@ def _pass_ms(row: Row) -> float:
     return sum(float(row["stages_ms"][stage]["p50"]) for stage in ("prune", "decoder") if stage in row["stages_ms"])
 
 
-def _number(aim: Aim, value: float) -> str:
+def _number(aim: Aim, value: float | None) -> str:
+    if value is None:
+        return "not measured"
     return f"{value * 100:.2g} %" if aim.bound == PRUNING else f"{value:.1f}x"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from .comparison import Rows, tables
 from .plots import caption, draw
+from .tables import Rows, tables
 
 TITLE = "ziprerank: measured"
 STYLE = """
@@ -25,10 +25,10 @@ code { background: #f6f8fa; padding: 0 .2rem }
 """
 
 
-def write_report(rows: Rows, folder: Path) -> None:
+def write_report(rows: Rows, folder: Path, quality: Rows = ()) -> None:
     """The pictures, and ``benchmark.html`` with all of it, into the folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.html").write_text(page(tables(rows), draw(rows, folder)), encoding="utf-8")
+    (folder / "benchmark.html").write_text(page(tables(rows), draw(rows, folder, quality)), encoding="utf-8")
 
 
 def page(markdown: str, pictures: Sequence[Path]) -> str:
