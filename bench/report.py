@@ -1,7 +1,9 @@
-"""Writes what the committed results say: the tables of the README and of docs/*.md between `measured` markers, and from
-the comparison's rows the pictures in docs/images and docs/benchmarks.html, which holds all of them in one file.
+"""Writes the committed results into the documents.
 
-python -m bench.report
+    python -m bench.report
+
+The tables of the README, docs/*.md and the model card go between their `measured` markers.
+The comparison's rows also give the pictures in docs/images, and docs/benchmarks.html with everything in one file.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ BEGIN, END = "<!-- measured: written by bench/report.py -->\n", "<!-- /measured 
 
 
 def main() -> None:
+    """Writes every document, picture and page."""
     for document in DOCUMENTS:
         file = ROOT / document
         file.write_text(with_tables(document, file.read_text(encoding="utf-8")), encoding="utf-8")
@@ -40,26 +43,26 @@ def main() -> None:
 
 
 def with_tables(document: str, text: str) -> str:
-    """The text of a document with its tables made again."""
+    """Returns the text of a document with the tables between its markers written again."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return before + BEGIN + "\n" + "\n\n".join(part() for part in DOCUMENTS[document]) + "\n\n" + END + after
 
 
 def comparison() -> str:
-    """All that one run of ``ziprerank bench`` says."""
+    """Returns all tables of the committed run of ``ziprerank bench``."""
     return tables(read(COMPARISON))
 
 
 def pictures() -> str:
-    """Those of the comparison."""
+    """Returns links to the comparison's pictures."""
     return "\n\n".join(
         f"![{caption(name)}](images/{name}.png)" for name in pictures_of(read(COMPARISON), read(QUALITY))
     )
 
 
 def three_systems() -> str:
-    """The README's table: ours, the paper's pruning in transformers, and pointwise, at 20 pages."""
+    """Returns the README's table: ziprerank, the paper's pruning in transformers, and pointwise, at 20 pages."""
     rows = read(COMPARISON)
     side = page_sizes(rows)[0]
     ours = ours_label(rows)
@@ -99,23 +102,23 @@ def three_systems() -> str:
 
 
 def startup() -> str:
-    """Cold start and memory."""
+    """Returns the time and memory of a cold start."""
     (row,) = read("startup_cpu.jsonl")
     return (
-        f"**Cold start.** `ziprerank rank` in a new process on {row['pages']} pages of a PDF ({row['document']}), "
-        f"{of(row)}: {row['wall_s']['p50']:.2f} s, of which all but the vision tower "
-        f"{row['without_vision_s']['p50']:.2f} s; peak memory {row['peak_rss_mb']['p50']:.0f} MB. "
-        f"Medians of {row['runs']} runs."
+        f"**Cold start.** `ziprerank rank` in a new process on {row['pages']} pages of {row['document']} takes "
+        f"{row['wall_s']['p50']:.2f} s, {row['without_vision_s']['p50']:.2f} s of it outside the vision tower.\n"
+        f"Peak memory is {row['peak_rss_mb']['p50']:.0f} MB.\n"
+        f"Medians of {row['runs']} runs on {of(row)}."
     )
 
 
 def prune_op() -> str:
-    """The fused operator against its body in standard operators."""
+    """Returns the table of the fused pruning operator against its body."""
     rows = read("prune_op_cpu.jsonl")
     lines = [
-        f"**Pruning operator.** {rows[0]['visual_tokens']:,} visual and {rows[0]['text_tokens']} text tokens, "
-        f"float32, {of(rows[0])}; the body is the same operator in standard ONNX operators, "
-        "the GEMM is NumPy's of the same shape, all interleaved in one run.",
+        f"**Pruning operator**, {rows[0]['visual_tokens']:,} visual and {rows[0]['text_tokens']} text tokens, float32.",
+        "The body is the same operator in standard ONNX operators, and the GEMM is NumPy's of the same shape.",
+        f"All three took turns in one run on {of(rows[0])}.",
         "",
         "| hidden size | fused, ms | body, ms | GEMM alone, ms | fused is faster than the body |",
         "|---|---|---|---|---|",
@@ -127,14 +130,15 @@ def prune_op() -> str:
 
 
 def precision() -> str:
-    """What each precision of the model in the box costs and saves."""
+    """Returns the table of the precisions of the model in the box."""
     rows = read("precision_cpu.jsonl")
     first = rows[0]
     agreements = [(f"{one['keep_ratio']:g}", at) for at, one in enumerate(first["agreement"])]
     columns = [f"{name}, keep {ratio}" for ratio, _ in agreements for name in ("Kendall's tau", "same first page")]
     lines = [
-        f"{first['checkpoint']}, {first['pages']} pages of {first['document']}, {of(first)}; the passes of all "
-        f"precisions take turns, {first['rounds']} times; agreement over {first['agreement'][0]['passes']} passes.",
+        f"Checkpoint {first['checkpoint']}, {first['pages']} pages of {first['document']}, measured on {of(first)}.",
+        f"The passes of all precisions took turns in {first['rounds']} rounds.",
+        f"Agreement with fp32 is over {first['agreement'][0]['passes']} passes.",
         "",
         f"| precision | bundle, MB | peak memory, MB | pass, times fp32's | {' | '.join(columns)} |",
         "|---|---|---|---|" + "---|" * len(columns),
@@ -149,20 +153,22 @@ def precision() -> str:
 
 
 def ablation() -> str:
-    """What each stage of the small model's training is worth."""
+    """Returns the table of the ablation of the small model's training."""
     rows = read("ablation_cpu.jsonl")
     first = rows[0]
     return (
         f"{first['n']} queries on real documents kept out of training, 8 to 20 pages each, keep ratio "
-        f"{first['keep_ratio']:g}; {first['pages']} real pages encoded, {first['synthetic_pages']} synthetic ones for "
-        f"stage 1; {of(first)}. Differences are paired, in brackets their 95 % interval; seconds are where"
-        " a variant ran through in one go, beside other work."
+        f"{first['keep_ratio']:g}.\n"
+        f"{first['pages']} real pages were encoded, and {first['synthetic_pages']} synthetic ones for stage 1.\n"
+        f"Measured on {of(first)}.\n"
+        "Differences are paired, with their 95 % interval in brackets.\n"
+        "Seconds are given where a variant ran without interruption, on a machine with other work."
         f"\n\n{table(rows)}"
     )
 
 
 def batch() -> str:
-    """Rows a second of a batch by workers."""
+    """Returns the rows a second of a batch by number of workers."""
     (row,) = read("batch_cpu.jsonl")
     speeds = " and ".join(
         f"{rate:.2f} with {workers} worker{'s' if workers != '1' else ''}"
@@ -170,20 +176,20 @@ def batch() -> str:
     )
     pages = f"{row['pages_a_row']} page{'s' if row['pages_a_row'] > 1 else ''}"
     return (
-        f"**Rows a second:** {speeds}; two are "
-        f"{row['two_workers_by_one']:.2f} times as fast as one. {row['rows']} rows "
-        f"over 40 documents of {pages} of {row['document']}, 5 queries each, start included, on {of(row)}; "
-        f"medians of {row['rounds']} rounds."
+        f"**Rows a second:** {speeds}.\n"
+        f"Two workers are {row['two_workers_by_one']:.2f} times as fast as one.\n"
+        f"The job has {row['rows']} rows: 40 documents of {pages} of {row['document']}, 5 queries each.\n"
+        f"Times include the start of the workers; medians of {row['rounds']} rounds on {of(row)}."
     )
 
 
 def of(row: dict[str, Any]) -> str:
-    """Where a row was measured."""
+    """Says on which machine, with which ONNX Runtime and at which commit a row was measured."""
     return f"{row['cores']} cores of an {row['processor']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}"
 
 
 def read(name: str) -> list[dict[str, Any]]:
-    """The rows of one results file."""
+    """Returns the rows of a results file."""
     return [json.loads(line) for line in (RESULTS / name).read_text(encoding="utf-8").splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""What every results row says about where it was measured, and how samples are summed up."""
+"""The machine and versions that every results row records, and quantiles of samples."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-CLONE = Path(__file__).resolve().parents[2]  # where this is a clone
+CLONE = Path(__file__).resolve().parents[2]  # the clone's root, if this file lies in one
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, versions, and the commit where this is a clone."""
+    """Returns processor, cores and versions, and in a clone the commit."""
     import onnxruntime
 
     cpuinfo = Path("/proc/cpuinfo")
@@ -36,12 +36,12 @@ def describe() -> dict[str, Any]:
 
 
 def quantiles(samples: Sequence[float]) -> dict[str, float]:
-    """p20, p50 and p80, to 4 digits."""
+    """Returns p20, p50 and p80, rounded to 4 significant digits."""
     return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
 
 
 def commit() -> str | None:
-    """The clone's short commit hash.
+    """Returns the clone's short commit hash.
 
     ``+changes`` is appended if tracked files other than results differ from it.
     None outside a clone, and where git cannot be run.

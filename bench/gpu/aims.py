@@ -1,4 +1,4 @@
-"""What a run is meant to reach, and what its rows say to it."""
+"""The aims of a run on a GPU, and what its rows reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ziprerank.comparison.aim import Aim
 
 Row = dict[str, Any]
 
-FIRST, CACHED = "first", "cached"  # what is known of the pages: see systems.py
+FIRST, CACHED = "first", "cached"  # whether the pages are new or in memory: see systems.py
 
 
 def aim_row(aim: Aim) -> Row:
@@ -27,7 +27,7 @@ def aim_line(aim: Aim) -> str:
 
 
 def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:
-    """At the most pages that were measured."""
+    """Returns the aims of one provider and precision, at the largest number of pages measured."""
     kernels = [row for row in rows if row["what"] == "prune kernels" and row["dtype"] == precision]
     measured = [row for row in rows if row["what"] == "latency"]
 
@@ -35,7 +35,7 @@ def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:
         return max((row["pages"] for row in chosen), default=0)
 
     def latency(system: str, keep_ratio: float, start: str) -> Row | None:
-        """transformers is run beside every provider: the rows that were interleaved with this one."""
+        """Returns a row measured with this provider; transformers is measured again beside each provider."""
         return next(
             (
                 row

@@ -142,5 +142,5 @@ def test_sentences_leave_out_code() -> None:
 def test_words_broken_over_lines_are_joined() -> None:
     pages = Pages(["a distri\ufffebution of ﬁles"])
     assert pages.words == [["a", "distribution", "of", "files"]]
-    assert pages.stands_on("Distribution, of files", 0)
-    assert not pages.stands_on("of distribution", 0)
+    assert pages.holds_phrase("Distribution, of files", 0)
+    assert not pages.holds_phrase("of distribution", 0)
