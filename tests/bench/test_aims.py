@@ -1,4 +1,4 @@
-"""Aims are quotients of the rows that they name."""
+"""Aims are computed from the rows that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations are counted from shapes: compared with PyTorch's own count over transformers' modules."""
+"""Operations counted from shapes equal PyTorch's own count over transformers' modules."""
 
 from __future__ import annotations
 

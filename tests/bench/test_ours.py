@@ -1,4 +1,4 @@
-"""A first query finds none of its pages in the pool, also where they take more blocks than a window has slots."""
+"""A first query finds none of its pages in the pool, even if they take more blocks than a window has slots."""
 
 from __future__ import annotations
 

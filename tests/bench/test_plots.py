@@ -1,4 +1,4 @@
-"""Quality against latency: rankings that agree share a recall, others have none."""
+"""The picture of quality against latency: systems that rank alike share a recall, others have none."""
 
 from __future__ import annotations
 

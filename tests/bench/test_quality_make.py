@@ -1,4 +1,4 @@
-"""Queries made from a small PDF whose text the test wrote itself."""
+"""Queries are made from a small PDF whose text the test writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = "Several common matters"  # the heading of two pages
 
 @dataclass(frozen=True)
 class Book:
-    """Page 0 is blank, page 1 its contents, then ``BODY`` pages; ``texts`` by page, words with single spaces."""
+    """A PDF with a blank page, a page of contents and ``BODY`` pages; ``texts`` holds their words by page."""
 
     file: Path
     headings: dict[int, str]
@@ -52,7 +52,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 
 def word(rng: random.Random) -> str:
-    """A word that is most likely on one page only."""
+    """Makes a word that is most likely on one page only."""
     return "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(4))
 
 

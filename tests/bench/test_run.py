@@ -1,4 +1,4 @@
-"""``ziprerank bench --quick``: every system appears, all agree, the report shows the rows. No time is asserted."""
+"""``ziprerank bench --quick`` measures every system, all agree, and the report shows the rows; no time is asserted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("d
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With two bundles of the checkpoint: float32, and 8-bit weights."""
+    """Runs the command with two bundles of the checkpoint: float32 and 8-bit weights."""
     folder = tmp_path_factory.mktemp("bench")
     int8 = export_checkpoint(str(ROOT / "train" / "checkpoints" / "default"), folder / "int8", precision="int8")
     command = [sys.executable, "-m", "ziprerank.cli", "bench", str(folder / "rows.jsonl"), "--quick"]

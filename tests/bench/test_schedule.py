@@ -1,4 +1,4 @@
-"""How often systems run within a budget: by counting, and by a clock that is set."""
+"""Systems run as often as the time limit allows, by costs and by a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m bench.serve``: a short run with few clients, and its table."""
+"""``python -m bench.serve`` in a short run with few clients, and its table."""
 
 from __future__ import annotations
 
