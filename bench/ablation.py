@@ -73,7 +73,7 @@ class Variant:
 
 
 def variants(pages: Recipe, listwise: Recipe) -> list[Variant]:
-    """Returns the variants, the whole recipe first: ``pages`` is its stage 2, ``listwise`` a stage 1 that it leaves out."""
+    """Returns the variants, the whole recipe first; ``pages`` is its stage 2, ``listwise`` a stage 1 it leaves out."""
     short = merged(pages, SHORT)
     return [
         Variant("the recipe, stages 0 and 2", True, (pages,)),
