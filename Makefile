@@ -18,9 +18,10 @@ test: $(VENV)/.dev ## the whole test suite, C++ included
 lint: $(VENV)/.dev ## ruff, mypy and clang-format; changes nothing
 	$(BIN)/ruff check $(PY)
 	$(BIN)/ruff format --check $(PY)
-	rm -rf build/types && mkdir -p build/types/ziprerank
-	ln -s $(CURDIR)/python/ziprerank/* $(CURDIR)/export $(CURDIR)/kernels $(CURDIR)/train $(CURDIR)/bench build/types/ziprerank/
-	MYPYPATH=build/types $(BIN)/mypy -p ziprerank
+	rm -rf build/types && mkdir -p build/types/ziprerank build/types/bench
+	ln -s $(CURDIR)/python/ziprerank/* $(CURDIR)/export $(CURDIR)/kernels $(CURDIR)/train $(CURDIR)/bench/comparison build/types/ziprerank/
+	ln -s $(CURDIR)/bench/*.py $(CURDIR)/bench/gpu $(CURDIR)/bench/quality build/types/bench/
+	MYPYPATH=build/types $(BIN)/mypy -p ziprerank -p bench
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources

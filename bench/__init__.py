@@ -1,1 +1,5 @@
-"""Measurements. ``python -m bench`` compares ziprerank with what users would run instead (bench/run.py)."""
+"""The project's own measurements, run from a clone: ``python -m bench.NAME``.
+
+``comparison`` is another package, installed as ``ziprerank.comparison``: it holds what ``ziprerank bench`` needs.
+Nothing else in this folder is in the wheel.
+"""

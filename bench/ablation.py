@@ -30,14 +30,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from ziprerank.comparison import machine
 from ziprerank.export.agreement import kendall_tau
 from ziprerank.train.losses import order_target, soft_ranking
 from ziprerank.train.matching import MatchingStage, MatchingTask
 from ziprerank.train.recipe import read_recipe, run_recipe
 from ziprerank.train.settings import read_yaml
 
-from . import machine
-from .quality.metrics import wilson
+from bench.quality.metrics import wilson
 
 TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
@@ -48,7 +48,7 @@ LISTWISE: dict[str, Any] = {
     "held_out": 0.0,
     "optimisation": {"steps": 40, "accumulate": 4, "warmup": 10},
 }
-"""What stage 1 on synthetic pages has other than stage 2."""
+"""Settings of stage 1 on synthetic pages that differ from stage 2."""
 SYNTHETIC_PAGES = 240
 METRICS = ("recall@1", "soft_ranking_loss", "calibrated_loss", "kendall_tau")
 TEMPERATURES = np.append(np.geomspace(0.1, 10, 100), 1.0)
@@ -59,7 +59,13 @@ Values = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """``reads``: the tower has been through stage 0. ``ranking``: settings of the stages after ``construct``."""
+    """One way to train.
+
+    Attributes:
+        name: in the table.
+        reads: whether the tower went through stage 0.
+        ranking: settings of the stages after ``construct``.
+    """
 
     name: str
     reads: bool
@@ -67,7 +73,7 @@ class Variant:
 
 
 def variants(pages: Recipe, listwise: Recipe) -> list[Variant]:
-    """The whole recipe first; ``pages`` is its stage 2, ``listwise`` the stage 1 that it does without."""
+    """Returns the variants, the whole recipe first; ``pages`` is its stage 2, ``listwise`` a stage 1 it leaves out."""
     short = merged(pages, SHORT)
     return [
         Variant("the recipe, stages 0 and 2", True, (pages,)),
@@ -82,7 +88,7 @@ def variants(pages: Recipe, listwise: Recipe) -> list[Variant]:
 
 
 def merged(base: Recipe, changes: Recipe) -> Recipe:
-    """``base`` with ``changes``, within its mappings too."""
+    """Returns ``base`` with ``changes``, merging nested mappings."""
     both = base | changes
     for key, value in changes.items():
         if isinstance(value, dict):
@@ -145,7 +151,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def tiny_stages(options: argparse.Namespace) -> list[Recipe]:
-    """The recipe's last two stages, construct and stage 2, on the given stores, and stage 1 as it would be."""
+    """Returns the recipe's construct and stage 2 on the given stores, and a stage 1."""
     construct, pages = read_yaml(options.recipe)["stages"][-2:]
     pages["most_pages"], synthetic_pages = options.most_pages or (pages["most_pages"], SYNTHETIC_PAGES)
     if options.held_out is not None:
@@ -174,7 +180,7 @@ def unread(reader: Path, folder: Path) -> Path:
 
 
 def trained(variant: Variant, construct: Recipe, tower: Path, work: Path) -> tuple[Path, float | None]:
-    """The variant's checkpoint, and the seconds of its ranking stages; None where they had been run before."""
+    """Returns the variant's checkpoint and the seconds of its ranking stages, None if they had been run before."""
     folder = work / variant.name.replace(", ", "-").replace(" ", "-")
     base = run_stages([construct], tower, work / f"constructed-{kind(variant)}")
     stages = []
@@ -190,16 +196,17 @@ def trained(variant: Variant, construct: Recipe, tower: Path, work: Path) -> tup
 
 
 def kind(variant: Variant) -> str:
+    """Names the variant's tower."""
     return "read" if variant.reads else "unread"
 
 
 def features(work: Path, variant: Variant, store: Path) -> Path:
-    """Where the visual tokens of a store's pages are, by the variant's tower."""
+    """Returns the folder of a store's visual tokens by the variant's tower."""
     return work / f"features-{kind(variant)}-{store.name}"
 
 
 def run_stages(stages: Sequence[Recipe], checkpoint: Path, folder: Path) -> Path:
-    """Runs a recipe of these stages, or goes on with it."""
+    """Runs a recipe of these stages, or resumes it; returns its checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "recipe.yaml"
     recipe = {
@@ -214,7 +221,7 @@ def run_stages(stages: Sequence[Recipe], checkpoint: Path, folder: Path) -> Path
 
 
 def stage_fields(stage: Recipe) -> dict[str, Any]:
-    """A stage's settings as `MatchingStage` takes them."""
+    """Returns a stage's settings as `MatchingStage` takes them."""
     fields = {key: value for key, value in stage.items() if key not in ("stage", "optimisation")}
     paths = {key: Path(fields[key]) for key in ("store", "features")}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()} | paths
@@ -222,7 +229,7 @@ def stage_fields(stage: Recipe) -> dict[str, Any]:
 
 @torch.inference_mode()
 def judged(checkpoint: Path, pages: Recipe, examples: int) -> tuple[Values, float]:
-    """Metrics of a checkpoint on each held-out example of a stage on ``pages``, ``[n]``, and its best temperature."""
+    """Returns a checkpoint's metrics on each held-out example, arrays ``[n]``, and its best temperature."""
     task = MatchingStage(**stage_fields(pages | {"keep_ratio": [KEEP_RATIO]})).task(
         str(checkpoint), seed=SEED, weights="fp32"
     )
@@ -245,14 +252,14 @@ def judged(checkpoint: Path, pages: Recipe, examples: int) -> tuple[Values, floa
 
 
 def tempered_losses(logits: Tensor, target: Tensor) -> NDArray[np.float64]:
-    """The soft ranking loss of ``logits [K]`` over each of `TEMPERATURES`."""
+    """Returns the soft ranking loss of ``logits`` ``[K]`` divided by each of `TEMPERATURES`."""
     tempered = logits.double()[None] / torch.from_numpy(TEMPERATURES)[:, None]
     mask = torch.ones(1, len(logits), dtype=torch.bool)
     return np.array([float(soft_ranking(row[None], target[None], mask)) for row in tempered])
 
 
 def summed_up(values: Values, whole: Values) -> dict[str, Any]:
-    """Means, Wilson's interval of recall@1, and differences to the ``whole`` recipe with their intervals."""
+    """Returns means, Wilson's interval of recall@1, and differences to the ``whole`` recipe with their intervals."""
     count = len(values["recall@1"])
     row: dict[str, Any] = {"n": count, **{name: round(float(values[name].mean()), 4) for name in METRICS}}
     row["recall@1_interval"] = [round(bound, 4) for bound in wilson(int(values["recall@1"].sum()), count)]
@@ -265,7 +272,7 @@ def summed_up(values: Values, whole: Values) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """As Markdown."""
+    """Writes the rows as a Markdown table."""
     lines = [
         "| | recall@1 | soft ranking loss | difference to the recipe | at its best temperature | difference to the "
         "recipe | Kendall's tau with BM25 | ranking stages, s |",

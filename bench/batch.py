@@ -1,10 +1,12 @@
-"""``ziprerank batch`` with 1 and 2 workers: rows a second over 40 documents and 5 queries.
+"""Measures ``ziprerank batch`` with 1 and 2 workers: rows a second over 40 documents and 5 queries.
 
     python -m bench.batch FILE.pdf OUT.jsonl [--bundle BUNDLE] [--rounds 5]
 
-A document is a few pages of the PDF. Every run is a process of its own on an empty folder, the start of its workers
-included; runs take turns, and a ratio is the median over rounds of one worker's time by two workers' in the same round.
-The engines of a run share the CPUs out. What both wrote is compared, row by row, before times are.
+A document is a few pages of the PDF.
+Every run is a new process that writes to an empty folder, and its time includes the start of its workers.
+Runs take turns; a ratio is the median over rounds of one worker's time divided by two workers' time in the same round.
+The engines of a run divide the CPUs among them.
+The rows that both wrote are compared before their times are.
 """
 
 from __future__ import annotations
@@ -21,14 +23,13 @@ from typing import Any
 import numpy as np
 from ziprerank.batch.parts import read_part
 from ziprerank.bundle import Bundle
+from ziprerank.comparison import machine
 from ziprerank.inputs.pages import open_pages
-
-from . import machine
 
 QUERIES = ("dividend shareholders", "how to upgrade a package", "fish soup", "annual meeting", "table of contents")
 DOCUMENTS = 40
 WORKERS = (1, 2)
-NEAR = 1e-4  # of logits, between engines of other numbers of threads
+NEAR = 1e-4  # allowed difference of logits between engines with other numbers of threads
 
 
 def main() -> None:
@@ -60,11 +61,11 @@ def main() -> None:
 
 
 def write_job(table: Path, pdf: Path, bundle: Bundle) -> int:
-    """The rows; returns the pages of a document."""
+    """Writes the batch's rows to ``table`` and returns the number of pages of a document."""
     with open_pages(pdf, bundle.image) as found:
         size = len(found) // DOCUMENTS
     if size < 1:
-        raise SystemExit(f"{pdf} has fewer than {DOCUMENTS} pages: pass a longer one")
+        raise SystemExit(f"{pdf} has fewer than {DOCUMENTS} pages, one a document: pass a longer PDF")
     rows = [
         {"query": query, "documents": str(pdf), "pages": f"{number * size + 1}-{(number + 1) * size}"}
         for number in range(DOCUMENTS)
@@ -75,7 +76,7 @@ def write_job(table: Path, pdf: Path, bundle: Bundle) -> int:
 
 
 def measure(scratch: Path, bundle: Path, rounds: int) -> dict[int, list[float]]:
-    """Seconds of each round by number of workers."""
+    """Returns the seconds of each round by number of workers. Raises SystemExit if the runs' logits differ."""
     seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     for number in range(rounds):
         results = []
@@ -87,12 +88,12 @@ def measure(scratch: Path, bundle: Path, rounds: int) -> dict[int, list[float]]:
             seconds[workers].append(time.perf_counter() - started)
             results.append(logits(out))
         if any(not np.allclose(results[0][name], row, atol=NEAR) for name, row in results[1].items()):
-            raise SystemExit("the runs' scores differ: there is nothing to compare")
+            raise SystemExit(f"the runs' logits differ by more than {NEAR}: their times are not comparable")
     return seconds
 
 
 def logits(out: Path) -> dict[str, list[float]]:
-    """By row, the logits of its pages in the document's order."""
+    """Returns the logits of each row's pages, in the document's order."""
     rows: list[dict[str, Any]] = [row for part in sorted(out.glob("part-*")) for row in read_part(part)]
     return {
         row["id"]: [page["score"] for page in sorted(row["results"], key=lambda page: page["page"])] for row in rows

@@ -1,10 +1,11 @@
-"""What each precision costs and saves on the CPU: time, memory, size, and how well the rankings agree with fp32.
+"""Measures each precision on the CPU: time, memory, size, and how well its rankings agree with those of fp32.
 
     python -m bench.precision CHECKPOINT FILE.pdf OUT.jsonl --query "apt package manager" --query "bug reports"
 
-Every precision is exported from one checkpoint. Passes are interleaved, and a ratio is the median over rounds of one
-precision's time by fp32's in the same round, so that a busy machine does not favour either. Memory is the peak of a new
-process that answers the first query.
+Every precision is exported from one checkpoint.
+Passes are interleaved, and a ratio is the median over rounds of one precision's time divided by fp32's in the same
+round, so that a busy machine does not favour either.
+Memory is the peak of a new process that answers the first query.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import numpy as np
 from ziprerank import Reranker
 from ziprerank.bundle import Bundle
 from ziprerank.cli.bundle_comparison import compare_bundles, read_pages
+from ziprerank.comparison import machine, memory
+from ziprerank.comparison.cases import Case
 from ziprerank.export import ExportOptions, export_checkpoint
-
-from . import machine, memory
-from .cases import Case
 
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int4")
 REPORTED = ("keep_ratio", "passes", "kendall_tau", "top1", "max_logit_error", "kept_overlap")
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("pdf", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--query", action="append", required=True, help="for those pages; may be repeated")
-    parser.add_argument("--pages", type=int, default=20, help="the first of the PDF, in one pass; default 20")
+    parser.add_argument("--query", action="append", required=True, help="what to look for; may be repeated")
+    parser.add_argument("--pages", type=int, default=20, help="first pages of the PDF to rank in one pass; default 20")
     parser.add_argument("--rounds", type=int, default=11, help="timed passes of each precision; default 11")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 lets ONNX Runtime choose")
     options = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
 def measure(
     bundles: dict[str, Path], pdf: Path, queries: list[str], count: int, rounds: int, threads: int
 ) -> list[dict[str, Any]]:
-    """One row a precision."""
+    """Returns one row for each precision."""
     pages = read_pages([pdf], Bundle.load(bundles["fp32"]).image)[pdf.name][:count]
     times = interleaved(bundles, pages, queries[0], rounds, threads)
     rows = []
@@ -83,14 +83,14 @@ def measure(
 def interleaved(
     bundles: dict[str, Path], pages: list[Any], query: str, rounds: int, threads: int
 ) -> dict[str, dict[str, Any]]:
-    """Milliseconds by precision and stage, an entry a round: pages never seen before, then none pruned."""
+    """Returns the milliseconds of each round by precision and stage, on new pages and without pruning."""
     rerankers = {name: Reranker.from_bundle(bundle, threads=threads) for name, bundle in bundles.items()}
     times: dict[str, dict[str, list[float]]] = {name: {"vision": [], "rerank": []} for name in bundles}
     for number in range(rounds + 1):
-        moved = [np.roll(page, number, axis=0) for page in pages]  # other pixels, so that no page is cached
+        moved = [np.roll(page, number, axis=0) for page in pages]  # other pixels, so that no page is in the pool
         for name, reranker in rerankers.items():
             timings = reranker.rank(query, moved, keep_ratio=1.0, window="off").timings
-            if number:  # the first round warms up
+            if number:  # the first round is a warm-up
                 times[name]["vision"].append(timings.vision)
                 times[name]["rerank"].append(timings.rerank)
     return {name: {stage: np.array(values) for stage, values in stages.items()} for name, stages in times.items()}

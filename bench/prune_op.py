@@ -1,10 +1,11 @@
-"""The fused pruning operator against its own body in standard operators, in the same ONNX Runtime, interleaved.
+"""Measures the fused pruning operator against its body in standard operators, interleaved in one ONNX Runtime.
 
     python -m bench.prune_op OUT.jsonl
 
-20 pages of 800 visual tokens and 150 text tokens, keep ratio 0.5, float32. ``gemm_share`` is the time that NumPy's GEMM
-of the same [tokens, hidden] x [hidden, text] takes in the same run, divided by the operator's: 1 would mean that
-gathering, normalising, the maximum and the selection cost nothing.
+The inputs are 20 pages of 800 visual tokens and 150 text tokens in float32, at keep ratio 0.5.
+``gemm_share`` is the time of NumPy's GEMM of the same shape, [tokens, hidden] x [hidden, text], divided by the
+operator's time in the same run.
+At 1, gathering, normalising, the maximum and the selection would cost nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from ziprerank._engine import library
+from ziprerank.comparison import machine
 from ziprerank.export.graph import DOMAIN, IR_VERSION, OPSET
 from ziprerank.export.prune import OP_NAME, prune_function
-
-from . import machine
 
 PAGES, TOKENS, TEXT, LEVELS, KEEP_RATIO = 20, 800, 150, 4, 0.5
 ROUNDS = 15
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measure(hidden: int) -> dict[str, object]:
-    """Milliseconds of operator, body and GEMM at one hidden size."""
+    """Returns the row of one hidden size: milliseconds of operator, body and GEMM."""
     rng = np.random.default_rng(0)
     count = PAGES * TOKENS
     pool = rng.standard_normal((count, LEVELS, hidden), dtype=np.float32)
@@ -89,7 +89,7 @@ def measure(hidden: int) -> dict[str, object]:
 
 
 def session(op_library: str | None = None) -> ort.InferenceSession:
-    """A graph that is just the operator."""
+    """Opens a graph that holds only the operator; without ``op_library`` its body of standard operators runs."""
     inputs = [ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape)) for name, dtype, shape in INPUTS]
     node = ir.node(OP_NAME, inputs, domain=DOMAIN)
     (kept,) = node.outputs
@@ -97,7 +97,7 @@ def session(op_library: str | None = None) -> ort.InferenceSession:
     graph = ir.Graph(inputs, [kept], nodes=[node], opset_imports={"": OPSET, DOMAIN: 1}, name="prune")
     model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, functions=[prune_function()]))
     options = ort.SessionOptions()
-    # an idle thread pool that spins would take a core from whoever runs next
+    # a thread pool that spins while idle would take a core from the system that runs next
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if op_library is not None:
         options.register_custom_ops_library(op_library)

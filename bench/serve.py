@@ -1,14 +1,16 @@
-"""The service under load: clients that ask without a pause, then SIGTERM in the middle of it.
+"""Measures the service under load: clients that ask without a pause, then SIGTERM while requests are under way.
 
     python -m bench.serve FILE.pdf OUT.jsonl [--clients 32] [--seconds 60] [--pages 8] [-- OPTIONS OF ziprerank serve]
 
-Every client asks one of ``QUERIES`` about one of a few runs of pages; a 429 is waited out for as long as its
-Retry-After says. First each of these requests is sent alone: those answers are what the answers under load are
-compared with, and from then on page features come from the cache: with the model in the box and 8 pages, a pass then
-takes about a second or less on two cores, so that the clients' turns come round many times a minute. ``bound_s`` is the
-queue's length times the longest time that any request had the engine: what no accepted request should exceed, but for
-reading and rendering. ``waited`` is the share of their turns for which requests waited for pixels, when the engine had
-to encode the pages (``fresh``) and when it had their features (``cached``).
+Every client asks one of ``QUERIES`` about one of a few page ranges; after a 429 it waits as long as Retry-After says.
+First each of these requests is sent alone, and the answers under load are compared with these answers.
+From then on page features are in memory, and with the model in the box a pass over 8 pages takes at most about a second
+on two cores, so that each client has many turns a minute.
+
+``bound_s`` is the queue's length times the longest time that any request had the engine.
+No accepted request should take longer, apart from reading and rendering.
+``waited`` is the share of their turns in which requests waited for pixels: ``fresh`` while the engine encoded the
+pages, ``cached`` with their features in memory.
 """
 
 from __future__ import annotations
@@ -31,25 +33,34 @@ from typing import Any
 
 import httpx
 import numpy as np
-
-from . import machine
+from ziprerank.comparison import machine
 
 QUERIES = ("dividend shareholders board directors", "how to upgrade a package", "fish soup", "annual meeting")
-ENGINE = ("pages", "tokenize", "vision", "rerank")  # stages of a request's turn
-RUNS = 2  # of pages
-PAUSE = 1.0  # seconds after a refusal that does not say how long
+ENGINE = ("pages", "tokenize", "vision", "rerank")  # stages of a request's turn with the engine
+RUNS = 2  # page ranges
+PAUSE = 1.0  # seconds to wait after a refusal without Retry-After
 
 
 @dataclass
 class Seen:
-    """What all clients saw."""
+    """The answers and failures that the clients saw.
+
+    Attributes:
+        statuses: answers by HTTP status, before the signal.
+        seconds: latency of each accepted request.
+        turns: seconds with the engine by stage, for each accepted request.
+        different: answers that differ from the one to the same request sent alone.
+        refused: connections refused after the signal.
+        broken: connections that ended before an answer.
+        after_signal: answers by HTTP status, after the signal.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    turns: list[dict[str, float]] = field(default_factory=list)  # seconds with the engine by stage
+    turns: list[dict[str, float]] = field(default_factory=list)
     different: int = 0
-    refused: int = 0  # connections, after the signal
-    broken: int = 0  # connections that ended before an answer
+    refused: int = 0
+    broken: int = 0
     after_signal: Counter[int] = field(default_factory=Counter)
 
 
@@ -61,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pages", type=int, default=8, help="of one request")
     given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)  # argparse would take the rest for its own
+    end = given.index("--") if "--" in given else len(given)  # argparse would read the service's options as its own
     arguments, options = parser.parse_args(given[:end]), given[end + 1 :]
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-m", "ziprerank.cli", "serve", "--port", "0", *options]
@@ -79,7 +90,7 @@ def main() -> None:
 
 
 def wait_for(server: subprocess.Popen[bytes], log: Any) -> str:
-    """The URL, once the service is warm."""
+    """Waits until the service is warm and returns its URL. Raises RuntimeError if it ends before."""
     while server.poll() is None:
         log.seek(0)
         lines = [json.loads(line) for line in log if line.startswith("{") and line.endswith("\n")]
@@ -91,6 +102,7 @@ def wait_for(server: subprocess.Popen[bytes], log: Any) -> str:
 
 
 async def measure(server: subprocess.Popen[bytes], url: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the clients, sends SIGTERM, and returns the row."""
     clients, seconds, pages = arguments.clients, arguments.seconds, arguments.pages
     data = base64.b64encode(arguments.pdf.read_bytes()).decode()
     bodies = [
@@ -122,7 +134,7 @@ async def measure(server: subprocess.Popen[bytes], url: str, arguments: argparse
     passes = np.array([sum(turn.values()) for turn in seen.turns])
     p50, p95, p99 = (float(f"{value:.4g}") for value in np.percentile(seen.seconds, (50, 95, 99)))
     bound = float(f"{limit * passes.max():.4g}")
-    fresh = [turn_of(answer.json()) for answer in alone[:RUNS]]  # the first about each run of pages
+    fresh = [turn_of(answer.json()) for answer in alone[:RUNS]]  # the first request about each page range
     return {
         "clients": clients,
         "seconds": seconds,
@@ -164,7 +176,7 @@ async def run_client(
     seen: Seen,
     stopping: asyncio.Event,
 ) -> None:
-    """Asks until the signal; what was under way then is waited for."""
+    """Asks until the signal, and waits for the answer that is under way then."""
     for turn in itertools.count(number):
         if stopping.is_set():
             return
@@ -194,25 +206,27 @@ async def run_client(
 
 
 async def ask(client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+    """Sends one rerank request."""
     return await client.post("/v1/rerank", content=body, headers={"Content-Type": "application/json"})
 
 
 def turn_of(answer: dict[str, Any]) -> dict[str, float]:
-    """Seconds with the engine, by stage."""
+    """Returns the seconds that an answer's request had the engine, by stage."""
     return {stage: answer["meta"]["timings_ms"][stage] / 1e3 for stage in ENGINE}
 
 
 def waited(turns: list[dict[str, float]]) -> float:
-    """The share of these turns in which the engine waited for pixels."""
+    """Returns the share of these turns in which the engine waited for pixels."""
     return round(sum(turn["pages"] for turn in turns) / sum(sum(turn.values()) for turn in turns), 4)
 
 
 def scores(answer: dict[str, Any]) -> dict[int, float]:
+    """Returns an answer's relevance scores by page."""
     return {result["page"]: result["relevance_score"] for result in answer["results"]}
 
 
 def resident(process: int) -> float:
-    """Resident MB."""
+    """Returns a process's resident MB."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 

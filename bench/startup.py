@@ -1,9 +1,10 @@
-"""A cold `ziprerank rank` on 20 pages of a PDF, in a new process each time: wall time, and peak memory of the process.
+"""Measures a cold start: wall time and peak memory of ``ziprerank rank`` on 20 pages, in a new process each time.
 
     python -m bench.startup FILE.pdf OUT.jsonl
 
-The first run, which fills the system's file cache, is left out. ``without_vision`` is the wall time less the vision
-tower's share: Python's start, imports, checksums, loading the engine, rendering, and the passes.
+The first run fills the system's file cache and is left out.
+``without_vision_s`` is the wall time less the vision tower's: Python's start, imports, checksums, loading the engine,
+rendering, and the passes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machine
+from ziprerank.comparison import machine
 
 RUNS = 11
 QUERY = "apt package manager upgrade"
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 def cold_run(command: list[str]) -> tuple[float, float, float]:
-    """Seconds in all, seconds in the vision tower, peak resident MB."""
+    """Runs the command; returns the seconds in all, the seconds of the vision tower, and the peak resident MB."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None

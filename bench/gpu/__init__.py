@@ -1,2 +1,5 @@
-"""On a GPU: the pruning kernels against the memory's speed, and ziprerank against transformers on a checkpoint of the
-8B model's shapes. `python -m bench.gpu --help`."""
+"""Measurements on a GPU (``python -m bench.gpu --help``).
+
+The pruning kernels are compared with the memory's speed, and ziprerank with transformers on a checkpoint of the 8B
+model's shapes.
+"""

@@ -1,13 +1,15 @@
-"""The pruning kernels and whole rankings on a GPU, on a checkpoint of the 8B model's shapes with random weights.
+"""Measures the pruning kernels and whole rankings on a GPU, with random weights of the 8B model's shapes.
 
     python -m bench.gpu OUT.jsonl                          # 17 GB of weights in a temporary folder
     python -m bench.gpu OUT.jsonl --layers 8 --provider cuda --provider tensorrt
     python -m bench.gpu OUT.jsonl --dry-run                # every path without a GPU, on a tiny checkpoint
 
-Rows are written as they are measured: the roofline of this run (roofline.py); the kernels by themselves (kernels.py);
-ziprerank and transformers in turns (compare.py, systems.py); the aims (aims.py). The time limit is for what is
-measured, after set-up. Sections go by importance: the kernels in the bundle's precision, rankings of 20 pages, 5, 10
-and 1, then the kernels in other precisions; one that does not fit or does not run has a row that says why.
+Rows are written as they are measured: the roofline of this run (roofline.py), the kernels by themselves (kernels.py),
+ziprerank and transformers in turns (compare.py, systems.py), and the aims (aims.py).
+The time limit applies to what is measured, after set-up.
+The most important sections run first: the kernels in the bundle's precision; rankings of 20, 5, 10 and 1 pages; the
+kernels in other precisions.
+A section that does not fit or does not run has a row with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +37,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers of pages, by importance; pixels and visual tokens of a page, Letter at 1024 px; the hidden size."""
+    """Sizes to measure; the defaults are Letter pages at 1024 px and the 8B model's hidden size.
+
+    Attributes:
+        pages: numbers of pages, the most important first.
+        page: height and width of a page in px.
+        tokens: visual tokens of a page.
+        hidden: hidden size of the kernels' inputs.
+    """
 
     pages: tuple[int, ...] = (20, 5, 10, 1)
     page: tuple[int, int] = (1024, 800)
@@ -44,6 +53,7 @@ class Sizes:
 
     @classmethod
     def tiny(cls) -> Sizes:
+        """Returns sizes that run every path quickly; their times mean nothing."""
         return cls(pages=(2, 1), page=(256, 256), tokens=64, hidden=64)
 
 
@@ -54,7 +64,7 @@ def main() -> None:
     import torch
     from transformers.utils import logging
 
-    from .aims import aims
+    from .aims import aim_line, aim_row, aims
     from .device import Device
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -79,8 +89,8 @@ def main() -> None:
         for provider in options.provider:
             print(f"\n{provider}:")
             for aim in aims(rows, provider, precision):
-                write({**aim.row(), "provider": provider})
-                print(f"  {aim}")
+                write({**aim_row(aim), "provider": provider})
+                print(f"  {aim_line(aim)}")
 
 
 def parse() -> argparse.Namespace:
@@ -91,7 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N, for the kernels and transformers")
     parser.add_argument("--provider", action="append", help="of the engine, may be repeated; default: cuda")
     parser.add_argument("--layers", type=int, default=36, help="of the decoder, 2..36; default 36, as the 8B model has")
-    parser.add_argument("--seconds", type=float, default=280.0, help="for what is measured; default 280")
+    parser.add_argument("--seconds", type=float, default=280.0, help="time limit without set-up; default 280")
     parser.add_argument("--scratch", type=Path, help="where the checkpoint is written; default: a temporary folder")
     parser.add_argument("--checkpoint", type=Path, help="one of these shapes, in place of a new one")
     parser.add_argument("--bundle", type=Path, help="its bundle, such as one with plans for TensorRT")
@@ -108,7 +118,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, device: Device, precision: str) -> Iterator[Row]:
-    """All rows but the aims."""
+    """Yields all rows except the aims."""
     from .budget import Budget, not_run
     from .roofline import Roofline
 
@@ -139,7 +149,7 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
 
 
 def prepare(options: argparse.Namespace, device: Device, precision: str, scratch: Path) -> tuple[Path, Bundle]:
-    """Checkpoint and bundle."""
+    """Returns the checkpoint and its bundle, written to ``scratch`` unless the options name them."""
     from ziprerank.bundle import Bundle
 
     from .checkpoint import shape_8b, shape_tiny, write_checkpoint
@@ -153,7 +163,7 @@ def prepare(options: argparse.Namespace, device: Device, precision: str, scratch
 
 
 def export(checkpoint: Path, out: Path, device: Device, precision: str) -> Path:
-    """With kernels for this GPU alone, which takes seconds; a bundle for users has those of eight generations."""
+    """Exports a bundle with kernels for this GPU only, which takes seconds instead of minutes."""
     import torch
     from ziprerank.export import ExportOptions, export_checkpoint
     from ziprerank.kernels import compile_kernels
@@ -170,7 +180,7 @@ def export(checkpoint: Path, out: Path, device: Device, precision: str) -> Path:
 
 
 def kernels(device: Device, roofline: Roofline, budget: Budget, sizes: Sizes) -> Iterator[Row]:
-    """The kernels in the roofline's precision, by numbers of pages."""
+    """Yields the roofline and the kernels' rows in its precision, one per number of pages."""
     from .budget import left_out, not_run
 
     yield roofline.row()

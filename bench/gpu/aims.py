@@ -1,44 +1,33 @@
-"""What a run is meant to reach, and what its rows say to it."""
+"""The aims of a run on a GPU, and what its rows reach."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from ziprerank.comparison.aim import Aim
 
 Row = dict[str, Any]
 
-FIRST, CACHED = "first", "cached"  # what is known of the pages: see systems.py
+FIRST, CACHED = "first", "cached"  # whether the pages are new or in memory: see systems.py
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """``reached`` is None where a row that it needs is missing; ``at_least`` False: at most ``bound``."""
+def aim_row(aim: Aim) -> Row:
+    """An aim as a results row."""
+    bound = {"at_most": aim.bound} if aim.ceiling else {"at_least": aim.bound}
+    return {"what": "aim", "aim": aim.what, **bound, "reached": aim.reached, "met": aim.met}
 
-    what: str
-    bound: float
-    at_least: bool
-    reached: float | None
 
-    @property
-    def met(self) -> bool | None:
-        if self.reached is None:
-            return None
-        return self.reached >= self.bound if self.at_least else self.reached <= self.bound
-
-    def row(self) -> Row:
-        bound = {"at_least": self.bound} if self.at_least else {"at_most": self.bound}
-        return {"what": "aim", "aim": self.what, **bound, "reached": self.reached, "met": self.met}
-
-    def __str__(self) -> str:
-        sign = ">=" if self.at_least else "<="
-        said = {None: "not measured", True: "met", False: "NOT MET"}[self.met]
-        reached = "-" if self.reached is None else f"{self.reached:.2f}"
-        return f"{self.what:<72} {sign} {self.bound:<5} {reached:>7}  {said}"
+def aim_line(aim: Aim) -> str:
+    """An aim as a line of the closing list."""
+    sign = "<=" if aim.ceiling else ">="
+    said = {None: "not measured", True: "met", False: "NOT MET"}[aim.met]
+    reached = "-" if aim.reached is None else f"{aim.reached:.2f}"
+    return f"{aim.what:<72} {sign} {aim.bound:<5} {reached:>7}  {said}"
 
 
 def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:
-    """At the most pages that were measured."""
+    """Returns the aims of one provider and precision, at the largest number of pages measured."""
     kernels = [row for row in rows if row["what"] == "prune kernels" and row["dtype"] == precision]
     measured = [row for row in rows if row["what"] == "latency"]
 
@@ -46,7 +35,7 @@ def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:
         return max((row["pages"] for row in chosen), default=0)
 
     def latency(system: str, keep_ratio: float, start: str) -> Row | None:
-        """transformers is run beside every provider: the rows that were interleaved with this one."""
+        """Returns a row measured with this provider; transformers is measured again beside each provider."""
         return next(
             (
                 row
@@ -79,17 +68,17 @@ def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:
         Aim(
             f"prune launches together by a copy of equal bytes, {most(kernels)} pages",
             1.25,
-            False,
             None if kernel is None else kernel["over_copy"],
+            ceiling=True,
         ),
-        Aim(f"decoder at keep 1 by keep 0.5, {pages} pages", 2.0, True, quotient(whole, half, decoder)),
+        Aim(f"decoder at keep 1 by keep 0.5, {pages} pages", 2.0, quotient(whole, half, decoder)),
         *(
-            Aim(f"decoder at keep {row_ratio} by its floor, {pages} pages", 1.3, False, over_floor(row))
+            Aim(f"decoder at keep {row_ratio} by its floor, {pages} pages", 1.3, over_floor(row), ceiling=True)
             for row_ratio, row in ((1, whole), (0.5, half))
         ),
     ]
     for start, bound, name in ((FIRST, 2.0, "first query"), (CACHED, 3.0, "cached pages")):
         theirs, ours = latency("transformers", 0.5, start), latency("ziprerank", 0.5, start)
         what = f"transformers with pruning by ziprerank at keep 0.5, {name}, {pages} pages"
-        found.append(Aim(what, bound, True, quotient(theirs, ours, total)))
+        found.append(Aim(what, bound, quotient(theirs, ours, total)))
     return found

@@ -1,4 +1,4 @@
-"""Which sections of a run fit into the time that it may take, and the rows of those that were not run."""
+"""Decides which sections fit into a run's time limit, and writes rows for those that were not run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ Row = dict[str, Any]
 
 
 class Budget:
-    """Seconds from now on. Sections of one kind cost in proportion to their weight; the first of a kind is always tried
-    while time is left, the others where the last one of their kind says that they fit."""
+    """A time limit that starts now.
+
+    Sections of one kind are assumed to cost in proportion to their weight.
+    The first section of a kind runs while time is left; later ones run if the cost of the last one says that they fit.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -20,26 +23,34 @@ class Budget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Set-up does not count."""
+        """Stops the clock, for set-up."""
         started = time.monotonic()
         yield
         self._end += time.monotonic() - started
 
     @property
     def left(self) -> float:
+        """Seconds until the limit; negative after it."""
         return self._end - time.monotonic()
 
     def fits(self, kind: Hashable, weight: float) -> bool:
+        """Whether a section is expected to end in time."""
         return self.left > self._rates.get(kind, 0.0) * weight
 
     def spent(self, kind: Hashable, weight: float, seconds: float) -> None:
-        """What a section of this kind needs at the least."""
+        """Records the least seconds that a section of this kind and weight takes."""
         self._rates[kind] = seconds / weight
 
 
 def not_run(section: str, error: BaseException) -> Row:
+    """Returns the row of a section that raised ``error``."""
     return {"what": "not run", "section": section, "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
 def left_out(section: str, budget: Budget) -> Row:
-    return {"what": "not run", "section": section, "reason": f"would not fit: {max(0.0, budget.left):.0f} s were left"}
+    """Returns the row of a section that does not fit into the budget."""
+    return {
+        "what": "not run",
+        "section": section,
+        "reason": f"does not fit into the {max(0.0, budget.left):.0f} s left: raise --seconds",
+    }

@@ -17,7 +17,6 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 STARTER = Path(__file__).parents[2] / "train" / "checkpoints" / "starter"
 SHARD_BYTES = 4 << 30
-LAYERS = 36  # of the 8B model's decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Shape:
 
 
 def shape_8b(layers: int) -> Shape:
-    """Qwen3-VL-8B with ``layers`` decoder layers instead of 36."""
+    """Returns the shapes of Qwen3-VL-8B with ``layers`` decoder layers instead of 36."""
     text = {
         "hidden_size": 4096, "num_hidden_layers": layers, "num_attention_heads": 32, "num_key_value_heads": 8,
         "head_dim": 128, "intermediate_size": 12288, "vocab_size": 151936, "max_position_embeddings": 262144,
@@ -46,7 +45,7 @@ def shape_8b(layers: int) -> Shape:
 
 
 def shape_tiny() -> Shape:
-    """The same in small, in float32, for a machine without a GPU."""
+    """Returns small shapes in float32, for a machine without a GPU."""
     text = {
         "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
         "intermediate_size": 96,

@@ -1,4 +1,4 @@
-"""ziprerank and transformers in turns, at several numbers of pages and keep ratios."""
+"""Compares ziprerank with transformers, in turns, at several numbers of pages and keep ratios."""
 
 from __future__ import annotations
 
@@ -13,25 +13,40 @@ from pathlib import Path
 import numpy as np
 import torch
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.machine import quantiles
 from ziprerank.errors import ZipRerankError
 
 from .aims import FIRST
 from .budget import Budget, Row, left_out, not_run
-from .device import Device, quantiles
+from .device import Device
 from .roofline import Roofline
 from .systems import Ours, Pages, Run, Transformers, make_pages
 
 KEEP_RATIOS = (1.0, 0.5, 0.25)
-LEAST, MOST = 3, 7  # rounds, where the time allows it
+LEAST, MOST = 3, 7  # rounds, if time allows
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1}
-"""largest difference of a page's logit by the spread of the window's 20: the two round in other places"""
+"""Largest difference of a page's logit, relative to the spread of the window's 20 logits.
+
+The two systems round in different places.
+"""
 
 Key = tuple[str, float, str]  # system, keep ratio, start
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all cases share. ``seconds``: for the rounds of a case of 20 pages, beyond the least."""
+    """What all cases share.
+
+    Attributes:
+        device: for transformers.
+        checkpoint: for transformers.
+        bundle: exported from ``checkpoint``.
+        roofline: rates for the floors.
+        page_size: height and width in px.
+        counts: numbers of pages.
+        budget: the run's time limit.
+        seconds: time for the rounds of a case of 20 pages beyond the least; other cases get a share by pages.
+    """
 
     device: Device
     checkpoint: Path
@@ -43,8 +58,10 @@ class Comparison:
     seconds: float = 40.0
 
     def rows(self, providers: Sequence[str]) -> Iterator[Row]:
-        """Provider by provider; what does not run has a row that says why, and with no engine at all transformers runs
-        alone."""
+        """Yields rows provider by provider.
+
+        What does not run has a row with the reason; transformers is measured alone if no engine runs.
+        """
         with self.budget.paused():
             try:
                 theirs: Transformers | None = Transformers(self.checkpoint, self.bundle, self.device)
@@ -52,7 +69,7 @@ class Comparison:
                 theirs = None
                 yield not_run("transformers", error)
         try:
-            import_module("..limits", __package__)  # needs the engine's library
+            import_module("ziprerank.comparison.limits")  # needs the engine's library
         except ImportError as error:
             yield not_run("floors of vision tower and decoder", error)
         alone = True  # transformers is still to be measured where no engine runs
@@ -82,7 +99,7 @@ class Comparison:
                 continue
             try:
                 yield from self._case(ours, theirs, provider, count)
-            except (RuntimeError, ZipRerankError) as error:  # out of memory, for one
+            except (RuntimeError, ZipRerankError) as error:  # such as out of memory
                 yield not_run(section, error)
 
     def _case(self, ours: Ours | None, theirs: Transformers | None, provider: str | None, count: int) -> Iterator[Row]:
@@ -127,20 +144,22 @@ class Comparison:
         return rounds < LEAST or time.monotonic() - started < self.seconds * count / 20
 
     def _agreement(self, ours: Ours, theirs: Transformers, pages: Pages) -> Iterator[Row]:
-        """On equal pixels. In fp32 a difference ends the run; in half precision the row says what it is."""
+        """Compares the logits on equal pixels: in fp32 a difference ends the run, in half precision it is a row."""
         expected = theirs.runs(pages, KEEP_RATIOS)
         tolerance = TOLERANCE[self.bundle.precision]
         for keep_ratio in KEEP_RATIOS:
             found, wanted = ours.run(pages, keep_ratio), expected[keep_ratio][FIRST]
             if (found.text, found.kept) != (wanted.text, wanted.kept):
                 raise SystemExit(
-                    f"ziprerank read {found.text} + {found.kept} tokens, transformers {wanted.text} + {wanted.kept}"
+                    f"ziprerank read {found.text} text and {found.kept} visual tokens, transformers {wanted.text} and "
+                    f"{wanted.kept}: their times are not comparable"
                 )
             assert wanted.spread is not None
             error = float(np.abs(found.logits - wanted.logits).max()) / wanted.spread
             if self.bundle.precision == "fp32" and not error <= tolerance:
                 raise SystemExit(
-                    f"logits differ by {error:.1e} of their spread: a comparison of times would mean nothing"
+                    f"logits differ by {error:.1e} of their spread, at most {tolerance:.0e} is allowed: "
+                    "their times are not comparable"
                 )
             yield {
                 "what": "agreement",
@@ -153,10 +172,13 @@ class Comparison:
             }
 
     def _floors(self, count: int, run: Run) -> dict[str, float]:
-        """Milliseconds that the stages' operations and bytes take at the roofline's rates, as bench/limits.py counts
-        them; pruning, under a thousandth of the decoder, is left out. Empty where `rows` has said why."""
+        """Returns the milliseconds that a stage's operations and bytes take at the roofline's rates.
+
+        They are counted by `ziprerank.comparison.limits`, without pruning, which is under a thousandth of the decoder.
+        Empty if that module cannot be imported; `rows` then has a row with the reason.
+        """
         try:
-            from ziprerank.bench.limits import decoder, vision
+            from ziprerank.comparison.limits import decoder, vision
         except ImportError:
             return {}
 
@@ -170,7 +192,7 @@ class Comparison:
 
 
 def one_round(ours: Ours | None, theirs: Transformers | None, pages: Pages) -> dict[Key, Run]:
-    """Each system once at every keep ratio, one after the other."""
+    """Runs each system once at every keep ratio, one after the other."""
     out: dict[Key, Run] = {}
     if ours is not None:
         for keep_ratio in KEEP_RATIOS:

@@ -1,4 +1,4 @@
-"""The device that is measured: how long work on it takes, and what rows say about it."""
+"""The measured device: times of work on it, and its description in the rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from ziprerank.comparison.machine import commit
 
-FLUSH_BYTES = 256 << 20  # several times the largest L2 cache: what was there before is gone
+FLUSH_BYTES = 256 << 20  # several times the largest L2 cache, so that writing it clears the cache
 CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "temperature.gpu", "power.draw")
 PACKAGES = ("torch", "triton", "transformers", "onnxruntime", "onnxruntime-gpu", "numpy", "ziprerank")
 
 
 class Device:
-    """``cuda``, ``cuda:N`` or ``cpu``, where Triton interprets and times mean nothing."""
+    """A device by name: ``cuda``, ``cuda:N`` or ``cpu``; on ``cpu`` Triton interprets and times mean nothing."""
 
     def __init__(self, name: str) -> None:
         self.torch = torch.device(name)
@@ -28,14 +27,14 @@ class Device:
         self._flush = torch.empty(FLUSH_BYTES if self.cuda else 1, dtype=torch.int8, device=self.torch)
 
     def finish(self) -> None:
-        """Waits for what the device was given."""
+        """Waits until the device has finished its work."""
         if self.cuda:
             torch.cuda.synchronize(self.torch)
 
     def times_ms(self, run: Callable[[], object], runs: int) -> list[float]:
-        """Of each run, with an empty L2 cache before: between two CUDA events, or by the clock on a CPU.
+        """Times each run with an empty L2 cache, between two CUDA events or by the clock on a CPU.
 
-        Clearing the cache takes longer than launching ``run``, so that no event waits for the host.
+        Clearing the cache takes longer than launching ``run``, so no event waits for the host.
         """
         if not self.cuda:
             return [_wall_ms(run) for _ in range(runs)]
@@ -51,8 +50,14 @@ class Device:
         return [start.elapsed_time(end) for start, end in marks]
 
     def replay(self, run: Callable[[], object]) -> tuple[Callable[[], object], str]:
-        """``run`` as one CUDA graph, so that a time is of the kernels and not of launching them from Python; and what
-        was made of it, for the row. ``run`` must have been called before."""
+        """Captures ``run`` as one CUDA graph, so that times do not include launching kernels from Python.
+
+        Args:
+            run: has been called before.
+
+        Returns:
+            The function to time, and what it does ("CUDA graph" or "calls"), for the row.
+        """
         if not self.cuda:
             return run, "calls"
         graph = torch.cuda.CUDAGraph()
@@ -64,7 +69,7 @@ class Device:
         return graph.replay, "CUDA graph"
 
     def wall_ms(self, run: Callable[[], object]) -> float:
-        """By the clock, from an idle device to its end."""
+        """Times ``run`` by the clock, from an idle device until it has finished."""
         self.finish()
 
         def finished() -> None:
@@ -74,11 +79,11 @@ class Device:
         return _wall_ms(finished)
 
     def clocks(self) -> dict[str, str] | str:
-        """MHz, degrees Celsius and watts at this moment, or why they were not read."""
+        """Returns clocks (MHz), temperature (degrees Celsius) and power (watts), or why they were not read."""
         return self._smi(CLOCKS)
 
     def describe(self) -> dict[str, Any]:
-        """Machine, driver, versions and commit; what is not there is null."""
+        """Returns machine, driver, versions and commit; what is missing is None."""
         return {
             "device": torch.cuda.get_device_name(self.torch) if self.cuda else "cpu",
             "capability": ".".join(map(str, torch.cuda.get_device_capability(self.torch))) if self.cuda else None,
@@ -101,20 +106,6 @@ class Device:
         if done.returncode != 0:
             return f"not read: {(done.stdout + done.stderr).strip()}"
         return dict(zip(fields, (value.strip() for value in done.stdout.split(",")), strict=True))
-
-
-def quantiles(samples: Sequence[float]) -> dict[str, float]:
-    """p20, p50 and p80, to 4 digits."""
-    return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
-
-
-def commit() -> str | None:
-    """Of the clone; None in a copy without history."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _version(package: str) -> str | None:

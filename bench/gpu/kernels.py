@@ -1,7 +1,7 @@
-"""The pruning kernels against a copy of as many bytes, a matrix product of the same shape, and the loop in PyTorch.
+"""Times the pruning kernels beside a copy of as many bytes, a matrix product of the same shape, and a PyTorch loop.
 
-Counted are the bytes that have to move at least once, with ``e`` bytes an element, N visual tokens, T text tokens,
-hidden size H, K pages and M kept tokens:
+Bytes that move at least once are counted, with ``e`` bytes an element, N visual tokens, T text tokens, hidden size H,
+K pages and M kept tokens:
 
 - ``text_scales`` reads the text (T H e) and its mask (T), writes order and scale (8 T) and their count (4);
 - ``relevance_scores`` reads level 0 of the visual rows (N H e), their indices (8 N), the text (T H e), order and scale
@@ -21,22 +21,32 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from ziprerank.comparison.machine import quantiles
 from ziprerank.kernels import prune_pool, reference
 from ziprerank.kernels.front import _Launch
 from ziprerank.kernels.relevance import relevance_scores, text_scales
 from ziprerank.kernels.select import select_kept
 
-from .device import Device, quantiles
+from .device import Device
 from .roofline import DTYPES, Roofline, copy_ms, product_ms
 
 TEXT, KEEP_RATIO, LEVELS = 32, 0.5, 4
 RUNS = 25
-TOLERANCE = 1e-4  # of a cosine: float32 sums of 4,096 products in another order
+TOLERANCE = 1e-4  # of a cosine, for float32 sums of 4,096 products in another order
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sizes of a window; see the module for the formulas."""
+    """Sizes of a window; the formulas are in the module's docstring.
+
+    Attributes:
+        visual: visual tokens, N.
+        text: text tokens, T.
+        hidden: H.
+        pages: K.
+        kept: M.
+        element: bytes of an element, e.
+    """
 
     visual: int
     text: int
@@ -47,6 +57,7 @@ class Counts:
 
     @property
     def bytes(self) -> dict[str, int]:
+        """Bytes that each kernel moves at least once."""
         rows, text = self.visual * self.hidden * self.element, self.text * self.hidden * self.element
         return {
             "text_scales": text + self.text + 8 * self.text + 4,
@@ -56,6 +67,7 @@ class Counts:
 
     @property
     def operations(self) -> int:
+        """Operations of the product of visual and text rows."""
         return 2 * self.visual * self.text * self.hidden
 
 
@@ -72,8 +84,10 @@ class Window:
 
     @classmethod
     def random(cls, device: Device, dtype: str, pages: int, tokens: int, hidden: int) -> Window:
-        """``pages`` pages of ``tokens`` visual tokens, TEXT text tokens, half kept. Rows are scattered over the pool in
-        blocks of 32, as the engine's page pool scatters them."""
+        """Makes ``pages`` pages of ``tokens`` visual tokens and `TEXT` text tokens; half are kept.
+
+        Rows are scattered over the pool in blocks of 32, as in the engine's page pool.
+        """
         count = pages * tokens
         blocks = -(-count // 32)
         rows = (torch.randperm(blocks)[:, None] * 32 + torch.arange(32)).flatten()[:count]
@@ -90,10 +104,11 @@ class Window:
 
     @property
     def mask(self) -> Tensor:
+        """Query mask ``[T]``: every text token is compared."""
         return torch.ones(len(self.text), dtype=torch.bool, device=self.text.device)
 
     def launches(self) -> dict[str, Callable[[], None]]:
-        """Each kernel by itself, in the order in which they depend on each other."""
+        """Returns a launch of each kernel by itself, in the order in which they depend on each other."""
         text, visual, pages = len(self.text), len(self.rows), len(self.keep)
         empty = partial(torch.empty, device=self.pool.device)
         order, scale = empty(text, dtype=torch.int32), empty(text, dtype=torch.float32)
@@ -109,17 +124,17 @@ class Window:
         }
 
     def loop(self) -> Tensor:
-        """Page by page in PyTorch, as the specification has it."""
+        """Prunes page by page in PyTorch, by the specification."""
         return reference.prune(self.pool[self.rows, 0], self.text, self.page_offsets, self.keep)
 
     def together(self) -> Callable[[], object]:
-        """All launches of a window."""
+        """Returns a function that makes all launches of a window."""
         mask, kept = self.mask, self.counts.kept
         return lambda: prune_pool(self.pool, self.rows, self.page_offsets, self.keep, self.text, mask, kept)
 
 
 def row(device: Device, roofline: Roofline, pages: int, tokens: int, hidden: int) -> dict[str, Any]:
-    """One window. Raises SystemExit when kernels and specification differ: a time would mean nothing."""
+    """Measures one window. Raises SystemExit if the kernels differ from the specification."""
     window = Window.random(device, roofline.dtype, pages, tokens, hidden)
     counts, runs = window.counts, RUNS if device.cuda else 2
     error = _largest_error(window)
@@ -158,7 +173,7 @@ def row(device: Device, roofline: Roofline, pages: int, tokens: int, hidden: int
 
 
 def _largest_error(window: Window) -> float:
-    """Between the kernels' cosines and the specification's."""
+    """Returns the largest difference between the kernels' cosines and the specification's."""
     found = prune_pool(
         window.pool, window.rows, window.page_offsets, window.keep, window.text, window.mask, window.counts.kept
     )

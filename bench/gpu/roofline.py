@@ -1,4 +1,4 @@
-"""What the device does at best, measured in the same run: bytes moved by a copy, operations of a matrix product.
+"""The device's best rates, measured in the same run: bytes moved by a copy, operations of a matrix product.
 
 A copy counts what it reads and what it writes; a product of ``[m, k]`` and ``[k, n]`` counts ``2 m k n`` operations.
 """
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from ziprerank.comparison.machine import quantiles
 
-from .device import Device, quantiles
+from .device import Device
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RUNS = 15
@@ -18,7 +19,7 @@ RUNS = 15
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """Operations and bytes a second, by the medians of several runs."""
+    """Operations a second of a product and bytes a second of a copy, by the medians of several runs."""
 
     dtype: str
     gemm: float
@@ -26,8 +27,10 @@ class Roofline:
 
     @classmethod
     def measure(cls, device: Device, dtype: str, *, quick: bool) -> Roofline:
-        """A product of two 8192 x 8192 matrices, which cuBLAS runs on the tensor cores (not in fp32: no TF32); a copy
-        of 1 GiB."""
+        """Measures a product of two 8192 x 8192 matrices and a copy of 1 GiB.
+
+        cuBLAS runs the product on the tensor cores, except in fp32, for which TF32 is off.
+        """
         side, size = (128, 1 << 16) if quick else (8192, 1 << 30)
         left, right = (torch.randn(side, side, device=device.torch).to(DTYPES[dtype]) for _ in range(2))
         return cls(
@@ -37,7 +40,7 @@ class Roofline:
         )
 
     def floor_ms(self, operations: float, moved: float) -> float:
-        """The longer of the two: operations at the product's rate, bytes at the copy's."""
+        """Returns the longer of the operations at the product's rate and the bytes at the copy's rate."""
         return max(operations / self.gemm, moved / self.copy) * 1e3
 
     def row(self) -> dict[str, Any]:
@@ -46,7 +49,7 @@ class Roofline:
 
 
 def copy_ms(device: Device, moved: int) -> dict[str, float]:
-    """A copy that reads half of ``moved`` bytes and writes the other half."""
+    """Times a copy that reads half of ``moved`` bytes and writes the other half."""
     source = torch.zeros(max(1, moved // 2), dtype=torch.uint8, device=device.torch)
     target = torch.empty_like(source)
     device.times_ms(lambda: target.copy_(source), 2)
@@ -54,7 +57,7 @@ def copy_ms(device: Device, moved: int) -> dict[str, float]:
 
 
 def product_ms(device: Device, rows: int, depth: int, columns: int, dtype: str) -> dict[str, float]:
-    """``[rows, depth] @ [depth, columns]`` by cuBLAS."""
+    """Times ``[rows, depth] @ [depth, columns]`` by cuBLAS."""
     left, right = (
         torch.randn(*shape, device=device.torch).to(DTYPES[dtype]) for shape in ((rows, depth), (depth, columns))
     )

@@ -1,9 +1,9 @@
-"""The two systems on the same pages and weights, each by stage: ziprerank's engine, and transformers with the paper's
-pruning page by page.
+"""The two systems, timed by stage: ziprerank's engine, and transformers with the paper's pruning page by page.
 
-Both start from pages as pixels at their final size. ``first``: nothing of a page is known. ``cached``: in memory is
-what each system keeps, with ziprerank the pages' features, with transformers their pixel values, so that its vision
-tower runs again.
+Both start from pages as pixels at their final size.
+``first``: nothing of the pages is in memory.
+``cached``: each system has in memory what it keeps, ziprerank the page features and transformers the pixel values, so
+the vision tower of transformers runs again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.torch_model import Features, TorchModel
 from ziprerank.export.manifest import read_manifest
 from ziprerank.prompt import PromptBuilder
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions, load_engine
 
-from ..torch_model import Features, TorchModel
 from .aims import CACHED, FIRST
 from .device import Device
 
@@ -36,8 +36,16 @@ Pages = list[NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One timed run: milliseconds by stage and in all, the letters' logits ``[K]``, tokens that the decoder read;
-    and from the largest to the smallest of all 20 logits, where the system gives them."""
+    """One timed run.
+
+    Attributes:
+        stages: milliseconds by stage.
+        total: milliseconds in all.
+        logits: of the pages' letters, ``[K]``.
+        text: text tokens that the decoder read.
+        kept: visual tokens that the decoder read.
+        spread: largest less smallest of all 20 logits; None if the system does not return them.
+    """
 
     stages: dict[str, float]
     total: float
@@ -48,7 +56,7 @@ class Run:
 
 
 def make_pages(count: int, size: tuple[int, int]) -> Pages:
-    """Paper with dark strokes; no two alike."""
+    """Makes ``count`` different pages of random dark strokes on a light ground."""
     random = np.random.default_rng(count)
     pages = []
     height, width = size
@@ -62,7 +70,7 @@ def make_pages(count: int, size: tuple[int, int]) -> Pages:
 
 
 class Ours:
-    """The engine with one provider."""
+    """ziprerank's engine with one provider."""
 
     name = "ziprerank"
 
@@ -73,7 +81,7 @@ class Ours:
         self.info = self._reranker.engine.info
 
     def runs(self, pages: Pages, keep_ratio: float) -> dict[str, Run]:
-        """On pages that it has never seen: the same, moved by some pixels; and again on these."""
+        """Ranks the pages shifted by some pixels, which makes them new, and then the same pages again."""
         shift = next(self._shift)
         moved = [np.roll(page, shift, axis=0) for page in pages]
         out = {}
@@ -82,10 +90,11 @@ class Ours:
             out[start] = self.run(moved, keep_ratio)
             found = self._reranker.engine.pool["misses"] - before
             if found != encoded:
-                raise SystemExit(f"{found} of {len(pages)} pages went through the vision tower, not {encoded}: {start}")
+                raise SystemExit(f"{start}: {found} pages went through the vision tower, {encoded} were expected")
         return out
 
     def run(self, pages: Pages, keep_ratio: float) -> Run:
+        """Ranks the pages once."""
         found = []
         total = self._device.wall_ms(
             lambda: found.append(self._reranker.rank(QUERY, pages, keep_ratio=keep_ratio, window="off"))
@@ -100,7 +109,7 @@ class Ours:
 
 
 class Transformers:
-    """transformers with SDPA; a query's stages are timed one by one, each to the end of the device's work."""
+    """transformers with SDPA; each stage is timed by itself until the device has finished it."""
 
     name = "transformers"
 
@@ -112,7 +121,10 @@ class Transformers:
 
     @torch.inference_mode()
     def runs(self, pages: Pages, keep_ratios: Sequence[float]) -> dict[float, dict[str, Run]]:
-        """Every keep ratio; image processor and vision tower run once for all of them. At 1 nothing is pruned."""
+        """Ranks the pages at every keep ratio; image processor and vision tower run once for all of them.
+
+        At keep ratio 1 the pruning code is skipped.
+        """
         shared: dict[str, float] = {}
         prompt = self._prompts.build(self._prompts.check_query(QUERY), len(pages))
         pixels = self._timed(shared, "pages", lambda: self.model.process([Image.fromarray(page) for page in pages]))

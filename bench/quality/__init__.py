@@ -1,4 +1,4 @@
-"""How often is the right page first, on real documents never seen in training? ``python -m bench.quality`` measures it.
+"""Measures how often the right page is ranked first, on real documents that no training saw.
 
-fetch.py gets the documents, make.py made queries.jsonl from them, run.py ranks, report.py writes the tables.
+``fetch`` gets the documents, ``make`` wrote queries.jsonl from them, ``run`` ranks, ``report`` writes the tables.
 """

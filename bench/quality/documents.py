@@ -1,4 +1,4 @@
-"""The five documents: which package, which version, and the digest of the PDF that the queries were made from."""
+"""The five documents: package, version, and digest of the PDF that the queries were made from."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One PDF of a Debian package. ``path`` is its place in the package, where it may be compressed as ``path``.gz."""
+    """One PDF of a Debian package.
+
+    Attributes:
+        package: name of the package.
+        version: of the package.
+        path: of the PDF in the package, where it may be compressed as ``path``.gz.
+        sha256: of the uncompressed PDF.
+        pages: number of pages.
+        licence: 0-based pages of licence texts, which other documents print too, also those used in training.
+    """
 
     package: str
     version: str
     path: str
-    sha256: str  # of the PDF, uncompressed
+    sha256: str
     pages: int
-    licence: tuple[int, ...]  # 0-based pages of licence texts: those stand in many documents, in trained-on ones too
+    licence: tuple[int, ...]
 
     @property
     def name(self) -> str:
+        """File name of the PDF."""
         return self.path.rpartition("/")[2]
 
 
-# Debian 12. None of them is among the documents that the models here are trained on: keep it so.
+# Debian 12. The models here must not be trained on any of them.
 DOCUMENTS = (
     Document(
         "debian-faq",
@@ -69,9 +79,14 @@ DOCUMENTS = (
 
 
 def located(folder: Path, name: str) -> Path:
-    """The document ``name`` in ``folder``; of the five, only the very file that the queries were made from.
+    """Returns the path of a document.
 
-    Raises SystemExit.
+    Args:
+        folder: of the PDFs.
+        name: file name; one of the five must be the exact file that the queries were made from.
+
+    Raises:
+        SystemExit: the file is missing or differs.
     """
     file = folder / name
     if not file.is_file():
@@ -86,8 +101,10 @@ def located(folder: Path, name: str) -> Path:
 
 
 def sha256(file: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
     return sha256_of(file.read_bytes())
 
 
 def sha256_of(data: bytes) -> str:
+    """Returns the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

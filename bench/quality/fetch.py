@@ -1,6 +1,6 @@
-"""Gets the five documents from their Debian packages into a folder; what is there already is kept.
+"""Downloads the five documents from their Debian packages into a folder, and keeps those that are there.
 
-python -m bench.quality.fetch FOLDER
+    python -m bench.quality.fetch FOLDER
 
 Needs apt-get and dpkg-deb on a machine whose package lists hold the pinned versions, as Debian 12 does.
 """
@@ -27,7 +27,7 @@ def main() -> None:
     for document in DOCUMENTS:
         file = folder / document.name
         if file.is_file() and sha256(file) == document.sha256:
-            print(f"{file}: here already")
+            print(f"{file}: already there")
             continue
         data = download(document)
         partial = file.with_name(f"{file.name}.partial")
@@ -37,13 +37,13 @@ def main() -> None:
 
 
 def download(document: Document) -> bytes:
-    """The PDF out of its package, checked. Raises SystemExit."""
+    """Downloads the package and returns the checked PDF. Raises SystemExit if that fails."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed: {way_out(document)}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        folder.chmod(0o755)  # apt-get downloads as a user of its own
+        folder.chmod(0o755)  # apt-get downloads as another user
         run("apt-get", "download", f"{document.package}={document.version}", folder=folder, document=document)
         (package,) = folder.glob("*.deb")
         run("dpkg-deb", "-x", package.name, "content", folder=folder, document=document)
@@ -51,7 +51,7 @@ def download(document: Document) -> bytes:
 
 
 def extracted(content: Path, document: Document) -> bytes:
-    """The PDF in an unpacked package, uncompressed and checked. Raises SystemExit."""
+    """Returns the checked PDF of an unpacked package. Raises SystemExit if it is missing or differs."""
     plain = content / document.path
     packed = plain.with_name(f"{plain.name}.gz")
     if plain.is_file():
@@ -69,13 +69,15 @@ def extracted(content: Path, document: Document) -> bytes:
 
 
 def run(*command: str, folder: Path, document: Document) -> None:
+    """Runs a command in ``folder``. Raises SystemExit with the last line that it printed if it fails."""
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
-        said = (result.stderr.strip() or result.stdout.strip() or "nothing").splitlines()[-1]
-        raise SystemExit(f"{' '.join(command)} failed, it said: {said}\n{way_out(document)}")
+        said = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
+        raise SystemExit(f"{' '.join(command)} failed: {said}\n{way_out(document)}")
 
 
 def way_out(document: Document) -> str:
+    """Says where else to get a document."""
     return (
         f"Debian 12 has {document.package} {document.version}, after apt-get update; "
         f"or put its {document.name} (SHA-256 {document.sha256}) into the folder yourself"

@@ -1,4 +1,4 @@
-"""How well a checkpoint's vision tower reads, without its decoder: late interaction. Needs the extra ``train``."""
+"""Ranks by late interaction: how well a checkpoint's vision tower reads without its decoder. Needs extra ``train``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from .systems import Run, by_document
 
 
 def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path) -> Run:
-    """Pages by the sum, over the query's tokens, of the best cosine between the token's input embedding and a visual
-    token of the page (ColBERT's MaxSim, Khattab and Zaharia 2020, on what ZipRerank prunes by). Equal pages stay in the
-    order given."""
+    """Ranks pages by MaxSim (ColBERT, Khattab and Zaharia 2020) on the vectors that ZipRerank prunes by.
+
+    A page's score is the sum, over the query's tokens, of the best cosine between the token's input embedding and a
+    visual token of the page.
+    Pages with equal scores stay in the given order.
+    """
     ranker = Ranker(checkpoint)
     tower, sizes = Tower.of(ranker), Sizes.of(ranker.checkpoint)
     table = F.normalize(ranker.table.weight.detach(), dim=-1)  # [V, H]
@@ -42,7 +45,7 @@ def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path) -
 
 @torch.inference_mode()
 def _read(tower: Tower, page: PageRef, sizes: Sizes) -> Tensor:
-    """Unit visual tokens ``[n, H]``."""
+    """Returns a page's visual tokens ``[n, H]`` with norm 1."""
     pixels = torch.from_numpy(load(page, sizes).copy())[None]
     state, _ = tower.hidden(tower.patches(pixels), tower.grid(pixels))
     return F.normalize(tower.tokens(state)[0], dim=-1)

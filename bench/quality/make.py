@@ -1,22 +1,24 @@
-"""Makes bench/quality/queries.jsonl from the five documents and paraphrases.jsonl.
+"""Writes bench/quality/queries.jsonl from the five documents and paraphrases.jsonl.
 
-python -m bench.quality.make DOCUMENTS [--out FILE]
+    python -m bench.quality.make DOCUMENTS [--out FILE]
 
-For each document 9 queries of each kind, of 2 to 8 words, and all its paraphrases:
+Each document gets 9 queries of 2 to 8 words of each of the first three kinds, and all its paraphrases:
 
 - `title`: the heading of a section that begins on the page, from the PDF's outline, without its number.
 - `phrase`: consecutive words of a sentence of prose, from a content word to a content word.
-- `keywords`: some of the 12 words that tell the page best from the rest of its document (tf-idf), in random order; no
-  two stand next to each other on the page as they do in the query.
-- `paraphrase`: what someone who wants this page may ask, in words that are partly not on it: not drawn by a program but
-  written one by one from reading the page (paraphrases.jsonl).
+- `keywords`: some of the 12 words with the highest tf-idf in the document, in random order; no two adjacent words of
+  the query are adjacent on the page.
+- `paraphrase`: what someone who wants this page may ask, partly in words that are not on it; written by hand from
+  reading the page (paraphrases.jsonl).
 
-A title or phrase that stands on another page too, and keywords that another page holds all of, are not used; contents,
-index and nearly empty pages are neither asked about nor ranked. Licence texts, which other manuals print too, are
-ranked but not asked about. Paraphrases have no such check.
+A title or phrase that is also on another page is not used, nor are keywords that another page holds all of.
+Paraphrases have no such check.
+Contents, index and nearly empty pages are neither asked about nor ranked.
+Licence texts, which other manuals print too, are ranked but not asked about.
 
-The 20 candidates of a query: its page, up to 10 others at most 15 pages away, the rest from anywhere in the document,
-all drawn at random and shuffled. Everything is drawn with a fixed seed per document.
+The 20 candidates of a query are its page, up to 10 others at most 15 pages away, and others from anywhere in the
+document, drawn at random and shuffled.
+Everything is drawn with a fixed seed per document.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ from .text import SOFT_BREAK, Pages, is_content, sentences, words_of
 PARAPHRASES = Path(__file__).with_name("paraphrases.jsonl")
 PER_KIND = 9
 SEED = 0
-NEAR, NEAR_PAGES = 10, 15  # so many candidates, so many pages away at most
+NEAR, NEAR_PAGES = 10, 15  # at most NEAR candidates at most NEAR_PAGES pages away
 DISTINCTIVE = 12  # words of a page that its keywords are drawn from
-MIN_PHRASE = 4  # words: shorter ones stand on many pages
+MIN_PHRASE = 4  # words; shorter phrases are on many pages
 TRIES = 8  # draws of words on one page
 
 Asked = tuple[str, int]  # query, page
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def read_paraphrases(file: Path = PARAPHRASES) -> dict[str, list[Asked]]:
-    """By document; rows hold document, page (0-based) and query."""
+    """Returns (query, 0-based page) pairs by document."""
     asked: dict[str, list[Asked]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -75,14 +77,21 @@ def read_paraphrases(file: Path = PARAPHRASES) -> dict[str, list[Asked]]:
 
 
 def make(file: Path, paraphrases: list[Asked], licence: Collection[int] = (), per_kind: int = PER_KIND) -> list[Query]:
-    """All queries of one document, kinds mixed; ``licence`` are the pages that print one.
+    """Makes all queries of one document, with kinds mixed.
 
-    Raises SystemExit when the document is too small.
+    Args:
+        file: the PDF.
+        paraphrases: its hand-written queries.
+        licence: 0-based pages that print a licence.
+        per_kind: number of queries of each other kind.
+
+    Raises:
+        SystemExit: the document is too small.
     """
     pages = Pages.read(file, licence)
     if len(pages.candidates) < CANDIDATES:
         raise SystemExit(f"{file} has {len(pages.candidates)} pages with text, at least {CANDIDATES} are needed")
-    rng = random.Random(f"{SEED} {file.name}")  # the same on every machine and version: not a hash() of the name
+    rng = random.Random(f"{SEED} {file.name}")  # the same on every machine and version, unlike hash()
     asked = [("paraphrase", *entry) for entry in paraphrases]
     for kind, found in (
         ("title", titles(file, pages, rng)),
@@ -98,7 +107,7 @@ def make(file: Path, paraphrases: list[Asked], licence: Collection[int] = (), pe
 
 
 def titles(file: Path, pages: Pages, rng: random.Random) -> Iterator[Asked]:
-    """Headings of the outline, at most one a page."""
+    """Yields headings of the outline, at most one a page."""
     with pdfium.PdfDocument(file) as document:
         entries = [(entry.get_title(), entry.get_dest()) for entry in document.get_toc()]
         found = [(title, target.get_index()) for title, target in entries if target is not None]
@@ -111,15 +120,15 @@ def titles(file: Path, pages: Pages, rng: random.Random) -> Iterator[Asked]:
             and page not in used
             and len(title.split()) in WORDS
             and any(is_content(word) for word in words_of(title))
-            and pages.stands_on(title, page)
-            and not pages.stands_elsewhere(title, page)
+            and pages.holds_phrase(title, page)
+            and not pages.phrase_elsewhere(title, page)
         ):
             used.add(page)
             yield " ".join(title.split()), page
 
 
 def phrases(pages: Pages, rng: random.Random) -> Iterator[Asked]:
-    """Consecutive words of prose, at most one phrase a page."""
+    """Yields consecutive words of prose, at most one phrase a page."""
     for page in rng.sample(pages.targets, len(pages.targets)):
         prose = sentences(pages.texts[page])
         for _ in range(TRIES if prose else 0):
@@ -134,15 +143,15 @@ def phrases(pages: Pages, rng: random.Random) -> Iterator[Asked]:
                 and re.fullmatch(r"[A-Za-z’' -]+", text)
                 and is_content(phrase[0].lower())
                 and is_content(text.rpartition(" ")[2])
-                and pages.stands_on(text, page)
-                and not pages.stands_elsewhere(text, page)
+                and pages.holds_phrase(text, page)
+                and not pages.phrase_elsewhere(text, page)
             ):
                 yield text, page
                 break
 
 
 def keywords(pages: Pages, rng: random.Random) -> Iterator[Asked]:
-    """Distinctive words, at most one query a page."""
+    """Yields distinctive words, at most one query a page."""
     spread = Counter(word for page in pages.candidates for word in set(pages.words[page]))
     for page in rng.sample(pages.targets, len(pages.targets)):
         counts = Counter(filter(is_content, pages.words[page]))
@@ -158,13 +167,13 @@ def keywords(pages: Pages, rng: random.Random) -> Iterator[Asked]:
             chosen = rng.sample(best, length)
             pairs = (f"{left} {right}" for left, right in pairwise(chosen))
             query = " ".join(chosen)
-            if not any(pages.stands_on(pair, page) for pair in pairs) and not pages.held_elsewhere(query, page):
+            if not any(pages.holds_phrase(pair, page) for pair in pairs) and not pages.words_elsewhere(query, page):
                 yield query, page
                 break
 
 
 def draw_candidates(pages: Pages, page: int, rng: random.Random) -> tuple[int, ...]:
-    """The page and 19 others, see the top of this file."""
+    """Draws the candidates: the page and 19 others, as the module's docstring says."""
     near = [other for other in pages.candidates if other != page and abs(other - page) <= NEAR_PAGES]
     drawn = rng.sample(near, min(NEAR, len(near)))
     anywhere = [other for other in pages.candidates if other != page and other not in drawn]

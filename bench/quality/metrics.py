@@ -1,4 +1,4 @@
-"""What ranks of the right page (1 is the best) say, and how sure that is."""
+"""Metrics of the right page's ranks (1 is the best), and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ SEED = 0
 
 
 def recall(ranks: Sequence[int], at: int) -> float:
-    """Share of the queries whose page is among the first ``at``."""
+    """Returns the share of the queries whose page is among the first ``at``."""
     return sum(rank <= at for rank in ranks) / len(ranks)
 
 
 def mean_reciprocal_rank(ranks: Sequence[int]) -> float:
+    """Returns the mean of 1 / rank."""
     return sum(1 / rank for rank in ranks) / len(ranks)
 
 
 def chance(candidates: Sequence[int]) -> dict[str, float]:
-    """Expected metrics of a random order; ``candidates`` holds the number of each query's."""
+    """Returns the expected metrics of a random order; ``candidates`` holds each query's number of candidates."""
     values = {f"recall@{at}": sum(min(1.0, at / count) for count in candidates) / len(candidates) for at in AT}
     reciprocal = [sum(1 / rank for rank in range(1, count + 1)) / count for count in candidates]
     return {**values, "mrr": sum(reciprocal) / len(candidates)}
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share (Wilson 1927, without continuity correction)."""
+    """Returns Wilson's 95 % score interval of a share (Wilson 1927, without continuity correction)."""
     share, square = hits / of, Z * Z
     middle = (share + square / (2 * of)) / (1 + square / of)
     reach = Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
@@ -38,10 +39,18 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
 
 
 def difference(ours: Sequence[int], theirs: Sequence[int], documents: Sequence[str]) -> tuple[float, float, float]:
-    """Recall@1 of ``ours`` less that of ``theirs`` on the same queries, and its 95 % interval.
+    """Compares recall@1 on the same queries by a paired bootstrap.
 
-    A paired bootstrap: queries are drawn with replacement within each document, so that every draw has the documents
-    in the set's own shares. It says what other queries on these documents would give, not other documents.
+    Queries are drawn with replacement within each document, so every draw has the same number of queries per document.
+    The interval covers other queries on these documents, not other documents.
+
+    Args:
+        ours: ranks of one system.
+        theirs: ranks of the other.
+        documents: the document of each query.
+
+    Returns:
+        Recall@1 of ``ours`` less that of ``theirs``, and the ends of its 95 % interval.
     """
     gains = np.array([(mine <= 1) - (other <= 1) for mine, other in zip(ours, theirs, strict=True)], dtype=np.float64)
     names = np.array(documents)

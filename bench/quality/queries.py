@@ -1,4 +1,4 @@
-"""The query set as rows: what is asked, which page is right, which pages are ranked."""
+"""The query set: each row holds a query, its right page, and the pages that are ranked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ WORDS = range(2, 9)  # of a query
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """``page`` and ``candidates`` are 0-based pages of the PDF ``document``; the page is one of the candidates."""
+    """One query.
+
+    Attributes:
+        document: file name of the PDF.
+        query: the text.
+        kind: one of `KINDS`.
+        page: the right page, 0-based; one of ``candidates``.
+        candidates: the ranked pages, 0-based and distinct.
+    """
 
     document: str
     query: str
@@ -29,11 +37,12 @@ class Query:
 
 
 def read_queries(file: Path = QUERIES) -> list[Query]:
-    """Raises ValueError for a row that is no query."""
+    """Reads a query set. Raises ValueError for a row whose candidates are not distinct or lack the right page."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [Query(**{**row, "candidates": tuple(row["candidates"])}) for row in rows]
 
 
 def write_queries(file: Path, queries: Iterable[Query]) -> None:
+    """Writes a query set, one JSON object a line."""
     lines = [json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries]
     file.write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Writes the tables of a quality run into a Markdown document, between `quality` markers.
+"""Writes the tables of a quality run into a Markdown document, between its `quality` markers.
 
 python -m bench.quality.report DOCUMENT.md ROWS.jsonl
 """
@@ -28,11 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read(file: Path) -> list[Row]:
+    """Reads the rows of a results file."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> str:
-    """The text of a document with its tables made again. Raises SystemExit when it has no place for them."""
+    """Returns the text of a document with its tables written again. Raises SystemExit if it lacks the markers."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
         raise SystemExit(f"{name} must hold these two lines once, in this order:\n{BEGIN}{END}")
     before, rest = text.split(BEGIN)
@@ -41,19 +42,19 @@ def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> s
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """All tables with a sentence on what was measured where."""
+    """Returns all tables, with the setting of the run."""
     return "\n\n".join(
         (
             summary(rows),
             measured(rows),
-            f"**By document**, recall@1.\n\n{by(rows, 'document')}",
-            f"**By kind of query**, recall@1.\n\n{by(rows, 'kind')}",
+            f"**Recall@1 by document.**\n\n{by(rows, 'document')}",
+            f"**Recall@1 by kind of query.**\n\n{by(rows, 'kind')}",
         )
     )
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Every system over all queries."""
+    """Returns the table of every system over all queries."""
     lines = [
         "| system | recall@1 | 95 % interval | recall@3 | recall@5 | MRR | recall@1 less BM25's |",
         "|---|---|---|---|---|---|---|",
@@ -67,7 +68,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def by(rows: Sequence[Row], column: str) -> str:
-    """Recall@1 of every system, a column for each document or kind."""
+    """Returns the table of every system's recall@1 with a column for each document or kind."""
     other = "kind" if column == "document" else "document"
     held = [row for row in rows if row[other] == "all" and row[column] != "all"]
     heads = {row[column]: row["n"] for row in held}
@@ -82,37 +83,39 @@ def by(rows: Sequence[Row], column: str) -> str:
 
 
 def measured(rows: Sequence[Row]) -> str:
-    """What the numbers are of."""
+    """Says what was measured, with which versions, and how intervals are computed."""
     whole = [row for row in rows if (row["document"], row["kind"]) == ("all", "all")]
     documents = len({row["document"] for row in rows} - {"all"})
     row = whole[0]
     return (
-        f"{row['n']} queries over {documents} documents, 20 pages of the query's document to each; ziprerank "
-        f"{row['ziprerank']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}. Intervals: Wilson's "
-        "for recall, a paired bootstrap over the queries of each document for the differences."
+        f"{row['n']} queries over {documents} documents, each with 20 pages of its document.\n"
+        f"ziprerank {row['ziprerank']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}.\n"
+        "Intervals are Wilson's for recall, and by a paired bootstrap over each document's queries for differences."
     )
 
 
 def label(row: Row, rows: Sequence[Row]) -> str:
-    """A system's name, with the settings of a bundle; its id where another of ``rows`` is a bundle of the same name."""
+    """Names a system; a bundle's name has its settings, and its id if ``rows`` has another bundle of the same name."""
     if row["bundle"] is None:
         return str(row["system"])
     same = {other["bundle_id"] for other in rows if other["bundle"] == row["bundle"]}
     name = row["bundle"] if len(same) == 1 else f"{row['bundle']} {row['bundle_id']}"
-    blank = ", blank dropped" if row.get("blank") == "drop" else ""  # rows of before it could be do not say
+    blank = ", blank dropped" if row.get("blank") == "drop" else ""  # older rows have no "blank": all tokens were kept
     return f"{name}, {row['longest_side']} px{blank}, keep {row['keep_ratio']:g}, window {row['window']}"
 
 
 def share(row: Row, name: str) -> str:
+    """Returns a metric with three digits."""
     return f"{row[name]:.3f}"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
+    """Returns an interval in words, empty for None."""
     return "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def to_bm25(row: Row) -> str:
-    """The difference with its interval; nothing for chance and for BM25 itself."""
+    """Returns the difference to BM25 with its interval, empty for chance and for BM25 itself."""
     for entry in row.get("differences", []):
         if entry["to"]["system"].startswith("bm25"):
             return f"{entry['recall@1']:+.3f} ({entry['interval'][0]:+.3f} to {entry['interval'][1]:+.3f})"

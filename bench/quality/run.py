@@ -1,14 +1,16 @@
-"""How often is the right page first, on real documents never seen in training?
+"""Measures how often the right page is ranked first, on real documents that no training saw.
 
     python -m bench.quality.fetch FOLDER
     python -m bench.quality OUT.jsonl --documents FOLDER [--bundle B...] [--keep-ratio 1 0.5 0.25]
 
-Systems: chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
-``--towers`` checkpoints' vision towers alone, by late interaction (bench/quality/late.py; needs PyTorch). One row
-for each system over all queries, over each document and over each kind of query: recall at 1, 3 and 5, mean reciprocal
-rank, and Wilson's 95 % interval of recall@1. A bundle's row over all queries also holds its differences in recall@1 to
-BM25 and to the first bundle at the first keep ratio, with 95 % intervals of a paired bootstrap
-(bench/quality/metrics.py). Rows are written as soon as a bundle is done.
+The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
+``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
+
+Each system has one row over all queries, one per document and one per kind of query.
+A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
+A bundle's row over all queries also holds its differences in recall@1 to BM25 and to the first bundle at the first keep
+ratio, with 95 % intervals by a paired bootstrap (bench/quality/metrics.py).
+Rows are written as soon as a bundle is done.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank import Reranker
-from ziprerank.bench import machine
 from ziprerank.bundle import default_bundle
+from ziprerank.comparison import machine
 from ziprerank.windows import WindowOption
 
 from . import metrics
@@ -33,10 +35,11 @@ KEEP_RATIOS = (1.0, 0.5, 0.25)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Ranks and writes the rows."""
     options = parse(arguments)
     queries = chosen(read_queries(options.queries), options.limit)
     for _ in by_document(queries, options.documents):
-        pass  # all documents are there before anything runs
+        pass  # raises for a missing document before anything runs
     common = {
         "what": "quality",
         "queries": options.queries.name,
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_all(options: argparse.Namespace, queries: Sequence[Query]) -> Iterator[list[Run]]:
-    """BM25, then each bundle at all its keep ratios, then each tower."""
+    """Yields the runs of BM25, then of each bundle at all keep ratios, then of each tower."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
         reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads, blank=options.blank)
@@ -101,20 +104,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def window_option(text: str) -> WindowOption:
-    """Raises ValueError, which argparse reports."""
+    """Parses ``--window``. Raises ValueError, which argparse reports."""
     if text == "auto":
         return "auto"
     return "off" if text == "off" else int(text)
 
 
 def chosen(queries: Sequence[Query], limit: int | None) -> list[Query]:
-    """The first ``limit`` queries of each document, in which kinds are mixed; documents one after another."""
+    """Returns the first ``limit`` queries of each document (all for None), one document after another."""
     documents = dict.fromkeys(query.document for query in queries)
     return [query for name in documents for query in [query for query in queries if query.document == name][:limit]]
 
 
 def groups(queries: Sequence[Query]) -> Iterator[tuple[str, str, list[int]]]:
-    """(document, kind, positions of their queries): all, each document, each kind."""
+    """Yields (document, kind, positions of their queries) for all queries, each document and each kind."""
     yield "all", "all", list(range(len(queries)))
     for name in dict.fromkeys(query.document for query in queries):
         yield name, "all", [at for at, query in enumerate(queries) if query.document == name]
@@ -125,7 +128,7 @@ def groups(queries: Sequence[Query]) -> Iterator[tuple[str, str, list[int]]]:
 
 
 def chance_rows(queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
-    """A random order's expectations; they have no interval."""
+    """Yields the expected metrics of a random order, which have no interval."""
     for document, kind, held in groups(queries):
         values = metrics.chance([len(queries[at].candidates) for at in held])
         yield {
@@ -138,7 +141,7 @@ def chance_rows(queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
 
 
 def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
-    """One system's rows; over all queries it is compared with ``others``."""
+    """Yields one system's rows; over all queries it is compared with ``others``."""
     for document, kind, held in groups(queries):
         ranks = [run.ranks[at] for at in held]
         low, high = metrics.wilson(sum(rank == 1 for rank in ranks), len(ranks))
@@ -157,13 +160,13 @@ def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterat
 
 
 def compared(run: Run, other: Run, queries: Sequence[Query]) -> dict[str, Any]:
-    """Recall@1 of ``run`` less that of ``other``."""
+    """Returns recall@1 of ``run`` less that of ``other``, with its interval."""
     mean, low, high = metrics.difference(run.ranks, other.ranks, [query.document for query in queries])
     return {"to": other.settings(), "recall@1": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
 
 
 def write_ranks(file: Path, runs: Sequence[Run], queries: Sequence[Query]) -> None:
-    """Every query with the rank of its page by each system."""
+    """Writes every query with the rank of its page by each system."""
     lines = [
         json.dumps(
             {

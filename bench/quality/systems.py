@@ -1,4 +1,4 @@
-"""The systems: each gives the rank of the right page for every query."""
+"""The systems; each returns the rank of the right page for every query."""
 
 from __future__ import annotations
 
@@ -18,33 +18,45 @@ from .text import Pages, words_of
 
 @dataclass(slots=True)
 class Run:
-    """One system over all queries; ``ranks`` are those of the right pages, from 1, in the order of the queries."""
+    """One system over all queries.
+
+    Attributes:
+        system: its name.
+        bundle: name of the checkpoint that the bundle was exported from.
+        bundle_id: start of the bundle's digest.
+        longest_side: page size in px.
+        keep_ratio: share of each page's visual tokens that the decoder reads.
+        blank: whether visual tokens of blank paper are dropped or kept.
+        window: pages in one pass.
+        stride: pages that the window moves by.
+        ranks: of the right pages, from 1, in the order of the queries.
+    """
 
     system: str
-    bundle: str | None = None  # name of the checkpoint that the bundle was made from
+    bundle: str | None = None
     bundle_id: str | None = None
-    longest_side: int | None = None  # px of a page
+    longest_side: int | None = None
     keep_ratio: float | None = None
-    blank: str | None = None  # what becomes of visual tokens of blank paper
-    window: int | None = None  # pages a pass
+    blank: str | None = None
+    window: int | None = None
     stride: int | None = None
     ranks: list[int] = field(default_factory=list)
 
     def settings(self) -> dict[str, object]:
-        """All but the ranks."""
+        """Returns everything except the ranks."""
         names = ("system", "bundle", "bundle_id", "longest_side", "keep_ratio", "blank", "window", "stride")
         return {name: getattr(self, name) for name in names}
 
 
 def bm25(queries: Sequence[Query], folder: Path) -> Run:
-    """On the true text; word frequencies are those of the whole document."""
+    """Ranks by BM25 on the true text, with the word frequencies of the whole document."""
     run = Run("bm25 on the true text")
     for file, asked in by_document(queries, folder):
         pages = Pages.read(file)
         index = Index(pages.words)
         for query in asked:
             scores = index.scores(words_of(query.query))
-            # equal ones keep their order, which is random in the query set
+            # pages with equal scores keep their order, which is random in the query set
             order = sorted(query.candidates, key=scores.__getitem__, reverse=True)
             run.ranks.append(order.index(query.page) + 1)
     return run
@@ -57,8 +69,14 @@ def ziprerank(
     keep_ratios: Sequence[float],
     window: WindowOption = "auto",
 ) -> list[Run]:
-    """One run for each keep ratio. A query is ranked at all of them in turn and queries go document by document, so
-    that page features are looked up in the engine's pool wherever it still holds them."""
+    """Ranks with one bundle at each keep ratio.
+
+    Each query is ranked at all keep ratios in turn, and queries go document by document, so that page features are
+    often still in the engine's pool.
+
+    Returns:
+        One run for each keep ratio.
+    """
     candidates = max(len(query.candidates) for query in queries)
     runs = [described(reranker, keep_ratio, window, candidates) for keep_ratio in keep_ratios]
     for file, asked in by_document(queries, folder):
@@ -72,7 +90,7 @@ def ziprerank(
 
 
 def described(reranker: Reranker, keep_ratio: float, window: WindowOption, candidates: int) -> Run:
-    """The settings with which so many candidates are ranked; no rank yet."""
+    """Returns a run with the settings used for this number of candidates, and without ranks."""
     bundle = reranker.bundle
     plan = plan_windows(candidates, window, None, bundle.defaults)
     return Run(
@@ -88,6 +106,10 @@ def described(reranker: Reranker, keep_ratio: float, window: WindowOption, candi
 
 
 def by_document(queries: Sequence[Query], folder: Path) -> Iterator[tuple[Path, list[Query]]]:
-    """Each document's file with its queries, which must stand together. Raises SystemExit for a document not there."""
+    """Yields each document's file with its queries, which must be consecutive.
+
+    Raises:
+        SystemExit: a document is missing.
+    """
     for name, asked in groupby(queries, key=lambda query: query.document):
         yield located(folder, name), list(asked)

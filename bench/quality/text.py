@@ -1,4 +1,4 @@
-"""The true text of PDF pages: words, prose sentences, and which pages hold text worth asking about."""
+"""The true text of PDF pages: words, prose sentences, and the pages with enough text to ask about."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 
-TARGET_WORDS = 60  # a page that is asked about holds at least so many
-CANDIDATE_WORDS = 30  # any other page of a row
+TARGET_WORDS = 60  # least words of a page that is asked about
+CANDIDATE_WORDS = 30  # least words of any other candidate
 LISTING_SHARE = 0.4  # of lines that end in a number or hold leader dots: contents, index, number tables
 
-# PDFium puts this where a line was broken within a word; whether the hyphen was the word's own cannot be known
+# PDFium writes this where a line breaks within a word; it cannot tell whether the hyphen belongs to the word
 SOFT_BREAK = "\ufffe"
 
 STOP_WORDS = frozenset(
@@ -33,7 +33,7 @@ STOP_WORDS = frozenset(
 
 
 class Pages:
-    """A document's pages by their 0-based number; ``licence`` are the numbers of those that print one."""
+    """A document's pages by their 0-based number; ``licence`` holds the pages that print a licence."""
 
     def __init__(self, texts: list[str], licence: Collection[int] = ()) -> None:
         self.texts = texts
@@ -44,12 +44,13 @@ class Pages:
 
     @classmethod
     def read(cls, file: Path, licence: Collection[int] = ()) -> Pages:
+        """Reads the text of every page of a PDF."""
         with pdfium.PdfDocument(file) as document:
             return cls([page.get_textpage().get_text_range() for page in document], licence)
 
     @cached_property
     def candidates(self) -> list[int]:
-        """Pages with text that are no contents or index."""
+        """Pages with text, except contents and index."""
         return [
             page
             for page, text in enumerate(self.texts)
@@ -58,38 +59,38 @@ class Pages:
 
     @cached_property
     def targets(self) -> list[int]:
-        """Candidates with enough text to ask about, and of the document's own."""
+        """Candidates with enough text to ask about, except licence texts."""
         return [page for page in self.candidates if len(self.words[page]) >= TARGET_WORDS and page not in self._licence]
 
-    def stands_on(self, query: str, page: int) -> bool:
-        """Whether the page holds the query's words one after another, case and punctuation aside."""
+    def holds_phrase(self, query: str, page: int) -> bool:
+        """Whether the page holds the query's words in sequence, ignoring case and punctuation."""
         return f" {' '.join(words_of(query))} " in self._joined[page]
 
-    def stands_elsewhere(self, query: str, page: int) -> bool:
-        """Whether another candidate does."""
-        return any(self.stands_on(query, other) for other in self.candidates if other != page)
+    def phrase_elsewhere(self, query: str, page: int) -> bool:
+        """Whether another candidate holds the query's words in sequence."""
+        return any(self.holds_phrase(query, other) for other in self.candidates if other != page)
 
-    def held_elsewhere(self, query: str, page: int) -> bool:
-        """Whether another candidate holds all the query's words, wherever."""
+    def words_elsewhere(self, query: str, page: int) -> bool:
+        """Whether another candidate holds all the query's words, in any place."""
         wanted = set(words_of(query))
         return any(wanted <= self._vocabulary[other] for other in self.candidates if other != page)
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case runs of letters and digits; ligatures and the like are taken apart."""
+    """Returns lower-case runs of letters and digits, with ligatures taken apart."""
     plain = unicodedata.normalize("NFKC", text.replace(SOFT_BREAK, ""))
     return re.findall(r"[^\W_]+", plain.lower())
 
 
 def is_listing(text: str) -> bool:
-    """Contents, an index or a table of numbers, by how its lines look."""
+    """Whether a page looks like contents, an index or a table of numbers."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     listed = sum(bool(re.search(r"(\. ?){4}|(\d|\s[ivxl]+)$", line)) for line in lines)
     return bool(lines) and listed >= LISTING_SHARE * len(lines)
 
 
 def sentences(text: str) -> list[list[str]]:
-    """Sentences of prose as their words with punctuation; code, formulas and words broken over lines leave none."""
+    """Returns sentences of prose, each as its words with punctuation; code and formulas are left out."""
     found = []
     for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
         parts = sentence.split(" ")
@@ -100,5 +101,5 @@ def sentences(text: str) -> list[list[str]]:
 
 
 def is_content(word: str) -> bool:
-    """A lower-case word that says what a page is about."""
+    """Whether a lower-case word can tell what a page is about."""
     return bool(re.fullmatch(r"[a-z]{4,}", word)) and word not in STOP_WORDS

@@ -1,4 +1,4 @@
-"""``bench`` is a package at the repository's root, which is not on the path of the tests."""
+"""Puts the repository's root on the path, where the package ``bench`` is."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ablation of the small model's training: every variant is trained as it says and judged on the same examples."""
+"""The ablation trains every variant by its stages and judges all variants on the same examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on one small store, in a few steps."""
+    """Runs the ablation on one small store, in a few steps."""
     folder = tmp_path_factory.mktemp("ablation")
     make_store(folder, documents=6, pages=4, words=24)
     names = PageStore(folder / "store").documents

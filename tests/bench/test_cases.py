@@ -1,4 +1,4 @@
-"""Pages are chosen so that no system is spared work."""
+"""Equal pages are left out, so that every system does the same work."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.bundle import Bundle
-
-from bench.cases import Case, distinct_pages
+from ziprerank.comparison.cases import Case, distinct_pages
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def test_equal_pages_count_once(pdf: Path) -> None:
     bundle = Bundle.load(check="size")
     assert distinct_pages(pdf, bundle, 3) == (1, 3, 4)
     assert distinct_pages(pdf, bundle, 4) == (1, 3, 4, 6)
-    with pytest.raises(SystemExit, match="4 pages that differ, 5 are asked for"):
+    with pytest.raises(SystemExit, match="4 distinct pages, 5 are needed"):
         distinct_pages(pdf, bundle, 5)
 
 

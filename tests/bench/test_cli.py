@@ -1,4 +1,4 @@
-"""What ``ziprerank bench`` refuses, in one line that says the way out."""
+"""``ziprerank bench`` rejects bad input with one line that says the way out."""
 
 from __future__ import annotations
 

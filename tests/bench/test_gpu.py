@@ -1,4 +1,4 @@
-"""``python -m bench.gpu --dry-run``: every path of the GPU bench on the CPU. No time is asserted."""
+"""``python -m bench.gpu --dry-run`` runs every path of the GPU measurements on the CPU; no time is asserted."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_bytes_and_operations_of_a_small_window_by_hand() -> None:
 
 
 def test_bytes_are_those_of_the_kernels_arguments() -> None:
-    """The launch table's arguments with a window's sizes; of the pool's rows a visual token is level 0."""
+    """Counts the launch table's arguments at a window's sizes; of the pool, the kernels read level 0 only."""
     window = Window.random(Device("cpu"), "bf16", pages=3, tokens=40, hidden=16)
     sizes = {"T": 32, "H": 16, "N": 120, "K": 3, "M": 60, "K + 1": 4, "1": 1}
     widths = {"*T": 2, "*u8": 1, "*i32": 4, "*fp32": 4, "*i64": 8}
@@ -198,7 +198,7 @@ def test_sections_that_do_not_fit_are_named() -> None:
 
 
 def test_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of that name answers in nvidia-smi's format; one that fails is quoted; without one the row says so."""
+    """Reads a program in nvidia-smi's format, quotes one that fails, and says when there is none."""
     device = Device("cpu")
     assert device.clocks() == "not read: no GPU"
     device.cuda = True

@@ -1,4 +1,4 @@
-"""Operations are counted from shapes: compared with PyTorch's own count over transformers' modules."""
+"""Operations counted from shapes equal PyTorch's own count over transformers' modules."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3VLForConditionalGeneration
 from ziprerank.bundle import Bundle
+from ziprerank.comparison import limits
 from ziprerank.export import export_checkpoint
-
-from bench import limits
 
 CHECKPOINTS = Path(__file__).parents[2] / "train" / "checkpoints"
 

@@ -1,4 +1,4 @@
-"""A first query finds none of its pages in the pool, also where they take more blocks than a window has slots."""
+"""A first query finds none of its pages in the pool, even if they take more blocks than a window has slots."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from ziprerank.bundle import Blank, Bundle
-
-from bench.cases import Case
-from bench.ours import Ours
+from ziprerank.comparison.cases import Case
+from ziprerank.comparison.ours import Ours
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 

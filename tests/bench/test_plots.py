@@ -1,10 +1,10 @@
-"""Quality against latency: rankings that agree share a recall, others have none."""
+"""The picture of quality against latency: systems that rank alike share a recall, others have none."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench.plots import draw_quality, quality_points
+from ziprerank.comparison.plots import draw_quality, quality_points
 
 
 def latency(system: str, keep_ratio: float, **more: Any) -> dict[str, Any]:

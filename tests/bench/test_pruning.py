@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ziprerank.bundle import Bundle
+from ziprerank.comparison.pruning import read_profile, shares
 from ziprerank.prompt import PromptBuilder
-
-from bench.pruning import read_profile, shares
 
 
 def node(operator: str, microseconds: int) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def test_a_profile_is_read_run_by_run() -> None:
     share = read_profile(json.dumps(events))
     assert (share.prune_ms, share.pass_ms) == (0.03, 1.0)
     assert share.share == 0.03
-    with pytest.raises(SystemExit, match="does not show QueryImagePrune in every run of 2"):
+    with pytest.raises(SystemExit, match="has 2 runs, at least 2 are needed, each with QueryImagePrune"):
         read_profile(json.dumps([node("QueryImagePrune", 1), run(2), node("Gemm", 1), run(2)]))
 
 

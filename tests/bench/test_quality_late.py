@@ -1,4 +1,4 @@
-"""Late interaction against transformers' own tower and a plain double loop."""
+"""Late interaction ranks as transformers' own tower and a plain double loop do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
 
 
 def test_the_committed_reader_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the 18 pages of the sample, each asked for by its title, chance puts one first; the reader put nine."""
+    """Asks for each of the sample's 18 pages by its title: chance ranks one first, and the reader ranked nine first."""
     monkeypatch.syspath_prepend(str(SAMPLE))
     titles = [chapter.title for chapter in importlib.import_module("report_text").CHAPTERS]
     everywhere = tuple(range(len(titles)))

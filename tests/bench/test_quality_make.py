@@ -1,4 +1,4 @@
-"""Queries made from a small PDF whose text the test wrote itself."""
+"""Queries are made from a small PDF whose text the test writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARED = "Several common matters"  # the heading of two pages
 
 @dataclass(frozen=True)
 class Book:
-    """Page 0 is blank, page 1 its contents, then ``BODY`` pages; ``texts`` by page, words with single spaces."""
+    """A PDF with a blank page, a page of contents and ``BODY`` pages; ``texts`` holds their words by page."""
 
     file: Path
     headings: dict[int, str]
@@ -52,7 +52,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 
 def word(rng: random.Random) -> str:
-    """A word that is most likely on one page only."""
+    """Makes a word that is most likely on one page only."""
     return "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(4))
 
 
@@ -142,5 +142,5 @@ def test_sentences_leave_out_code() -> None:
 def test_words_broken_over_lines_are_joined() -> None:
     pages = Pages(["a distri\ufffebution of ﬁles"])
     assert pages.words == [["a", "distribution", "of", "files"]]
-    assert pages.stands_on("Distribution, of files", 0)
-    assert not pages.stands_on("of distribution", 0)
+    assert pages.holds_phrase("Distribution, of files", 0)
+    assert not pages.holds_phrase("of distribution", 0)

@@ -1,4 +1,4 @@
-"""Ranks against hand-made orders and intervals against published values."""
+"""Metrics equal those of hand-made orders, and intervals equal published values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_chance_with_fewer_candidates_than_places() -> None:
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_wilson_interval_as_published(hits: int, of: int, low: float, high: float) -> None:
-    """Newcombe, Two-sided confidence intervals for the single proportion (1998), table I, method 3."""
+    """Values of Newcombe, Two-sided confidence intervals for the single proportion (1998), table I, method 3."""
     assert metrics.wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -55,7 +55,7 @@ def test_bootstrap_is_the_distribution_over_all_draws() -> None:
 
 
 def test_bootstrap_keeps_the_shares_of_the_documents() -> None:
-    """All queries of one document gain, none of the other: other queries on these documents would show the same."""
+    """All queries of one document gain and none of the other, so every draw has the same mean."""
     assert metrics.difference([1] * 9, [2, 2, 2, *[1] * 6], ["a"] * 3 + ["b"] * 6) == pytest.approx((1 / 3,) * 3)
 
 

@@ -1,4 +1,4 @@
-"""``python -m bench.quality`` on the sample PDF says what ``Reranker.rank`` says, and its tables what the rows say."""
+"""``python -m bench.quality`` has the ranks of ``Reranker.rank``, and its tables show its rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def expected() -> dict[float, list[int]]:
-    """Ranks of the right pages by the public API, one keep ratio after another."""
+    """Returns the right pages' ranks by the public API, one keep ratio after another."""
     reranker = Reranker.from_bundle()
     ranks: dict[float, list[int]] = {}
     for keep_ratio in KEEP_RATIOS:

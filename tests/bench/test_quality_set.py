@@ -1,4 +1,4 @@
-"""The committed query set is what docs say it is; documents other than the pinned ones are refused."""
+"""The committed query set is as documented, and other documents than the pinned ones are rejected."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_licence_texts_are_not_asked_about() -> None:
     assert not licences & {(query.document, query.page) for query in QUERIES}
 
 
-def test_the_right_page_stands_anywhere() -> None:
-    """A system that never looks must not gain: over 20 places a share of 0.05 each, checked at 5 standard errors."""
+def test_the_right_page_is_anywhere() -> None:
+    """A constant answer must not gain: each of 20 places has a share of 0.05, within 5 standard errors."""
     places = Counter(query.candidates.index(query.page) for query in QUERIES)
     assert max(places.values()) <= 0.05 * len(QUERIES) + 5 * (0.05 * 0.95 * len(QUERIES)) ** 0.5
     assert len(places) >= 18

@@ -1,4 +1,4 @@
-"""``ziprerank bench --quick``: every system appears, all agree, the report shows the rows. No time is asserted."""
+"""``ziprerank bench --quick`` measures every system, all agree, and the report shows the rows; no time is asserted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 from ziprerank.bundle import default_bundle
+from ziprerank.comparison.labels import label
+from ziprerank.comparison.tables import STAGES, tables
 from ziprerank.export import ExportOptions, export_checkpoint
-
-from bench.comparison import STAGES, tables
-from bench.labels import label
 
 ROOT = Path(__file__).parents[2]
 PAGES, TOKENS_A_PAGE = 2, 121  # the sample's pages are 288 pt squares, 352 px at 88 dpi
@@ -23,7 +22,7 @@ BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("d
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With two bundles of the checkpoint: float32, and 8-bit weights."""
+    """Runs the command with two bundles of the checkpoint: float32 and 8-bit weights."""
     folder = tmp_path_factory.mktemp("bench")
     int8 = export_checkpoint(
         str(ROOT / "train" / "checkpoints" / "default"), folder / "int8", ExportOptions(precision="int8")

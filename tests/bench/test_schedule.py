@@ -1,13 +1,12 @@
-"""How often systems run within a budget: by counting, and by a clock that is set."""
+"""Systems run as often as the time limit allows, by costs and by a clock that the test sets."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
-
-from bench import schedule
-from bench.schedule import Budget, repeats, rounds
+from ziprerank.comparison import schedule
+from ziprerank.comparison.schedule import Budget, repeats, rounds
 
 
 @pytest.mark.parametrize(

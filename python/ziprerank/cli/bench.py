@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +42,9 @@ def bench(
 ) -> None:
     """Measure ziprerank against transformers, autoregressive listwise reranking and pointwise reranking."""
     with needs_extra("bench"):
-        from ziprerank.bench.comparison import tables
-        from ziprerank.bench.page import write_report
-        from ziprerank.bench.run import Options, run
+        from ziprerank.comparison.page import write_report
+        from ziprerank.comparison.run import Options, run
+        from ziprerank.comparison.tables import tables
     from ziprerank.inputs.pdf import PdfFile
 
     clone = Path(__file__).resolve().parents[3]
@@ -62,7 +63,9 @@ def bench(
     )
     rows = run(options, out)
     if report is not None:
-        write_report(rows, report)
+        quality = clone / "bench" / "results" / "quality_cpu.jsonl"
+        lines = quality.read_text(encoding="utf-8").splitlines() if quality.is_file() else []
+        write_report(rows, report, [json.loads(line) for line in lines])
     typer.echo(tables(rows))
 
 

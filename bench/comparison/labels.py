@@ -1,4 +1,4 @@
-"""What rows are called in tables and pictures."""
+"""Names of rows in tables and pictures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ START_NAMES = {"file": "first query, from the PDF", "again": "next query over th
 
 
 def label(row: dict[str, Any]) -> str:
-    """A latency or memory row's system in words; of ours with its precision, where it is not float32, and whether it
-    drops blank tokens."""
+    """Names the system of a latency or memory row.
+
+    For ziprerank the name has the precision unless it is float32, and says whether blank tokens are dropped.
+    """
     system, keep = row["system"], f"keep {row['keep_ratio']:g}"
     if system == "ziprerank":
         name = "ziprerank" if row["precision"] == "fp32" else f"ziprerank {row['precision']}"
@@ -26,5 +28,5 @@ def label(row: dict[str, Any]) -> str:
 
 
 def page_sizes(rows: Sequence[dict[str, Any]]) -> list[int]:
-    """The page sizes that were measured."""
+    """Returns the measured page sizes (longest side, px), in the order of the rows."""
     return list(dict.fromkeys(row["longest_side"] for row in rows if row["what"] == "latency"))

@@ -1,4 +1,4 @@
-"""Before anything is timed: all systems do the same work, or the run ends."""
+"""Checks, before anything is timed, that all systems compute the same logits; if not, the run ends."""
 
 from __future__ import annotations
 
@@ -17,23 +17,39 @@ from .ours import Ours
 from .torch_model import Features
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
-"""largest difference of a letter logit, relative to the spread of the window's 20 letter logits, by the precision of
-both sides; quantised weights and dropped blank tokens give other logits, so there the difference is only reported"""
+"""Largest allowed difference of a letter logit, relative to the spread of the window's 20 letter logits.
+
+Keys are the precision of both sides.
+Quantised weights and dropped blank tokens change the logits, so for these the difference is only reported.
+"""
 SIZE_TOLERANCE = 0.01
-"""rendering straight at a size, and rendering large then shrinking, may round a side differently"""
+"""Allowed relative difference of token counts: rendering at a size and rendering larger then shrinking round sides
+differently."""
 
 
 class Agreement:
-    """Checks cases of one page size. Pages are encoded once for all of them, from ours' pixels."""
+    """Checks all cases of one page size; each page is encoded once for all of them, from ziprerank's pixels."""
 
     def __init__(self) -> None:
         self._pages: dict[int, Features] = {}
 
     @torch.inference_mode()
     def rows(self, systems: Sequence[Ours], baselines: Baselines) -> Iterator[dict[str, Any]]:
-        """One row per bundle and keep ratio: ours against the paper's pruning in PyTorch on equal pixels; at ratio 1
-        also against no pruning and, for one window, against ``forward`` of transformers itself. Several windows are
-        many passes of the same code: there at one keep ratio. Raises SystemExit when they differ."""
+        """Compares ziprerank with the paper's pruning in PyTorch on equal pixels.
+
+        At keep ratio 1 it is also compared with no pruning and with transformers' own ``forward``.
+        Several windows are many passes of the same code, so they are compared at keep ratio 0.5 only.
+
+        Args:
+            systems: ziprerank on each bundle and blank option, all on the same pages.
+            baselines: the systems on PyTorch for the same case.
+
+        Yields:
+            One row per bundle and keep ratio.
+
+        Raises:
+            SystemExit: logits differ by more than `TOLERANCES` allows, or the two sides render pages of other sizes.
+        """
         case = baselines.case
         features = self._features(systems[0], baselines)
         _check_sizes(features, baselines)
@@ -51,8 +67,8 @@ class Agreement:
                     if tolerance is not None and not error <= tolerance:
                         raise SystemExit(
                             f"{case.pages} pages, keep ratio {keep_ratio:g}: logits of ziprerank {ours.precision} and "
-                            f"of {other} differ by {error:.1e} of their spread, {tolerance:.0e} is allowed: a "
-                            "comparison of times would mean nothing. Is the bundle an export of this checkpoint?"
+                            f"of {other} differ by {error:.1e} of their spread, at most {tolerance:.0e} is allowed: "
+                            "times would not be comparable. Is the bundle an export of this checkpoint?"
                         )
                 yield {
                     "what": "agreement",
@@ -79,7 +95,7 @@ class Agreement:
 
 
 def _forward(ours: Ours, baselines: Baselines, features: Features) -> Outcome[Scored]:
-    """By ``Qwen3VLForConditionalGeneration`` as it is, on all pages."""
+    """Ranks all pages with ``Qwen3VLForConditionalGeneration.forward``."""
     model = baselines.model
     pixels = model.process([Image.fromarray(page) for page in ours.pixels])
     letters = model.whole(baselines.prompt.text_ids, pixels, features)
@@ -93,7 +109,7 @@ def _error(mine: dict[int, float], theirs: Outcome[Scored]) -> float:
 
 
 def _tau(mine: dict[int, float], theirs: Outcome[Scored]) -> float | None:
-    """Of the two orders by logit; none of a single page."""
+    """Kendall's tau of the two orders by logit; None for a single page."""
     if len(mine) < 2:
         return None
     pages = sorted(mine)
@@ -102,11 +118,11 @@ def _tau(mine: dict[int, float], theirs: Outcome[Scored]) -> float | None:
 
 
 def _check_sizes(features: Features, baselines: Baselines) -> None:
-    """The pages that each side renders by itself have the same number of visual tokens."""
+    """Raises SystemExit unless the pages that each side renders have the same number of visual tokens."""
     direct = sum(len(page) for page in features.tokens)
     rendered = sum(baselines.process().counts(baselines.model.bundle.image.merge_size))
     if abs(direct - rendered) > SIZE_TOLERANCE * direct:
         raise SystemExit(
-            f"{baselines.case.pdf}: ziprerank renders {direct} visual tokens, 200 dpi and LANCZOS give {rendered}: "
-            "the systems would read different pages"
+            f"{baselines.case.pdf}: ziprerank renders {direct} visual tokens, rendering at 200 dpi and shrinking gives "
+            f"{rendered}, at most {SIZE_TOLERANCE:.0%} apart is allowed: the systems would read different pages"
         )

@@ -1,4 +1,4 @@
-"""ziprerank itself, through its public API."""
+"""ziprerank, timed through its public API."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from .nvml import Joules, between
 
 NAME = "ziprerank"
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-BLOCK = 32  # rows of the page pool that belong to one page, engine/src/pages/page_pool.hpp
+BLOCK = 32  # rows in a block of the engine's page pool; a block belongs to one page
 
 
 class Ours:
-    """One reranker whose page pool holds exactly the pages of ``case``, so that a first query can be timed again and
-    again in a warm process: what is in the pool is pushed out before each.
+    """One reranker whose page pool holds exactly the pages of a case.
+
+    Before each first query, filler pages evict them, so that a first query can be timed repeatedly in a warm process.
 
     Attributes:
         grids: visual tokens of each page, (rows, columns).
-        read: which of them reach the model.
+        read: indices of the visual tokens that reach the model, one array per page.
     """
 
     def __init__(self, case: Case, precision: str, blank: Blank, provider: str, energy: Joules) -> None:
@@ -56,28 +57,28 @@ class Ours:
         self._serial = count()
 
     def first_query(self, keep_ratio: float) -> Sample:
-        """From the PDF, with none of its pages in the pool."""
+        """Ranks from the PDF, with none of its pages in the pool. Raises SystemExit if one was there."""
         self._empty_pool()
         before = self.reranker.engine.pool["misses"]
         sample = self._timed(lambda: self._rank(self.reranker, self.file, keep_ratio), keep_ratio, FILE)
         encoded = self.reranker.engine.pool["misses"] - before
         if encoded != self.case.pages:
             raise SystemExit(
-                f"{encoded} of {self.case.pages} pages went through the vision tower: the others were in the pool, so "
-                "this was no first query"
+                f"{encoded} of {self.case.pages} pages went through the vision tower, the others were in the pool: "
+                "this was not a first query"
             )
         return sample
 
     def next_query(self, keep_ratio: float) -> Sample:
-        """From pixels in memory, with all page features in the pool."""
+        """Ranks from pixels in memory, with all page features in the pool. Raises SystemExit if one was evicted."""
         before = self.reranker.engine.pool["misses"]
         sample = self._timed(lambda: self.rank_pixels(keep_ratio), keep_ratio, AGAIN)
         if self.reranker.engine.pool["misses"] != before:
-            raise SystemExit("the pool had lost pages that it should have kept")
+            raise SystemExit("the page pool evicted pages of the case: this was not a next query")
         return sample
 
     def rank_pixels(self, keep_ratio: float) -> Ranking:
-        """From pixels as the vision tower sees them."""
+        """Ranks from pixels in memory, at the size that the vision tower reads."""
         return self._rank(self.prepared, self.pixels, keep_ratio)
 
     def _rank(self, reranker: Reranker, pages: PageInput | Sequence[PageInput], keep_ratio: float) -> Ranking:
@@ -85,14 +86,14 @@ class Ours:
         return reranker.rank(self.case.query, pages, keep_ratio=keep_ratio, window=window, stride=self.case.stride)
 
     def _empty_pool(self) -> None:
-        """Fills it with pages of one visual token, each of which takes a whole block: quick, and nothing else stays."""
+        """Fills the pool with pages of one visual token, each of which takes a whole block."""
         side = self.case.bundle.image.factor
-        for first in range(0, self._blocks, MAX_WINDOW):  # what was used last goes last, so these push out the others
+        for first in range(0, self._blocks, MAX_WINDOW):  # least recently used blocks go first
             pages = min(MAX_WINDOW, self._blocks - first)
             window = self.reranker.engine.window([(side, side)] * pages)
             for slot in range(pages):
                 page = np.zeros((side, side, 3), np.uint8)
-                page.reshape(-1)[:8] = np.array([next(self._serial)], np.uint64).view(np.uint8)  # none is a hit
+                page.reshape(-1)[:8] = np.array([next(self._serial)], np.uint64).view(np.uint8)  # a new page each time
                 window.encode(slot, page)
             window.close()
 

@@ -1,8 +1,8 @@
-"""One command, one run: ziprerank against what users would run instead, on the same weights, pages and machine.
+"""Runs the whole comparison in one process, on the same weights, pages and machine.
 
-For each page size and number of candidates all systems are checked to give the same logits (bench/agreement.py); then
-everything runs once to warm up, then in rounds, the systems after one another in each: A B C A B C. Rows hold p20, p50
-and p80 over the rounds, and how many there were (bench/schedule.py).
+For each page size and number of candidates, `agreement` first checks that all systems compute the same logits.
+Then everything runs once to warm up, and after that in rounds, one system after another: A B C A B C.
+Rows hold p20, p50 and p80 over the rounds; `schedule` decides how many rounds there are.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from .pruning import Share, shares
 from .schedule import Budget, repeats, rounds
 from .torch_model import TorchModel
 
-SETTLE_S = 0.02  # between systems: threads that spin after their work give the cores back
+SETTLE_S = 0.02  # between systems: idle threads that still spin release the cores
 ENDLESS_S = 1e9
-FIXED, MEMORY = 4.0, 1.5  # of a case, and for each page of the one whose memory is measured: shares of a budget
+FIXED, MEMORY = 4.0, 1.5  # cost of any case, and per page of measuring memory, in one-page passes
 
 Row = dict[str, Any]
 Unit = Callable[[], list[Sample]]
@@ -48,8 +48,19 @@ Unit = Callable[[], list[Sample]]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured. ``bundles``: exports of ``checkpoint``, empty exports one for ``provider``. ``longest_sides``:
-    px, None is the bundle's own size. ``minutes``: for all of it; ``quick``: one round of everything, in any time."""
+    """What is measured.
+
+    Attributes:
+        pdf: pages to rank.
+        query: what is looked for.
+        checkpoint: Hugging Face directory, for the systems on PyTorch.
+        bundles: exports of ``checkpoint``; if empty, one is exported for ``provider``.
+        candidates: numbers of pages.
+        longest_sides: page sizes in px; None is the bundle's own.
+        provider: "cpu", "cuda" or "cuda:N", for all systems.
+        minutes: time limit for everything.
+        quick: one round of everything, however long it takes.
+    """
 
     pdf: Path
     query: str
@@ -63,8 +74,15 @@ class Options:
 
 
 def run(options: Options, out: Path) -> list[Row]:
-    """All rows, each written to ``out`` as soon as it is known. Raises InvalidInput, or SystemExit where the systems do
-    not agree."""
+    """Measures everything and writes each row to ``out`` as soon as it is known.
+
+    Returns:
+        All rows.
+
+    Raises:
+        InvalidInput: two bundles have the same precision.
+        SystemExit: the systems' logits differ, or the PDF has too few distinct pages.
+    """
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     common = {
@@ -76,7 +94,7 @@ def run(options: Options, out: Path) -> list[Row]:
         "torch": torch.__version__,
         "transformers": metadata.version("transformers"),
         "threads": torch.get_num_threads(),
-        "load_before": round(os.getloadavg()[0], 2),  # threads of others share the cores: near 0, or run it again
+        "load_before": round(os.getloadavg()[0], 2),  # should be near 0: other processes share the cores
     }
     rows = []
     with out.open("w", encoding="utf-8") as file:
@@ -88,7 +106,10 @@ def run(options: Options, out: Path) -> list[Row]:
 
 
 def measure(options: Options) -> Iterator[Row]:
-    """Rows of the machine, then of each case; peak memory at the most candidates of one pass, at the first size."""
+    """Yields rows of the machine, then of each case.
+
+    Peak memory is measured in one case: the first page size with the most candidates of one pass.
+    """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         bundles = load_bundles(options, Path(scratch))
@@ -122,7 +143,7 @@ def measure(options: Options) -> Iterator[Row]:
 
 
 def load_bundles(options: Options, scratch: Path) -> dict[str, Bundle]:
-    """The bundles by precision. Raises InvalidInput."""
+    """Returns the bundles by precision. Raises InvalidInput if two have the same precision."""
     paths = options.bundles
     if not paths:
         gpu = options.provider.startswith("cuda")
@@ -164,7 +185,7 @@ class _Case:
         self.least_s = 0.0
 
     def rows(self, agreement: Agreement, *, with_memory: bool) -> Iterator[Row]:
-        """Agreement, memory, times, then each stage of ours against its limit."""
+        """Yields rows of agreement, memory, latency, and of each of ziprerank's stages against its limit."""
         yield from agreement.rows(self._ours, self._baselines)
         self._baselines.choose_batch(self._baselines.prepare())
         pruning = {(ours.precision, ours.blank): self._pruning(ours) for ours in self._ours}
@@ -194,7 +215,7 @@ class _Case:
         print(f"{case.pages} pages of {case.bundle.image.longest_side} px: {_said(counts)}, {spent:.0f} s", flush=True)
 
     def _units(self) -> dict[str, Unit]:
-        """What runs in a round; the systems on PyTorch together, since they share pages and vision tower."""
+        """Returns what runs in a round; systems on PyTorch are one unit, since they share pages and vision tower."""
         units: dict[str, Unit] = {}
         for ours in self._ours:
             for keep_ratio in KEEP_RATIOS:
@@ -213,7 +234,10 @@ class _Case:
         return samples + _settled(partial(self._baselines.listwise, pages))
 
     def _pruning(self, ours: Ours) -> dict[float, Share]:
-        """The operator's part of a pass, one window's; nothing on a GPU, where ONNX Runtime's profile cannot tell."""
+        """Returns the pruning operator's share of one window's pass by keep ratio.
+
+        Empty on a GPU, where ONNX Runtime's profile does not time the operator.
+        """
         if ours.provider != "cpu":
             return {}
         case, width = ours.case, ours.case.plan.width
@@ -223,7 +247,7 @@ class _Case:
     def _latency(
         self, samples: Sequence[Sample], warmup_ms: float, pruning: dict[tuple[str, Blank], dict[float, Share]]
     ) -> Row:
-        """One system at one start. Of ours, whose passes are one call, pruning's part is that of a profiled pass."""
+        """Sums up one system at one start; ziprerank's pass is split by the share in a profiled pass."""
         first = samples[0]
         system, windows = first.system, len(self._baselines.case.plan.starts)
         stages = {stage: [sample.stages[stage] for sample in samples] for stage in first.stages}
@@ -259,21 +283,23 @@ class _Case:
 
 
 def _blanks(bundle: Bundle) -> tuple[Blank, ...]:
-    """What the bundle recommends, which users get; and all tokens, whose logits must be those of the others."""
+    """Returns the bundle's recommended option, and "keep", whose logits are compared with the other systems'."""
     return ("drop", "keep") if bundle.defaults.blank == "drop" else ("keep",)
 
 
 def _weight(side: int | None, pages: int, sides: Sequence[int | None], *, with_memory: bool) -> float:
-    """Of a case in the budget, in passes of one page: pages go through the vision tower once and through the decoder in
-    every window, memory takes a few runs more, and any case needs some time. Another page size than the first counts by
-    its area where both are known."""
+    """Relative cost of a case, in one-page passes.
+
+    Pages go through the vision tower once and through the decoder in every window.
+    Page sizes other than the first are scaled by area if both sizes are known.
+    """
     windows = 1 + max(0, -(-(pages - MAX_WINDOW) // STRIDE))
     area = (side / sides[0]) ** 2 if side is not None and sides[0] is not None else 1.0
     return (FIXED + pages + windows * min(pages, MAX_WINDOW) + MEMORY * pages * with_memory) * area
 
 
 def _timed(unit: Unit) -> tuple[list[Sample], float]:
-    """Its samples, and the seconds it took with all that is not timed: emptying the pool, waiting for the cores."""
+    """Returns the unit's samples and its seconds in all, including untimed work such as emptying the pool."""
     started = time.perf_counter()
     samples = _settled(unit)
     return samples, time.perf_counter() - started

@@ -1,10 +1,10 @@
-"""What the machine could do at best: operations and bytes that a stage needs, counted from the bundle's shapes, against
-this machine's GEMM and copy rates, measured in the same run.
+"""The least time that a stage could take on this machine.
 
-A stage's limit is the larger of ``operations / GEMM rate`` and ``bytes / copy rate``. Counted are the products of
-matrices (2 operations for a multiply and an add; causal attention as half of its square) and the bytes that have to
-move at least once: weights for each run of a graph, inputs, outputs. What is not counted (normalisation, softmax,
-activations between operators) costs time, so a fraction of 1 is out of reach.
+Operations and bytes are counted from the bundle's shapes; the GEMM and copy rates are measured in the same run.
+A stage's limit is the larger of ``operations / GEMM rate`` and ``bytes / copy rate``.
+Matrix products count 2 operations for a multiply and an add, and causal attention counts as half of its square.
+Bytes are those that move at least once: the weights for each run of a graph, inputs and outputs.
+Normalisation, softmax and activations between operators also take time but are not counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GPU_GEMM_SIDE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Floating-point operations and bytes of one stage."""
+    """Floating-point operations and bytes moved by one stage."""
 
     operations: float
     bytes: float
@@ -41,15 +41,23 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The best of several tries: operations and bytes a second."""
+    """Operations a second of a GEMM and bytes a second of a copy, each the best of several tries."""
 
     gemm: float
     copy: float
 
     @classmethod
     def measure(cls, provider: str, precision: str, *, quick: bool) -> Rates:
-        """Of the CPU in float32, by PyTorch and by NumPy, the faster counts; of a GPU in the dtype of ``precision``. A
-        copy counts what it reads and what it writes."""
+        """Measures the rates of the CPU or of a GPU.
+
+        A copy counts both the bytes it reads and the bytes it writes.
+
+        Args:
+            provider: "cuda" or "cuda:N" for a GPU; anything else measures the CPU in float32, by PyTorch and by NumPy,
+                and takes the faster.
+            precision: dtype of the GPU's GEMM.
+            quick: small sizes and two tries; the rates then mean nothing.
+        """
         tries = 2 if quick else TRIES
         if provider.startswith("cuda"):
             return cls._of_gpu(provider, DTYPES[precision], tries)
@@ -86,7 +94,7 @@ class Rates:
 
 
 def best(run: Callable[[], object], tries: int) -> float:
-    """Seconds of the quickest try."""
+    """Returns the seconds of the fastest of several tries."""
     times = []
     for _ in range(tries):
         started = time.perf_counter()
@@ -96,7 +104,7 @@ def best(run: Callable[[], object], tries: int) -> float:
 
 
 def vision(bundle: Bundle, patches: int) -> Work:
-    """The tower on one page of ``patches`` patches."""
+    """Counts the vision tower's work on one page of ``patches`` patches."""
     tower, hidden, levels = bundle.model["vision"], bundle.model["hidden_size"], bundle.model["levels"]
     width, inner, depth = tower["hidden_size"], tower["intermediate_size"], tower["depth"]
     values, merged = 3 * bundle.image.patch_size**2, bundle.image.merge_size**2
@@ -108,13 +116,16 @@ def vision(bundle: Bundle, patches: int) -> Work:
 
 
 def prune(bundle: Bundle, visual: int, compared: int) -> Work:
-    """Cosines of ``visual`` tokens with ``compared`` text tokens."""
+    """Counts the cosines of ``visual`` visual tokens with ``compared`` text tokens."""
     hidden = bundle.model["hidden_size"]
     return Work(2 * visual * compared * hidden, BYTES[bundle.precision] * (visual + compared) * hidden)
 
 
 def decoder(bundle: Bundle, text: int, kept: int) -> Work:
-    """One pass over ``text + kept`` tokens. Of the last layer only the last position's query, output and MLP."""
+    """Counts the work of one pass over ``text + kept`` tokens.
+
+    In the last layer, queries, output projection and MLP are computed for the last position only.
+    """
     shape, hidden, levels = bundle.model["decoder"], bundle.model["hidden_size"], bundle.model["levels"]
     inner, letters, length = shape["intermediate_size"], len(bundle.tokens.letters), text + kept
     queries, keys = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
@@ -130,8 +141,16 @@ def decoder(bundle: Bundle, text: int, kept: int) -> Work:
 def rows(
     ours: Ours, latencies: Sequence[dict[str, Any]], pruning: Mapping[float, Share], rates: Rates
 ) -> Iterator[dict[str, Any]]:
-    """For one bundle a row for the vision tower, and at each keep ratio for the pruning operator (where a profile tells
-    it from the decoder) and the decoder."""
+    """Yields one bundle's rows: the vision tower, and the pruning operator and decoder at each keep ratio.
+
+    Without a profile of the pass (on a GPU), the operator's work counts towards the decoder.
+
+    Args:
+        ours: ziprerank on the case.
+        latencies: rows of the case.
+        pruning: the operator's share of a pass by keep ratio.
+        rates: of this machine.
+    """
     case, bundle = ours.case, ours.case.bundle
     medians = {
         row["keep_ratio"]: {stage: times["p50"] for stage, times in row["stages_ms"].items()}
@@ -153,7 +172,7 @@ def rows(
         for window in windows:
             kept = sum(min(read, max(1, round(keep_ratio * count))) for read, count in window)
             passes += decoder(bundle, text, kept)
-        if keep_ratio in pruning and keep_ratio < 1:  # at 1 the operator compares nothing
+        if keep_ratio in pruning and keep_ratio < 1:  # at 1 the operator keeps all tokens without comparing
             row = _row(ours, "prune", keep_ratio, pruned, medians[keep_ratio]["prune"], rates)
             yield {**row, "share_of_pass": float(f"{pruning[keep_ratio].share:.3g}")}
         elif keep_ratio < 1:
@@ -162,11 +181,12 @@ def rows(
 
 
 def bundle_query(case: Case) -> str:
+    """Returns the case's query in the form that the bundle's prompt takes."""
     return PromptBuilder(case.bundle).check_query(case.query)
 
 
 def compared_tokens(case: Case) -> int:
-    """How many text tokens visual tokens are compared with."""
+    """Counts the text tokens that each visual token is compared with."""
     prompt = PromptBuilder(case.bundle).build(bundle_query(case), case.plan.width)
     if prompt.query_mask is not None:
         return int(prompt.query_mask.sum())

@@ -1,6 +1,6 @@
-"""What NVIDIA's management library reads of a GPU (``pip install nvidia-ml-py``): energy it has used, and its memory.
+"""A GPU's energy and memory, read by NVIDIA's management library (``pip install nvidia-ml-py``).
 
-None where there is no NVML, driver or counter (before Volta), and for a CPU: rows then say null.
+Readings are None on a CPU, and without NVML, a driver or a counter (GPUs before Volta have none).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ Joules = Callable[[], float | None]
 
 
 def energy_counter(provider: str) -> Joules:
-    """Joules since the driver was loaded, of the GPU that ``provider`` ("cuda", "cuda:1") names."""
+    """Returns a function that reads the joules used since the driver was loaded.
+
+    Args:
+        provider: "cuda" or "cuda:N" names the GPU; with any other the function returns None.
+    """
     gpu = _gpu(provider)
     if gpu is None:
         return lambda: None
@@ -25,24 +29,24 @@ def energy_counter(provider: str) -> Joules:
 
 
 def memory_mb(provider: str) -> float | None:
-    """Memory of that GPU in use by all processes."""
+    """Returns the MB of the GPU's memory in use by all processes."""
     gpu = _gpu(provider)
     return None if gpu is None else float(gpu[0].nvmlDeviceGetMemoryInfo(gpu[1]).used) / 2**20
 
 
 def between(before: float | None, after: float | None) -> float | None:
-    """From one reading to the next."""
+    """Returns the difference of two readings, or None if one could not be read."""
     return None if before is None or after is None else after - before
 
 
 def total(*parts: float | None) -> float | None:
-    """Of several stages; none where one of them could not be read."""
+    """Adds readings of several stages; None if one of them could not be read."""
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else None
 
 
 def _gpu(provider: str) -> tuple[Any, Any] | None:
-    """The library and the GPU's handle."""
+    """Returns the library and the GPU's handle, or None."""
     if not provider.startswith("cuda"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What every results row says about where it was measured, and how samples are summed up."""
+"""The machine and versions that every results row records, and quantiles of samples."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-FOLDER = Path(__file__).resolve().parent
+CLONE = Path(__file__).resolve().parents[2]  # the clone's root, if this file lies in one
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, versions, and the commit where this is a clone."""
+    """Returns processor, cores and versions, and in a clone the commit."""
+    import onnxruntime
+
     cpuinfo = Path("/proc/cpuinfo")
     model = next(
         (line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")),
@@ -35,18 +36,25 @@ def describe() -> dict[str, Any]:
 
 
 def quantiles(samples: Sequence[float]) -> dict[str, float]:
-    """p20, p50 and p80, to 4 digits."""
+    """Returns p20, p50 and p80, rounded to 4 significant digits."""
     return {f"p{q}": float(f"{np.percentile(samples, q):.4g}") for q in (20, 50, 80)}
 
 
 def commit() -> str | None:
-    """The clone's commit, ``+changes`` where tracked files other than results differ from it; None elsewhere."""
-    if not (FOLDER.parent / ".git").exists():
+    """Returns the clone's short commit hash.
+
+    ``+changes`` is appended if tracked files other than results differ from it.
+    None outside a clone, and where git cannot be run.
+    """
+    if not (CLONE / ".git").exists():
         return None
-    changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)bench/results")
-    return _git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+    try:
+        changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(exclude,top)bench/results")
+        return _git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(FOLDER), *arguments]
+    command = ["git", "-C", str(CLONE), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,7 +1,6 @@
-"""How much of one pass is the pruning operator: ONNX Runtime's own profile of ``rerank.onnx`` with libziprerank's
-operator, on the CPU.
+"""The pruning operator's share of one pass on the CPU, from ONNX Runtime's profile of ``rerank.onnx``.
 
-The engine runs the same graph with the same operator, as one call; its samples hold pruning and decoder together.
+The engine runs the same graph with the same operator in one call, so its timings cannot separate pruning from decoder.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from ziprerank.export.host import Host, HostPage
 from ziprerank.export.prune import OP_NAME
 from ziprerank.prompt import Prompt
 
-LEAST, MOST, SECONDS = 2, 9, 0.5  # runs after one that warms up: more than the least while time is left
+LEAST, MOST, SECONDS = 2, 9, 0.5  # timed runs after a warm-up: more than LEAST while SECONDS have not passed
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Milliseconds, the least of a few runs each: the operator, and the whole pass that it is a part of."""
+    """Milliseconds of the operator and of the whole pass, each the least of several runs."""
 
     prune_ms: float
     pass_ms: float
@@ -44,8 +43,15 @@ def shares(
     read: Sequence[NDArray[np.int64]],
     keep_ratios: Sequence[float],
 ) -> dict[float, Share]:
-    """For each keep ratio, one pass on pages of ``grids`` (rows and columns of visual tokens), of which the tokens
-    ``read`` reach the model, with random features: the operator's time depends on sizes alone."""
+    """Profiles a pass with random features at each keep ratio; the operator's time depends on sizes alone.
+
+    Args:
+        bundle: for the CPU.
+        prompt: for as many pages as ``grids`` has.
+        grids: rows and columns of each page's visual tokens.
+        read: indices of the visual tokens that reach the model, one array per page.
+        keep_ratios: to profile.
+    """
     rng, model = np.random.default_rng(0), bundle.model
     pages = [
         HostPage(
@@ -74,7 +80,10 @@ def shares(
 
 
 def read_profile(text: str) -> Share:
-    """Of all runs of a profile but the first. Events are in the order in which they ended, microseconds each."""
+    """Reads ONNX Runtime's profile (JSON, events in the order in which they ended, microseconds).
+
+    The first run is left out. Raises SystemExit if the operator is missing from a run.
+    """
     runs: list[Share] = []
     prune = 0.0
     for event in json.loads(text):
@@ -84,5 +93,5 @@ def read_profile(text: str) -> Share:
             runs.append(Share(prune / 1e3, event["dur"] / 1e3))
             prune = 0.0
     if len(runs) < 2 or any(run.prune_ms == 0 for run in runs):
-        raise SystemExit(f"ONNX Runtime's profile of the pass does not show {OP_NAME} in every run of {len(runs)}")
+        raise SystemExit(f"ONNX Runtime's profile has {len(runs)} runs, at least 2 are needed, each with {OP_NAME}")
     return Share(min(run.prune_ms for run in runs[1:]), min(run.pass_ms for run in runs[1:]))

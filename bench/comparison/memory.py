@@ -1,7 +1,7 @@
-"""Peak memory of each system: a new process loads it, answers one query from the PDF, and says how far it got.
+"""Peak memory of each system: a new process loads it, answers one query from the PDF and reports its peak.
 
-Imports and weights count: it is what the machine needs. Only where /proc says so (Linux): a process inherits the peak
-that ``getrusage`` reports from the one that started it.
+The peak includes imports and weights.
+It is read from /proc and so on Linux only, since a process inherits the peak of ``getrusage`` from its parent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEEP_RATIO = 0.5  # of the systems that prune
 def rows(
     systems: Sequence[Ours], baselines: Baselines, checkpoint: Path, names: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """One row per system, one per bundle for ours; none where the peak cannot be read."""
+    """Yields one row per system, and for ziprerank one per bundle; none where the peak cannot be read."""
     for name in names if STATUS.is_file() else ():
         for ours in systems if name == SYSTEMS[0] else systems[:1]:
             blank = ours.blank if name == SYSTEMS[0] else "keep"
@@ -50,7 +50,16 @@ def rows(
 
 
 def of_query(system: str, case: Case, **options: Any) -> dict[str, float | None]:
-    """Peak resident MB of a process, and the MB that it takes of a GPU, None for a CPU."""
+    """Answers one query in a new process.
+
+    Args:
+        system: one of `SYSTEMS`.
+        case: pages and query.
+        **options: ``provider`` and ``blank``; for systems on PyTorch also ``checkpoint`` and ``batch``.
+
+    Returns:
+        ``peak_mb``, the peak resident memory, and ``gpu_mb``, the GPU memory in use, None on a CPU.
+    """
     image = case.bundle.image
     task = {
         "system": system,
@@ -70,7 +79,7 @@ def of_query(system: str, case: Case, **options: Any) -> dict[str, float | None]
 
 
 def run_once(task: dict[str, Any]) -> None:
-    """One query from the PDF, by one system."""
+    """Answers one query from the PDF with the system that ``task`` names."""
     bundle = Bundle.load(task["bundle"], check="size")
     image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
     case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
@@ -102,7 +111,7 @@ def run_once(task: dict[str, Any]) -> None:
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process."""
+    """Returns this process's peak resident memory in MB."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) / 1024, 1)
 

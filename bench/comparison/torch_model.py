@@ -1,9 +1,9 @@
-"""The same checkpoint in transformers, cut into the stages that every system on PyTorch shares: in float32 on the CPU,
-in the bundle's dtype on a GPU.
+"""The checkpoint in transformers, cut into the stages that all systems on PyTorch share.
 
-Nothing here is slower than what users run: page features are computed once for all windows of a query, generation is a
-plain loop without ``generate``'s bookkeeping, and the last position alone goes through ``lm_head``. That the parts
-give what ``Qwen3VLForConditionalGeneration.forward`` gives is checked in every run (bench/agreement.py).
+It runs in float32 on the CPU and in the bundle's dtype on a GPU.
+No stage is slower than what users run: page features are computed once for all windows of a query, generation is a
+plain loop without the bookkeeping of ``generate``, and only the last position goes through ``lm_head``.
+Every run checks that the parts give the logits of ``Qwen3VLForConditionalGeneration.forward`` (`agreement`).
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The image processor's output: patches ``[P, values]`` of all pages, and each page's grid."""
+    """The image processor's output: patches ``[P, values]`` of all pages, and the grid of each page."""
 
     patches: Tensor
     grids: Tensor  # [K, 3]: frames, rows, columns of patches
 
     def counts(self, merge_size: int) -> list[int]:
-        """Visual tokens of each page."""
+        """Returns the number of visual tokens of each page."""
         counts: list[int] = (self.grids.prod(dim=1) // merge_size**2).tolist()
         return counts
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """All pages after the vision tower; page ``p`` has ``counts[p]`` visual tokens."""
+    """Pages after the vision tower, each with its own number ``n`` of visual tokens."""
 
     tokens: tuple[Tensor, ...]  # [n, H] each
     deepstack: tuple[tuple[Tensor, ...], ...]  # per level, per page [n, H]
@@ -53,7 +53,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What the decoder reads: embeddings ``[B, S, H]``, positions ``[3, B, S]``, and where DeepStack adds what."""
+    """The decoder's inputs: embeddings ``[B, S, H]``, positions ``[3, B, S]``, and DeepStack's levels ``[N, H]``."""
 
     embeddings: Tensor
     positions: Tensor
@@ -62,7 +62,7 @@ class Packed:
 
 
 class TorchModel:
-    """Stages of the model; all are called without gradients."""
+    """The stages of the model; callers disable gradients."""
 
     def __init__(
         self, checkpoint: Path, bundle: Bundle, mean: Sequence[float], std: Sequence[float], device: str = "cpu"
@@ -85,12 +85,15 @@ class TorchModel:
         )
 
     def finish(self) -> None:
-        """Waits for what a GPU has been given, so that the next reading of a clock is of work that is done."""
+        """Waits until the GPU has finished, so that the next reading of a clock covers finished work only."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def render(self, pdf: Path, numbers: Sequence[int]) -> list[Image.Image]:
-        """Pages, numbered from 1, at 200 dpi (more where the page size asks for more), then LANCZOS to that size."""
+        """Renders pages, numbered from 1, at 200 dpi and shrinks them with LANCZOS to the bundle's page size.
+
+        The resolution is higher if 200 dpi would give fewer pixels than the page size asks for.
+        """
         images = []
         rules = self.bundle.image
         with pdfium.PdfDocument(pdf) as document:
@@ -109,12 +112,12 @@ class TorchModel:
         return images
 
     def process(self, images: Sequence[Image.Image]) -> Pixels:
-        """transformers' image processor."""
+        """Runs transformers' image processor."""
         output = self.processor(images=list(images), return_tensors="pt")
         return Pixels(output["pixel_values"], output["image_grid_thw"])
 
     def encode(self, pixels: Pixels) -> Features:
-        """The vision tower on all pages at once, as transformers calls it."""
+        """Runs the vision tower on all pages at once, as transformers does."""
         patches = pixels.patches.to(self.device, self.dtype)
         output = self.model.model.visual(patches, grid_thw=pixels.grids.to(self.device), return_dict=True)
         counts = pixels.counts(self.bundle.image.merge_size)
@@ -125,7 +128,13 @@ class TorchModel:
         )
 
     def pack(self, text_ids: NDArray[np.int64], features: Features, pages: Sequence[int]) -> Packed:
-        """The whole sequence of one window, nothing pruned. ``text_ids`` holds one image pad a page."""
+        """Builds the unpruned sequence of one window.
+
+        Args:
+            text_ids: token ids ``[T]`` with one image pad per page.
+            features: of all pages.
+            pages: the window's pages, by their index in ``features``.
+        """
         ids, is_visual = self.expand(text_ids, features, pages)
         positions, _ = self.model.model.get_rope_index(
             ids[None], image_grid_thw=features.grids[list(pages)], mm_token_type_ids=is_visual.long()[None]
@@ -137,7 +146,7 @@ class TorchModel:
         return Packed(embeddings[None], positions, is_visual[None], levels)
 
     def expand(self, text_ids: NDArray[np.int64], features: Features, pages: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Token ids with an image pad for every visual token, and where those are."""
+        """Returns the token ids ``[S]`` with one image pad per visual token, and a mask of the pads."""
         ids: list[int] = []
         remaining = iter(pages)
         pad = self.bundle.tokens.image_pad
@@ -147,7 +156,7 @@ class TorchModel:
         return expanded, expanded == pad
 
     def stack(self, packed: Sequence[Packed]) -> Packed:
-        """Sequences of the same shape as one batch."""
+        """Stacks sequences of the same shape into a batch."""
         return Packed(
             torch.cat([one.embeddings for one in packed]),
             torch.cat([one.positions for one in packed], dim=1),
@@ -156,7 +165,7 @@ class TorchModel:
         )
 
     def prune(self, packed: Packed, prompt: Prompt, keep_ratio: float, counts: Sequence[int]) -> Packed:
-        """Page by page as the paper's implementation does it: the [text, page] cosines, their maximum, top-k."""
+        """Prunes page by page as the paper describes it: [text, page] cosines, their maximum over text, top-k."""
         ids = torch.from_numpy(prompt.text_ids)
         text = self.model.get_input_embeddings()(ids[self._compared(ids, prompt.query_mask)].to(self.device)).float()
         slots = packed.is_visual[0].nonzero().flatten()
@@ -179,17 +188,17 @@ class TorchModel:
         )
 
     def last_hidden(self, packed: Packed) -> Tensor:
-        """The decoder in one pass: hidden states ``[B, H]`` at the last position."""
+        """Runs the decoder in one pass; returns the hidden states ``[B, H]`` at the last position."""
         hidden: Tensor = self._decoder(packed, use_cache=False).last_hidden_state[:, -1]
         return hidden
 
     def prefill(self, packed: Packed) -> tuple[Tensor, object]:
-        """The same with a key-value cache, for generation."""
+        """Does the same and also returns a key-value cache, for generation."""
         output = self._decoder(packed, use_cache=True)
         return output.last_hidden_state[:, -1], output.past_key_values
 
     def step(self, token: Tensor, position: int, cache: object) -> Tensor:
-        """One generated token ``[1]`` further: hidden state ``[1, H]``."""
+        """Reads one generated token ``[1]``; returns the hidden state ``[1, H]``."""
         output = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(token)[None],
             position_ids=torch.full((3, 1, 1), position, device=self.device),
@@ -200,17 +209,17 @@ class TorchModel:
         return hidden
 
     def lm_head(self, hidden: Tensor) -> Tensor:
-        """Logits ``[B, vocabulary]``."""
+        """Returns logits ``[B, vocabulary]`` of hidden states ``[B, H]``."""
         logits: Tensor = self.model.lm_head(hidden)
         return logits
 
     def letter_logits(self, hidden: Tensor) -> Tensor:
-        """``[20]`` from the hidden state ``[1, H]`` at the last position."""
+        """Returns the letters' logits ``[20]`` of the hidden state ``[1, H]`` at the last position."""
         logits: Tensor = self.lm_head(hidden)[0, self.letters]
         return logits.float()
 
     def whole(self, text_ids: NDArray[np.int64], pixels: Pixels, features: Features) -> Tensor:
-        """Letter logits ``[20]`` by transformers' own ``forward`` on all pages, for comparison with the parts."""
+        """Returns the letters' logits ``[20]`` of transformers' ``forward`` on all pages, to compare with the parts."""
         ids, is_visual = self.expand(text_ids, features, range(len(features.tokens)))
         output = self.model(
             input_ids=ids[None].to(self.device),
@@ -234,7 +243,7 @@ class TorchModel:
         )
 
     def _compared(self, ids: Tensor, query_mask: NDArray[np.bool_] | None) -> Tensor:
-        """The text tokens that visual tokens are compared with."""
+        """Returns a mask ``[T]`` of the text tokens that visual tokens are compared with."""
         if query_mask is not None:
             return torch.from_numpy(query_mask)
         tokens = self.bundle.tokens

@@ -1,4 +1,4 @@
-"""What is measured: K pages of a PDF for one query at one page size, and what one timed run says."""
+"""A case (pages of a PDF, one query, one page size) and the result of one timed run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ KEEP_RATIOS = (1.0, 0.5, 0.25)
 REASONING = (0, 64, 256)  # tokens written before the ranking string
 FILE, AGAIN = "file", "again"
 STARTS = (FILE, AGAIN)
-"""``file``: the first query over a PDF, nothing of its pages is in memory. ``again``: the next query over the same
-pages, with everything in memory that the system keeps: ours page features, transformers' the pages' pixel values."""
+"""``file``: the first query over a PDF; nothing of its pages is in memory.
+
+``again``: the next query over the same pages, with everything in memory that the system keeps: page features for
+ziprerank, pixel values for transformers.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Pages of ``pdf``, numbered from 1, all in one pass up to 20, in windows of 20 beyond."""
+    """Pages of a PDF for one query: up to 20 in one pass, more in windows of 20.
+
+    Attributes:
+        pdf: the file.
+        query: what is looked for.
+        numbers: the pages, counted from 1.
+        bundle: with the page size to render at.
+    """
 
     pdf: Path
     query: str
@@ -39,7 +49,7 @@ class Case:
         return Pdf(self.pdf, self.numbers)
 
     def visual_tokens(self) -> int:
-        """Of all its pages, before pruning."""
+        """Counts the visual tokens of all pages before pruning."""
         with open_pages(self.source, self.bundle.image) as sources:
             return sum(source.size[0] * source.size[1] for source in sources) // self.bundle.image.factor**2
 
@@ -53,15 +63,23 @@ class Case:
 
 
 def at_size(bundle: Bundle, longest_side: int | None) -> Bundle:
-    """The bundle with pages of ``longest_side`` px; None is its own size."""
+    """Returns the bundle with pages of ``longest_side`` px, or unchanged for None."""
     if longest_side is None:
         return bundle
     return replace(bundle, image=replace(bundle.image, longest_side=longest_side, dpi=None))
 
 
 def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
-    """Numbers of the first ``count`` pages that look like none before them: a pool of page features encodes equal
-    pages once, which would spare ours work that the others do. Raises SystemExit when there are fewer."""
+    """Finds the first ``count`` pages that differ from all pages before them.
+
+    ziprerank's page pool encodes equal pages once, which would save it work that the other systems do.
+
+    Returns:
+        Page numbers, from 1.
+
+    Raises:
+        SystemExit: the PDF has fewer such pages.
+    """
     numbers, seen = [], set()
     with open_pages(pdf, bundle.image) as sources:
         for number, source in enumerate(sources, start=1):
@@ -71,13 +89,19 @@ def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
                 numbers.append(number)
             if len(numbers) == count:
                 return tuple(numbers)
-    raise SystemExit(f"{pdf} has {len(numbers)} pages that differ, {count} are asked for: use fewer --candidates")
+    raise SystemExit(f"{pdf} has {len(numbers)} distinct pages, {count} are needed: use fewer --candidates")
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One line of the comparison. ``precision``: a bundle's, or the dtype of a model in PyTorch. ``reasoning``: tokens
-    written before the ranking string, for listwise generation. ``blank``: what becomes of visual tokens of blank paper.
+    """One line of the comparison.
+
+    Attributes:
+        name: such as "ziprerank" or "pointwise".
+        precision: of the bundle, or the dtype of the model in PyTorch.
+        keep_ratio: share of each page's visual tokens that the decoder reads.
+        reasoning: tokens generated before the ranking, by the listwise system.
+        blank: whether visual tokens of blank paper are dropped or kept.
     """
 
     name: str
@@ -89,8 +113,19 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed run, milliseconds and joules; ``total`` is wall time, or the sum of ``stages`` where systems share
-    stages."""
+    """One timed run.
+
+    Attributes:
+        system: what ran.
+        start: one of `STARTS`.
+        total: milliseconds by the clock, or the sum of ``stages`` where systems share stages.
+        stages: milliseconds by stage.
+        text_tokens: text tokens that the decoder read.
+        visual_tokens: visual tokens before pruning.
+        kept_tokens: visual tokens after pruning.
+        generated_tokens: tokens generated.
+        energy: joules of the GPU, None where no counter can be read.
+    """
 
     system: System
     start: str
@@ -105,7 +140,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Clock:
-    """Milliseconds by stage. ``finish`` waits for what a GPU has been given."""
+    """Adds up milliseconds by stage; ``finish`` waits until a GPU has done its work."""
 
     finish: Callable[[], None] = lambda: None
     stages: dict[str, float] = field(default_factory=dict)

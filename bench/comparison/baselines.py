@@ -1,7 +1,8 @@
-"""What users would run instead, on the same weights and pages: transformers in one pass without and with the paper's
-pruning, a listwise answer generated token by token, and one pass per page.
+"""The systems that ziprerank is compared with, on the same weights and pages, in PyTorch.
 
-A round renders, processes and encodes the pages once for all of them: those stages are the same, so a system's total
+These are transformers in one pass, without and with the paper's pruning; a listwise answer generated token by token;
+and one pass per page.
+All of them render, process and encode pages in the same way, so a round does that once, and the total time of a system
 is the sum of its stages.
 """
 
@@ -28,7 +29,12 @@ SINGLE_PASS, PRUNED, LISTWISE, POINTWISE = "transformers", "transformers_pruned"
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A page in the last window that held it; ``spread`` is that of the window's 20 letter logits."""
+    """The score of a page in the last window that held it.
+
+    Attributes:
+        logit: of the page's letter.
+        spread: largest less smallest of the window's 20 letter logits.
+    """
 
     logit: float
     spread: float
@@ -36,7 +42,14 @@ class Scored:
 
 @dataclass(slots=True)
 class Read:
-    """Tokens of all passes of one query: text, visual before pruning and after, and those that were generated."""
+    """Tokens of all passes of one query.
+
+    Attributes:
+        text: text tokens read.
+        visual: visual tokens before pruning.
+        kept: visual tokens after pruning.
+        generated: tokens generated.
+    """
 
     text: int = 0
     visual: int = 0
@@ -46,7 +59,13 @@ class Read:
 
 @dataclass(slots=True)
 class Pages:
-    """What the last ``prepare`` left: features, and milliseconds and joules of the stages that all systems share."""
+    """Encoded pages, and the cost of the stages that all systems share.
+
+    Attributes:
+        features: output of the vision tower.
+        shared: milliseconds by stage.
+        energy: joules, None where no counter can be read.
+    """
 
     features: Features
     shared: dict[str, float] = field(default_factory=dict)
@@ -54,7 +73,7 @@ class Pages:
 
 
 class Baselines:
-    """All systems on PyTorch for one case; ``prepare`` comes first in each round."""
+    """All systems on PyTorch for one case; each round begins with `prepare`."""
 
     def __init__(self, model: TorchModel, case: Case, energy: Joules) -> None:
         self.model, self.case, self._energy = model, case, energy
@@ -63,19 +82,19 @@ class Baselines:
         self.prompt = self._prompts.build(self._query, case.plan.width)
         self._page_prompt = self._prompts.build(self._query, 1)
         tokenizer = Tokenizer.from_file(str(case.bundle.path / "tokenizer.json"))
-        ranking = "] > [".join(string.ascii_uppercase[: case.plan.width]) + "]"  # the prompt ends in the first bracket
-        self.ranking_tokens = len(tokenizer.encode(ranking, add_special_tokens=False).ids) + 1  # and the end token
+        ranking = "] > [".join(string.ascii_uppercase[: case.plan.width]) + "]"  # the prompt ends with the first "["
+        self.ranking_tokens = len(tokenizer.encode(ranking, add_special_tokens=False).ids) + 1  # with the end token
         self._yes_no = [tokenizer.encode(word, add_special_tokens=False).ids[0] for word in ("yes", "no")]
         self.batch = 1
-        self.batches_ms: dict[int, float] = {}  # what choose_batch tried
+        self.batches_ms: dict[int, float] = {}  # milliseconds by batch size, filled by choose_batch
 
     def process(self) -> Pixels:
-        """Pages from the PDF, as the vision tower takes them."""
+        """Renders the case's pages and brings them into the vision tower's input format."""
         return self.model.process(self.model.render(self.case.pdf, self.case.numbers))
 
     @torch.inference_mode()
     def prepare(self) -> Pages:
-        """Pages from the PDF through the vision tower, and the prompt."""
+        """Renders and encodes the pages and builds the prompt, timing each stage."""
         clock, energy = Clock(self.model.finish), self._energy()
         with clock.stage("pages"):
             pixels = self.process()
@@ -86,7 +105,7 @@ class Baselines:
         return Pages(features, clock.stages, between(energy, self._energy()))
 
     def single_pass(self, pages: Pages) -> list[Sample]:
-        """The whole sequence, no pruning."""
+        """Scores all pages in one pass, without pruning."""
         return self._timed_pass(System(SINGLE_PASS, self.model.precision), pages, None)
 
     def pruned(self, pages: Pages, keep_ratio: float) -> list[Sample]:
@@ -102,7 +121,16 @@ class Baselines:
     def scores(
         self, features: Features, keep_ratio: float | None, clock: Clock | None = None
     ) -> tuple[Outcome[Scored], Read]:
-        """Every window in one pass; None prunes nothing, not even by a ratio of 1."""
+        """Scores every window in one pass.
+
+        Args:
+            features: encoded pages.
+            keep_ratio: share of each page's visual tokens that the decoder reads; None skips the pruning code.
+            clock: adds up the milliseconds of the stages.
+
+        Returns:
+            The ranking, and the tokens read.
+        """
         read, clock = Read(), clock or Clock(self.model.finish)
 
         def logits(window: Sequence[int]) -> Tensor:
@@ -120,8 +148,11 @@ class Baselines:
 
     @torch.inference_mode()
     def listwise(self, pages: Pages) -> list[Sample]:
-        """``A] > [B] > ...`` to its end, greedily, with a key-value cache; its length is forced, so the weights do not
-        matter. One run is read at several lengths: with no reasoning before the ranking, and with some."""
+        """Generates ``A] > [B] > ...`` greedily with a key-value cache.
+
+        The number of generated tokens is fixed, so the time does not depend on the weights.
+        One run gives the samples of all `REASONING` lengths, by reading the clock at each.
+        """
         reads = {reasoning: Read() for reasoning in REASONING}
         spent = {reasoning: {"decoder": 0.0, "generate": 0.0} for reasoning in REASONING}
         lengths = {reasoning: reasoning + self.ranking_tokens for reasoning in REASONING}
@@ -165,7 +196,10 @@ class Baselines:
 
     @torch.inference_mode()
     def pointwise(self, pages: Pages) -> list[Sample]:
-        """One pass per page, pages of one size in batches; the score is the logit of yes less that of no."""
+        """Scores each page in a pass of its own, as the logit of "yes" less that of "no".
+
+        Pages of one size go through the decoder in batches.
+        """
         energy, started = self._energy(), perf_counter()
         read = Read()
         counts = [len(tokens) for tokens in pages.features.tokens]
@@ -184,8 +218,10 @@ class Baselines:
         return _samples(system, pages, own, read, between(energy, self._energy()))
 
     def choose_batch(self, pages: Pages) -> int:
-        """The pointwise system's fastest batch among 1, 2, 4, ... and all pages: each is run once, after a run of one
-        page at a time that warms up, and the two quickest once more. Batches hold pages of one size."""
+        """Sets the pointwise system to the fastest batch size among 1, 2, 4, ... and all pages, and returns it.
+
+        After a warm-up of one page at a time, each size is run once, and the two fastest once more.
+        """
         sizes = [2**power for power in range(self.case.pages.bit_length()) if 2**power < self.case.pages]
         self.batch = 1
         self.pointwise(pages)
@@ -208,7 +244,7 @@ class Baselines:
         return packed
 
     def _over_windows(self, logits: Callable[[Sequence[int]], Tensor]) -> Outcome[Scored]:
-        """The windows of the case, each in the order that the one before it left."""
+        """Runs the windows of the case, each in the order left by the previous one."""
 
         def score(_: int, window: Sequence[int]) -> list[Scored]:
             letters = logits(window)
@@ -219,8 +255,11 @@ class Baselines:
 
 
 def _samples(system: System, pages: Pages, own: dict[str, float], read: Read, energy: float | None) -> list[Sample]:
-    """From the file, and again: then the pixel values are in memory, and the vision tower runs again. The energy of
-    rendering is the CPU's, so both have the same."""
+    """Makes the samples of the first and the next query.
+
+    For the next query the pixel values are in memory, and the vision tower runs again.
+    Rendering runs on the CPU, so the GPU's energy is the same for both.
+    """
     samples = []
     for start in (FILE, AGAIN):
         stages = {**pages.shared, **own}

@@ -1,4 +1,4 @@
-"""Tables of the rows that ``ziprerank bench`` wrote, as Markdown."""
+"""Writes the rows of ``ziprerank bench`` as Markdown tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Sequence[Row]
 
 
 def tables(rows: Rows) -> str:
-    """The aims, latencies of each page size, stages and tokens, stages against their limits, memory."""
+    """Returns all tables: aims, latencies, stages and tokens, stages against their limits, memory."""
     sizes = page_sizes(rows)
     parts = [aims.table(rows), *(latency(rows, side) for side in sizes), *(stages(rows, side) for side in sizes)]
     parts += [limits(rows, side) for side in sizes]
@@ -27,10 +27,10 @@ def tables(rows: Rows) -> str:
 
 
 def latency(rows: Rows, side: int) -> str:
-    """Medians by system and candidates, with how many times slower than ours at keep ratio 0.5 each system is."""
+    """Returns the medians by system and candidates, and each as a multiple of ziprerank's at keep ratio 0.5."""
     of_size = [row for row in rows if row["what"] == "latency" and row["longest_side"] == side]
     counts = sorted({row["candidates"] for row in of_size})
-    lines = [f"**Milliseconds a query, pages of {side} px, by candidates.** {_setting(of_size[0])}"]
+    lines = [f"**Milliseconds a query, pages of {side} px, by candidates.**", *_setting(of_size[0])]
     for start in STARTS:
         systems: dict[str, dict[int, float]] = {}
         for row in of_size:
@@ -45,16 +45,18 @@ def latency(rows: Rows, side: int) -> str:
 
 
 def stages(rows: Rows, side: int) -> str:
-    """Where the time of a first query goes, its spread, and tokens in and out, at the most candidates of one pass."""
+    """Returns stages, spread and tokens of a first query at the most candidates of one pass."""
     latencies = [row for row in rows if row["what"] == "latency" and row["longest_side"] == side]
     most = max((row["candidates"] for row in latencies if row["windows"] == 1), default=0)
     chosen = [row for row in latencies if (row["candidates"], row["start"]) == (most, FILE)]
     if not chosen:
-        return f"**Stages of a query, pages of {side} px.** No case of one pass was measured."
+        return f"**Stages of a query, pages of {side} px.**\nNo case of one pass was measured."
     lines = [
-        f"**Stages of a first query, {most} pages of {side} px**, milliseconds, medians. Pruning within a pass of "
-        "ziprerank is its share in ONNX Runtime's profile of that pass; of pointwise systems every page is a pass. "
-        + _energy(chosen),
+        f"**Stages of a first query, {most} pages of {side} px.**",
+        "Times are medians in milliseconds.",
+        "ziprerank's pass is split into prune and decoder by the operator's share in ONNX Runtime's profile.",
+        "The pointwise system runs one pass per page.",
+        _energy(chosen),
         "",
         "| system | pages | tokenise | vision | prune | decoder | generate | total, p20 to p80 | runs | text tokens "
         "| visual | kept | generated | J |",
@@ -71,15 +73,15 @@ def stages(rows: Rows, side: int) -> str:
 
 
 def limits(rows: Rows, side: int) -> str:
-    """Each stage of ours against what the machine could do, at the most candidates measured."""
+    """Returns each of ziprerank's stages against the machine's limit, at the most candidates measured."""
     (rates,) = (row for row in rows if row["what"] == "machine rates")
     of_size = [row for row in rows if row["what"] == "limit" and row["longest_side"] == side]
     most = max(row["candidates"] for row in of_size)
     chosen = [row for row in of_size if row["candidates"] == most]
     several = len({(row["precision"], row["blank"]) for row in chosen}) > 1
     lines = [
-        f"**Stages against the machine's limit, {most} pages of {side} px.** GEMM {rates['gemm_gflops']:.0f} GFLOP/s "
-        f"and copies {rates['copy_gb_s']:.1f} GB/s, measured in the same run.",
+        f"**Stages against the machine's limit, {most} pages of {side} px.**",
+        f"Rates of the same run: GEMM {rates['gemm_gflops']:.0f} GFLOP/s, copies {rates['copy_gb_s']:.1f} GB/s.",
         "",
         "| stage | GFLOP | MB | limit, ms | measured, ms | fraction of the limit |",
         "|---|---|---|---|---|---|",
@@ -89,29 +91,29 @@ def limits(rows: Rows, side: int) -> str:
         values = " | ".join(f"{row[key]:,.2f}" for key in ("gflop", "mb", "limit_ms", "measured_ms", "fraction"))
         lines.append(f"| {name} | {values} |")
     names = " and ".join(f"{_stage(row)} ({row['fraction']:.2f})" for row in farthest(chosen))
-    return "\n".join([*lines, "", f"Farthest from it: {names}; the reasons stand in bench/SPEED.md."])
+    return "\n".join([*lines, "", f"Farthest from the limit: {names}.", "The reasons are in bench/SPEED.md."])
 
 
 def farthest(chosen: Rows) -> list[Row]:
-    """The two stages that reach the smallest fraction of their limit at keep ratio 0.5, of the first bundle as it
-    recommends."""
+    """Returns the two stages with the smallest fraction of their limit, of the first bundle at keep ratio 0.5."""
     first = (chosen[0]["precision"], chosen[0]["blank"])
     usual = [row for row in chosen if row["keep_ratio"] in (None, 0.5) and (row["precision"], row["blank"]) == first]
     return sorted(usual, key=lambda row: row["fraction"])[:FARTHEST]
 
 
 def memory(rows: Rows) -> str:
-    """Peak memory of a process that answers one query."""
+    """Returns the peak memory of each system."""
     peaks = [row for row in rows if row["what"] == "memory"]
     lines = [
-        "**Peak memory, MB**, of a new process that loads a system and answers one query from the PDF.",
+        "**Peak memory, MB.**",
+        "A new process loads the system and answers one query from the PDF.",
         "",
         "| system | pages | page, px | MB |",
         "|---|---|---|---|",
     ]
     with_gpu = any(row["gpu_mb"] is not None for row in peaks)
     if with_gpu:
-        lines[2:] = ["| system | pages | page, px | MB | GPU, MB |", "|---|---|---|---|---|"]
+        lines[-2:] = ["| system | pages | page, px | MB | GPU, MB |", "|---|---|---|---|---|"]
     for row in peaks:
         gpu = f" {row['gpu_mb']:,.0f} |" if with_gpu else ""
         lines.append(
@@ -127,27 +129,30 @@ def _stage(row: Row) -> str:
 
 def _energy(chosen: Rows) -> str:
     if any(row["energy_j"] is not None for row in chosen):
-        return "J: joules that the GPU used, by its own counter."
-    return "J is empty: no counter of energy could be read."
+        return "J is the energy that the GPU used, in joules, by its own counter."
+    return "J is empty because no energy counter could be read."
 
 
 def _batches(chosen: Rows) -> Iterator[str]:
-    """Which batches the pointwise system was tried with."""
+    """Yields which batch sizes the pointwise system was tried with."""
     for row in chosen:
         if row["system"] == "pointwise" and row["batches_tried_ms"]:
             tried = ", ".join(f"{size}: {time:,.0f}" for size, time in row["batches_tried_ms"].items())
             yield ""
-            yield f"Pointwise passes hold {row['batch']} pages, the quickest tried (batch: ms of all passes): {tried}."
+            yield f"Pointwise passes hold {row['batch']} pages, the fastest batch tried."
+            yield f"Milliseconds of all passes by batch: {tried}."
 
 
-def _setting(row: Row) -> str:
-    return (
-        f"Medians, in brackets how many times ziprerank's at keep ratio 0.5; {row['checkpoint']}, {_dtype(row)}, "
-        f"{row['document']}; {_machine(row)}, ONNX Runtime {row['onnxruntime']}, "
-        f"PyTorch {row['torch']}, transformers {row['transformers']}, commit {row['commit']}. All systems interleaved "
-        "in one run, on the same weights and pages, after a check that their logits agree; with blank tokens dropped "
-        "logits are a little different, and rankings as good (quality below)."
+def _setting(row: Row) -> Iterator[str]:
+    """Yields what was measured, where, and how to read the cells."""
+    yield "Cells are medians, and in brackets the multiple of ziprerank's at keep ratio 0.5."
+    yield f"Checkpoint {row['checkpoint']}, {_dtype(row)}, {row['document']}."
+    yield (
+        f"Measured on {_machine(row)}, ONNX Runtime {row['onnxruntime']}, PyTorch {row['torch']}, "
+        f"transformers {row['transformers']}, commit {row['commit']}."
     )
+    yield "All systems took turns in one run on the same weights and pages, after a check that their logits agree."
+    yield "Dropping blank tokens changes the logits a little; the rankings are as good (see quality)."
 
 
 def _dtype(row: Row) -> str:

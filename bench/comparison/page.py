@@ -1,4 +1,4 @@
-"""One HTML page of a run that needs no other file: pictures and tables in it, readable without a network."""
+"""A run's tables and pictures as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from .comparison import Rows, tables
 from .plots import caption, draw
+from .tables import Rows, tables
 
 TITLE = "ziprerank: measured"
 STYLE = """
@@ -25,14 +25,20 @@ code { background: #f6f8fa; padding: 0 .2rem }
 """
 
 
-def write_report(rows: Rows, folder: Path) -> None:
-    """The pictures, and ``benchmark.html`` with all of it, into the folder, which is made."""
+def write_report(rows: Rows, folder: Path, quality: Rows = ()) -> None:
+    """Writes the pictures and ``benchmark.html``.
+
+    Args:
+        rows: of the run.
+        folder: made if missing.
+        quality: rows of ``python -m bench.quality``, for the picture of quality against latency.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark.html").write_text(page(tables(rows), draw(rows, folder)), encoding="utf-8")
+    (folder / "benchmark.html").write_text(page(tables(rows), draw(rows, folder, quality)), encoding="utf-8")
 
 
 def page(markdown: str, pictures: Sequence[Path]) -> str:
-    """The aims first, then the pictures, then all other tables."""
+    """Returns the page: the aims first, then the pictures, then all other tables."""
     aims, _, rest = markdown.partition("\n\n**Milliseconds")
     parts = [_html(aims), *(_figure(picture) for picture in pictures), _html(f"**Milliseconds{rest}" if rest else "")]
     return (

@@ -1,8 +1,7 @@
-"""Pictures of the rows that ``ziprerank bench`` wrote, with matplotlib."""
+"""Draws the rows of ``ziprerank bench`` with matplotlib."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,16 @@ from matplotlib.figure import Figure
 
 from .aims import PAGES
 from .cases import STARTS
-from .comparison import STAGES, Row, Rows
 from .labels import START_NAMES, label, page_sizes
+from .tables import STAGES, Row, Rows
 
-QUALITY = Path(__file__).parent / "results" / "quality_cpu.jsonl"
-SAME_RANKING = ("ziprerank", "transformers_pruned")  # their logits agree, or nothing would have been timed
+SAME_RANKING = ("ziprerank", "transformers_pruned")  # their logits were checked to agree before they were timed
 
 
-def draw(rows: Rows, folder: Path) -> list[Path]:
-    """Writes all pictures as PNG."""
+def draw(rows: Rows, folder: Path, quality: Rows = ()) -> list[Path]:
+    """Writes all pictures of `pictures_of` to ``folder`` as PNG and returns their paths."""
     pictures = []
-    for name, make in pictures_of(rows).items():
+    for name, make in pictures_of(rows, quality).items():
         picture, figure = folder / f"{name}.png", make()
         figure.savefig(picture, dpi=120)
         plt.close(figure)
@@ -34,22 +32,25 @@ def draw(rows: Rows, folder: Path) -> list[Path]:
     return pictures
 
 
-def pictures_of(rows: Rows) -> dict[str, Callable[[], Figure]]:
-    """For each page size ``latency-1024`` (against candidates) and ``stages-1024`` (at the most of one pass), and
-    ``quality`` where the quality of the checkpoint is known and 20 candidates were measured."""
+def pictures_of(rows: Rows, quality: Rows = ()) -> dict[str, Callable[[], Figure]]:
+    """Returns the functions that draw each picture, by name.
+
+    For each page size these are, for example, ``latency-1024`` (against candidates) and ``stages-1024`` (at the most
+    candidates of one pass).
+    ``quality`` is drawn if 20 candidates were measured and ``quality`` has rows of the same checkpoint and page size.
+    """
     sizes = page_sizes(rows)
     pictures: dict[str, Callable[[], Figure]] = {}
     for side in sizes:
         pictures[f"latency-{side}"] = partial(draw_latency, rows, side)
         pictures[f"stages-{side}"] = partial(draw_stages, rows, side)
-    quality = [json.loads(line) for line in QUALITY.read_text(encoding="utf-8").splitlines()]
     if points := quality_points(rows, quality, sizes[0]):
         pictures["quality"] = partial(draw_quality, points, quality)
     return pictures
 
 
 def caption(name: str) -> str:
-    """What a picture shows."""
+    """Returns a picture's caption by its name."""
     kind, _, side = name.partition("-")
     if kind == "quality":
         return "Quality against latency"
@@ -58,7 +59,7 @@ def caption(name: str) -> str:
 
 
 def draw_latency(rows: Rows, side: int) -> Figure:
-    """Milliseconds against candidates, both logarithmic, with p20 to p80 shaded."""
+    """Draws milliseconds against candidates on logarithmic axes, p20 to p80 shaded."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 6), sharey=True, layout="constrained")
     for axis, start in zip(axes, STARTS, strict=True):
         axis.set_prop_cycle(color=mpl.colormaps["tab20"](range(20)))  # ten would not tell all systems apart
@@ -78,7 +79,7 @@ def draw_latency(rows: Rows, side: int) -> Figure:
 
 
 def draw_stages(rows: Rows, side: int) -> Figure:
-    """Stages stacked, at the most candidates of one pass, from the file."""
+    """Draws the stages of a first query as stacked bars, at the most candidates of one pass."""
     systems = _by_system(rows, side, STARTS[0])
     most = max(row["candidates"] for points in systems.values() for row in points if row["windows"] == 1)
     bars = {name: row["stages_ms"] for name, points in systems.items() for row in points if row["candidates"] == most}
@@ -95,9 +96,12 @@ def draw_stages(rows: Rows, side: int) -> Figure:
 
 
 def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, float]]:
-    """Latency rows at 20 candidates with the recall@1 of the ranking they give, as far as it was measured: quality rows
-    of this checkpoint in float32 at the same page size and keep ratio, 20 candidates in one pass. Those of before blank
-    tokens could be dropped do not say that they were kept."""
+    """Pairs latency rows at 20 candidates with the recall@1 of the rankings that they time.
+
+    A quality row matches if it has the same checkpoint, page size, keep ratio and blank option, and ranks 20 candidates
+    in one pass in float32.
+    Quality rows written before blank tokens could be dropped have no ``blank``, which means "keep".
+    """
     recalls = {
         (row["keep_ratio"], row.get("blank", "keep")): row["recall@1"]
         for row in quality
@@ -115,7 +119,7 @@ def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, floa
 
 
 def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
-    """Recall@1 against seconds a query; what needs no model stands as a line."""
+    """Draws recall@1 against seconds a query; systems without a model are horizontal lines."""
     figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
     colours: dict[str, str] = {}
     for row, recall in points:
@@ -138,12 +142,12 @@ def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
 
 
 def _right(axis: Any) -> Any:
-    """x as a share of the axes, y as data."""
+    """Returns a transform that takes x as a share of the axes and y as data."""
     return axis.get_yaxis_transform()
 
 
 def _by_system(rows: Rows, side: int, start: str) -> dict[str, list[dict[str, Any]]]:
-    """Latency rows by system, in the order of candidates."""
+    """Groups latency rows by system, in the order of candidates."""
     systems: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["what"] == "latency" and row["longest_side"] == side and row["start"] == start:
