@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ziprerank.export.agreement import kendall_tau
-from ziprerank.train.losses import order_target, soft_ranking
-from ziprerank.train.matching import MatchingStage, MatchingTask
-from ziprerank.train.recipe import read_recipe, run_recipe
-from ziprerank.train.settings import read_yaml
+from ziprerank.train.model.losses import order_target, soft_ranking
+from ziprerank.train.run.recipe import read_recipe, run_recipe
+from ziprerank.train.run.typed_yaml import read_yaml
+from ziprerank.train.stages.matching import MatchingStage, MatchingTask
 
 from . import machine
 from .quality.metrics import wilson

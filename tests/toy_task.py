@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from ziprerank.train.config import Optimisation
-from ziprerank.train.loop import run
+from ziprerank.train.optim.optimisation import Optimisation
+from ziprerank.train.run.loop import run
 
 
 class Toy:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from store_pages import make_store
 from ziprerank.train.data.page_store import PageStore
-from ziprerank.train.model import Ranker
-from ziprerank.train.reading import is_held_out
-from ziprerank.train.settings import read_yaml
+from ziprerank.train.model.ranker import Ranker
+from ziprerank.train.run.typed_yaml import read_yaml
+from ziprerank.train.stages.reading import is_held_out
 
 from bench import ablation
 

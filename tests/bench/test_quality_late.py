@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 from ziprerank import Pdf, Reranker
 from ziprerank.inputs.pages import open_pages
-from ziprerank.train.model import Ranker
+from ziprerank.train.model.ranker import Ranker
 
 from bench.quality.late import late_interaction
 from bench.quality.queries import Query
