@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -43,6 +44,7 @@ def bench(
         from ziprerank.bench.comparison import tables
         from ziprerank.bench.page import write_report
         from ziprerank.bench.run import Options, run
+        from ziprerank.train.checkpoint import put_together
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[bench]"') from error
     from ziprerank.export import CheckpointError, ExportError
@@ -50,22 +52,28 @@ def bench(
 
     clone = Path(__file__).resolve().parents[3]
     pdf = pdf or _existing(clone / "python" / "examples" / "sample.pdf", "--pdf: a PDF whose pages are ranked")
-    checkpoint = checkpoint or _existing(
-        clone / "train" / "checkpoints" / "default", "--checkpoint: the Hugging Face directory of the bundles"
-    )
     document = PdfFile(pdf, name=pdf.name)
     held = document.pages
     document.close()
     counts = tuple(candidates or ([2] if quick else [count for count in CANDIDATES if count <= held]))
     if not 1 <= min(counts) <= max(counts) <= held:
         raise InvalidInput(f"{pdf} has {held} pages, candidates are {list(counts)}: choose 1..{held}")
-    options = Options(
-        pdf, query, checkpoint, tuple(bundle or ()), counts, tuple(longest_side or (None,)), provider, minutes, quick
-    )
-    try:
-        rows = run(options, out)
-    except (CheckpointError, ExportError) as error:
-        raise InvalidInput(str(error)) from error
+    with TemporaryDirectory() as scratch:
+        options = Options(
+            pdf,
+            query,
+            checkpoint or put_together("default", Path(scratch) / "default"),
+            tuple(bundle or ()),
+            counts,
+            tuple(longest_side or (None,)),
+            provider,
+            minutes,
+            quick,
+        )
+        try:
+            rows = run(options, out)
+        except (CheckpointError, ExportError) as error:
+            raise InvalidInput(str(error)) from error
     if report is not None:
         write_report(rows, report)
     typer.echo(tables(rows))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from tiny_checkpoint import STARTER
 from ziprerank import Pdf
 from ziprerank.bundle import ImageRules
 from ziprerank.export.checkpoint import Checkpoint
@@ -19,7 +18,7 @@ from ziprerank.train.data.examples import PageRef
 from ziprerank.train.errors import TrainError
 from ziprerank.train.model.pixels import Sizes, load
 
-SIZES = replace(Sizes.of(Checkpoint.open(str(STARTER))), longest_side=512)
+SIZES = Sizes(factor=32, min_pixels=65536, max_pixels=16777216, longest_side=512)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +55,11 @@ def test_images_are_the_runtimes(size: tuple[int, int], tmp_path: Path) -> None:
         np.testing.assert_array_equal(load(PageRef(tmp_path / "page.png"), SIZES), pages[0].prepare())
 
 
-def test_sizes_are_what_the_checkpoint_says(tmp_path: Path) -> None:
-    for file in STARTER.iterdir():
+def test_sizes_are_what_the_checkpoint_says(start_checkpoint: Path, tmp_path: Path) -> None:
+    assert replace(Sizes.of(Checkpoint.open(str(start_checkpoint))), longest_side=512) == SIZES
+    for file in start_checkpoint.iterdir():
         (tmp_path / file.name).symlink_to(file)
-    prompt = json.loads((STARTER / "prompt.json").read_text()) | {"longest_side": 640, "dpi": 72}
+    prompt = json.loads((start_checkpoint / "prompt.json").read_text()) | {"longest_side": 640, "dpi": 72}
     (tmp_path / "prompt.json").unlink()
     (tmp_path / "prompt.json").write_text(json.dumps(prompt))
     sizes = Sizes.of(Checkpoint.open(str(tmp_path)))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from store_pages import make_store
-from tiny_checkpoint import STARTER, save_tiny_checkpoint
+from tiny_checkpoint import save_tiny_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
 from ziprerank.export import export_checkpoint
@@ -28,11 +28,11 @@ from ziprerank.train.stages.matching import MatchingStage
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
-    """From the starter; visual tokens are taken to vary as its embeddings do, all tokens to be equally rare."""
+def built(start_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ranker:
+    """From random weights; visual tokens are taken to vary as its embeddings do, all tokens to be equally rare."""
     folder = tmp_path_factory.mktemp("constructed") / "model"
-    table = load_file(STARTER / "model.safetensors")["model.language_model.embed_tokens.weight"].float()
-    construct(STARTER, folder, np.full(len(table), 10), table[100:])
+    table = load_file(start_checkpoint / "model.safetensors")["model.language_model.embed_tokens.weight"].float()
+    construct(start_checkpoint, folder, np.full(len(table), 10), table[100:])
     return Ranker(folder)
 
 
@@ -115,12 +115,14 @@ def test_the_nearest_letter_is_told_at_every_distance() -> None:
     assert worst_visual > 0.3
 
 
-def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_builds_it_once_and_it_exports(
+    start_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = make_store(tmp_path, documents=2, pages=2)
     assert len(store) == 4
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        f"checkpoint: {STARTER}\noutput: {tmp_path / 'out'}\n"
+        f"checkpoint: {start_checkpoint}\noutput: {tmp_path / 'out'}\n"
         f"stages:\n  - stage: construct\n    store: {tmp_path / 'store'}\n    pages: 2\n"
     )
     result = run_recipe(read_recipe(recipe))
@@ -144,9 +146,9 @@ def test_a_recipe_builds_it_once_and_it_exports(tmp_path: Path, monkeypatch: pyt
     torch.testing.assert_close(torch.from_numpy(found.logits[:3]), expected, atol=2e-3, rtol=0)
 
 
-def test_training_its_comparison_leaves_the_rest_alone(tmp_path: Path) -> None:
+def test_training_its_comparison_leaves_the_rest_alone(start_checkpoint: Path, tmp_path: Path) -> None:
     make_store(tmp_path, documents=2, pages=3)
-    ConstructStage(store=tmp_path / "store", pages=2).build(str(STARTER), tmp_path / "model")
+    ConstructStage(store=tmp_path / "store", pages=2).build(str(start_checkpoint), tmp_path / "model")
     settings = {"store": tmp_path / "store", "features": tmp_path / "features", "trained": "comparison"}
     stage = MatchingStage(**settings, candidates=(2, 3), held_out=0.0)  # type: ignore[arg-type]
     task = stage.task(str(tmp_path / "model"), seed=1, weights="fp32")
@@ -180,16 +182,18 @@ def test_training_its_comparison_leaves_the_rest_alone(tmp_path: Path) -> None:
         stage.task(str(tiny), seed=1, weights="fp32")
 
 
-def test_what_cannot_be_constructed_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_constructed_is_refused(deepstack_checkpoint: Path, tmp_path: Path) -> None:
     tiny = save_tiny_checkpoint(tmp_path / "tiny", tied=True)
     counts = np.ones(5120, np.int64)
     with pytest.raises(TrainError, match="width 32, tied embeddings"):
         construct(tiny, tmp_path / "out", counts, torch.ones(4, 32))
     deep = tmp_path / "deep"
     deep.mkdir()
-    for file in STARTER.glob("*.json"):
+    for file in deepstack_checkpoint.glob("*.json"):
         (deep / file.name).write_bytes(file.read_bytes())
-    state = load_file(STARTER / "model.safetensors")
+    state = load_file(deepstack_checkpoint / "model.safetensors")
+    for name in [name for name in state if "deepstack" in name and "linear_fc2" in name]:
+        state[name].zero_()
     state["model.visual.deepstack_merger_list.1.linear_fc2.bias"] += 1
     save_file(state, deep / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TrainError, match=r"deepstack_merger_list\.1\.linear_fc2\.bias is not zero"):
