@@ -138,7 +138,7 @@ def order_target(order: Sequence[int], truths: Collection[int], count: int) -> T
 
 
 def _scores(logits: Tensor, mask: Tensor) -> Tensor:
-    """The logits in float32 or float64, 0 where no candidate is: what stands there then reaches no gradient."""
+    """The logits in float32 or float64, 0 where there is no candidate, so that padding reaches no gradient."""
     if logits.dim() != 2 or not logits.is_floating_point():
         raise TrainError(f"logits are {logits.dtype} {list(logits.shape)}: give floating point [B, K]")
     if mask.shape != logits.shape or mask.dtype != torch.bool:

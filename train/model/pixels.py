@@ -22,18 +22,18 @@ LONGEST_SIDE = 1024
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a page may be: ``factor`` divides both sides; areas in pixels."""
+    """Limits of a page's size: ``factor`` divides both sides; areas are in pixels."""
 
     factor: int
     min_pixels: int
     max_pixels: int
     longest_side: int
     dpi: float | None = None
-    """of PDF pages, as far as ``longest_side`` allows it"""
+    """resolution of PDF pages; lower where ``longest_side`` limits it"""
 
     @staticmethod
     def of(checkpoint: Checkpoint, longest_side: int | None = None) -> Sizes:
-        """A checkpoint's; its ``prompt.json`` may give the longest side, else 1024, and a resolution."""
+        """The limits of a checkpoint; ``prompt.json`` may set the longest side (else 1024) and a resolution."""
         processor = checkpoint.json("preprocessor_config.json")
         prompt: Mapping[str, Any] = checkpoint.optional_json("prompt.json") or {}
         return Sizes(

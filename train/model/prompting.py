@@ -46,7 +46,7 @@ class Prompting:
         return ids
 
     def query(self, query: str) -> str:
-        """The query as it stands in the prompt, by the checkpoint's ``query_case``."""
+        """The query as the prompt holds it, by the checkpoint's ``query_case``."""
         return " ".join(query.lower().split()) if self.rules["query_case"] == "lower" else query
 
     def query_ids(self, query: str) -> list[int]:

@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.1 as PyYAML reads it, but ``3e-6`` is a number, and a key that stands twice is an error."""
+    """YAML 1.1 as PyYAML reads it, but ``3e-6`` is a number, and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise TrainError(f"line {node.start_mark.line + 1}: {key!r} stands twice in one mapping")
+                raise TrainError(f"line {node.start_mark.line + 1}: {key!r} is given twice in one mapping")
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 
@@ -78,7 +78,7 @@ def fill(kind: type[T], content: Any, where: str) -> T:
 
     Args:
         kind: its fields may be bool, int, float, str, Path, Literal, tuples of them, optional, and dataclasses.
-        content: what YAML gave.
+        content: the mapping that was read.
         where: names the place in errors, such as ``paper.yaml: stages[0]``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The stage that gives a checkpoint, whose tower reads, a decoder that compares: `maxsim`, before any training."""
+"""The stage that builds a decoder that compares (`maxsim`) on a checkpoint whose tower reads. It trains nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ConstructStage:
         store: pages with their text: how often a token occurs, and what visual tokens of text look like.
         pages: of the store that the tower reads for that, spread evenly.
         longest_side, dpi: of pages as the tower has learnt to read them, in pixels and dots per inch, for the
-            checkpoint's ``prompt.json``; None: as it has them.
+            checkpoint's ``prompt.json``; None keeps what it says.
     """
 
     store: Path
@@ -72,7 +72,7 @@ class ConstructStage:
             raise TrainError(f"dpi is {self.dpi}: must lie in 20..1200")
 
     def build(self, checkpoint: str, directory: Path) -> None:
-        """Writes the checkpoint with its new decoder.
+        """Write the checkpoint with its new decoder.
 
         Raises:
             TrainError: no page has text, or see `construct`.
@@ -96,14 +96,14 @@ def construct(
     visual: Tensor,
     sizes: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes ``source`` with the decoder of `maxsim`; its tower and table are turned into that decoder's basis.
+    """Write ``source`` with the decoder of `maxsim`; its tower and table are turned into that decoder's basis.
 
     Args:
         source: a checkpoint of one file.
         directory: must not exist, or be empty.
-        counts: ``[vocabulary]``: how often each token stands in pages.
+        counts: ``[vocabulary]``: how often each token occurs in pages.
         visual: ``[n, H]``: visual tokens of cells with text, a sample.
-        sizes: of pages, ``longest_side`` and ``dpi``, where they are not as ``source`` has them.
+        sizes: ``longest_side`` and ``dpi`` of pages, if they differ from those of ``source``.
 
     Raises:
         TrainError: several files, another width than `maxsim.WIDTH`, untied embeddings, a token that the prompt needs

@@ -1,4 +1,4 @@
-"""What a frozen vision tower says about the pages of a store, computed once and kept on disk.
+"""Visual tokens of a store's pages from a frozen vision tower, computed once and kept on disk.
 
 A folder: ``tokens.bin`` (visual tokens ``[all, H]`` float16, page after page) and ``index.npz`` (which page, where it
 starts, its grid in cells, a checksum of the tower). A ranking stage that leaves the tower alone then costs the decoder
@@ -65,7 +65,7 @@ class Features:
 
 @torch.no_grad()
 def write_features(folder: Path, tower: Tower, store: PageStore, pages: Sequence[int]) -> None:
-    """Encodes ``pages`` of ``store`` whole, one at a time, and writes ``folder``; one left half done is begun again.
+    """Encode whole ``pages`` of ``store``, one at a time, and write ``folder``; an unfinished one is begun again.
 
     Raises:
         TrainError: no pages, or a visual token is too large for half precision.
@@ -110,7 +110,7 @@ def checksum(tower: Tower) -> int:
 
 @torch.no_grad()
 def text_tokens(tower: Tower, pages: Sequence[StoredPage]) -> Tensor:
-    """``[n, H]``: what the tower says about the cells with text of these pages.
+    """The tower's visual tokens of these pages' cells with text, ``[n, H]``.
 
     Raises:
         TrainError: no page has text.
@@ -130,7 +130,7 @@ def text_tokens(tower: Tower, pages: Sequence[StoredPage]) -> Tensor:
 
 @torch.no_grad()
 def fold_scale(tower: Tower, pages: Sequence[StoredPage], norm: float) -> float:
-    """Scales the merger's last layer so that visual tokens of cells with text have ``norm`` on average, as token
+    """Scale the merger's last layer so that visual tokens of cells with text have ``norm`` on average, as token
     embeddings have.
 
     Reading is trained on directions alone, and leaves tokens of text four times as long as those of blank paper.

@@ -29,7 +29,7 @@ class View:
     Attributes:
         number: the page's, as the caller counts.
         top, left, rows, cols: its cells are ``[top, top + rows) x [left, left + cols)``.
-        words: what stands in it, as `plain_word` has them; a word without letters or digits is empty.
+        words: its words, as `plain_word` has them; a word without letters or digits is empty.
     """
 
     number: int
@@ -78,7 +78,7 @@ def view_of(page: StoredPage, number: int, rng: np.random.Generator, most_rows: 
 
 
 def draw_query(rng: np.random.Generator, words: Sequence[str], others: Sequence[set[str]]) -> str | None:
-    """2 to 8 words: half the time a phrase as it stands, half the time scattered content words.
+    """2 to 8 words: half the time a phrase of the page, half the time scattered content words.
 
     None where the words do not allow it. A query holds at least one content word that few of ``others`` have: without
     one no reader could tell the page.

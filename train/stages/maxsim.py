@@ -235,7 +235,7 @@ def embeddings(
     Args:
         table: ``[vocabulary, H]``.
         basis: of `basis`.
-        counts: ``[vocabulary]``: how often each token stands in pages, for how rare it is.
+        counts: ``[vocabulary]``: how often each token occurs in pages; rare ones weigh more.
         marked: tokens that are no text, each with the coordinate that marks it.
         letters: tokens of the pages' letters, which get codes.
     """

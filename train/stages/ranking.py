@@ -191,6 +191,6 @@ def check_most(name: str, most: int) -> None:
 
 
 def places(shown: Sequence[int], numbers: Sequence[int]) -> tuple[int, ...]:
-    """Where candidates stand among those shown, in the order given; those not shown are left out."""
+    """Positions of candidates among those shown, in the given order; those not shown are left out."""
     place = {candidate: position for position, candidate in enumerate(shown)}
     return tuple(place[number] for number in numbers if number in place)

@@ -1,4 +1,4 @@
-"""Stage 0, for models trained from scratch: visual tokens learn to say which words stand under them.
+"""Stage 0, for models trained from scratch: visual tokens learn to say which words are printed under them.
 
 Each visual token is trained to point, in the space of the tied and frozen token embeddings, at the tokens printed in
 its 32 x 32 px: cross entropy between softmax(scale * cosine(visual token, every embedding)) and the tokens' shares.
@@ -34,7 +34,7 @@ from .ranking import WEIGHTS, load_ranker
 
 HEADS = "reading_heads.safetensors"
 """Beside the model: the spelling head and the scale, so that another reading stage goes on with them."""
-_BLANK_TOKEN = 0  # <|endoftext|>: stands in no prompt, so blank cells point where no query does
+_BLANK_TOKEN = 0  # <|endoftext|>: is in no prompt, so blank cells point where no query does
 _BLANK_WEIGHT = 0.05
 _SCALE_PAGES = 12  # 5,000 cells with text
 _PRINTED = 33  # characters from here on are ink
@@ -104,12 +104,12 @@ class ReadingStage:
 
 @dataclass(frozen=True, slots=True)
 class ReadingBatch:
-    """Crops and what stands in their cells, which are numbered on through the batch, row by row.
+    """Crops and the text in their cells; cells are numbered through the whole batch, row by row.
 
     Attributes:
         pixels: ``[B, h, w]`` uint8.
-        cell, token, weight: ``[p]`` each: which token stands in which cell, with which weight.
-        blank: ``[q]`` int64: cells that no token stands in.
+        cell, token, weight: ``[p]`` each: which token is in which cell, with which weight.
+        blank: ``[q]`` int64: cells without a token.
         slots: ``[B, patches, SLOTS]`` int64 characters, patches in the tower's order.
     """
 
@@ -143,12 +143,12 @@ class Reader(nn.Module):
         return F.normalize(self.tower.tokens(state), dim=-1), early[0]
 
     def save_heads(self, file: Path) -> None:
-        """Write what is no part of the checkpoint."""
+        """Write the heads, which are not part of the checkpoint."""
         heads = {f"spell.{name}": value.detach().contiguous() for name, value in self.spell.state_dict().items()}
         save_file({**heads, "log_scale": self.log_scale.detach()}, file, {"spell_after": str(self.spell_after)})
 
     def load_heads(self, file: Path) -> None:
-        """Undo `save_heads`.
+        """Load what `save_heads` wrote.
 
         Raises:
             TrainError: they were trained after another block.

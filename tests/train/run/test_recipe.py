@@ -138,7 +138,7 @@ def changed(text: str, tmp_path: Path, old: str, new: str) -> Path:
         ("keep_ratio: [1.0, 0.5]", "keep_ratio: 0.5", r"stages\[1\].keep_ratio is 0.5: it must be a list"),
         ("epochs: 3", "epochs: none", r"stages\[0\].epochs is 'none': it must be a number above 0"),
         ("lr: 3e-6", "lr: 3e-6\n      steps: 5", r"stages\[0\]: optimisation.steps and epochs say the same"),
-        ("seed: 42", "seed: 42\nseed: 43", "'seed' stands twice"),
+        ("seed: 42", "seed: 42\nseed: 43", "'seed' is given twice"),
         ("seed: 42", "seed: [", "cannot be read"),
     ],
 )
