@@ -2,10 +2,10 @@
 
     python -m bench.ablation OUT.jsonl --work FOLDER --real STORE --synthetic STORE
 
-Stage 0 is the tower of ``--reader`` (train/checkpoints/reader), which has read; without it the same tower with its
-blocks drawn at random. The decoder is constructed on either, then stage 2 is run as the recipe has it, or left out. The
-paper's stage 1, which the recipe does without, is put before it. Without pruning in the loop a step costs so much more
-that this is shown on fewer, smaller steps, with and without.
+Stage 0 is the tower of ``--reader`` (by default the one in the repository), which has read; without it the same tower
+with its blocks drawn at random. The decoder is constructed on either, then stage 2 is run as the recipe has it, or left
+out. The paper's stage 1, which the recipe does without, is put before it. Without pruning in the loop a step costs so
+much more that this is shown on fewer, smaller steps, with and without.
 
 Every variant ranks the same examples of documents that no ranking stage sees: queries drawn from their text, 8 to 20
 pages each, at keep ratio 0.25. A row holds recall@1, the soft ranking loss, the same with the logits divided by the
@@ -32,15 +32,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ziprerank.comparison import machine
 from ziprerank.export.agreement import kendall_tau
-from ziprerank.train.losses import order_target, soft_ranking
-from ziprerank.train.matching import MatchingStage, MatchingTask
-from ziprerank.train.recipe import read_recipe, run_recipe
-from ziprerank.train.settings import read_yaml
+from ziprerank.train.checkpoint import put_together
+from ziprerank.train.model.losses import order_target, soft_ranking
+from ziprerank.train.run.recipe import read_recipe, run_recipe
+from ziprerank.train.run.typed_yaml import read_yaml
+from ziprerank.train.stages.matching import MatchingStage, MatchingTask
 
 from bench.quality.metrics import wilson
 
 TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
-CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
 SEED, DRAWS, KEEP_RATIO = 29, 10_000, 0.25
 SHORT: dict[str, Any] = {"candidates": [4, 8], "optimisation": {"steps": 30, "accumulate": 4, "warmup": 10}}
 LISTWISE: dict[str, Any] = {
@@ -99,12 +99,13 @@ def merged(base: Recipe, changes: Recipe) -> Recipe:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
+    reader = options.reader or committed_reader(options.work / "reader")
     construct, pages, listwise = tiny_stages(options)
     found: dict[str, Values] = {}
     rows: list[dict[str, Any]] = []
     for variant in variants(pages, listwise):
         print(variant.name, flush=True)
-        tower = options.reader if variant.reads else unread(options.reader, options.work / "unread")
+        tower = reader if variant.reads else unread(reader, options.work / "unread")
         checkpoint, seconds = trained(variant, construct, tower, options.work)
         found[variant.name], temperature = judged(
             checkpoint, pages | {"features": str(features(options.work, variant, options.real))}, options.examples
@@ -136,7 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and page features")
     parser.add_argument("--real", type=Path, required=True, help="page store of real documents")
     parser.add_argument("--synthetic", type=Path, required=True, help="page store of made ones")
-    parser.add_argument("--reader", type=Path, default=CHECKPOINTS / "reader", help="a checkpoint whose tower reads")
+    parser.add_argument("--reader", type=Path, help="a checkpoint whose tower reads; default: that in the repository")
     parser.add_argument(
         "--most-pages",
         type=int,
@@ -160,6 +161,11 @@ def tiny_stages(options: argparse.Namespace) -> list[Recipe]:
     listwise = merged(pages, LISTWISE) | {"store": str(options.synthetic), "most_pages": synthetic_pages}
     listwise["optimisation"].pop("evaluate_every", None)  # nothing is held out
     return [construct | {"store": str(options.real)}, pages, listwise]
+
+
+def committed_reader(folder: Path) -> Path:
+    """The reader in the repository as a checkpoint directory, ``folder``."""
+    return folder if (folder / "tokenizer.json").is_file() else put_together("reader", folder)
 
 
 def unread(reader: Path, folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,23 +35,28 @@ def raw(status: int, body: bytes, headers: dict[str, str] | None = None, length:
     return reply
 
 
-def late(seconds: float, then: Reply) -> Reply:
-    """The answer after the client has gone."""
+def held(release: threading.Event, then: Reply) -> Reply:
+    """An answer that waits until ``release`` is set."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
-        time.sleep(seconds)
+        release.wait()
         then(handler)
 
     return reply
 
 
+def outwait(handler: BaseHTTPRequestHandler) -> None:
+    """No answer: the server waits until the client has gone."""
+    handler.connection.recv(1)
+
+
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
-    """Nothing at all."""
+    """No answer: the server closes the connection."""
     handler.connection.close()
 
 
 class ChatServer:
-    """Plays ``script`` reply by reply, then ``default``; counts how many requests are under way at once."""
+    """Plays ``script`` reply by reply, then ``default``."""
 
     def __init__(self, script: list[Reply], default: Reply | None) -> None:
         self.script = list(script)
@@ -60,8 +64,6 @@ class ChatServer:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.paths: list[str] = []
-        self.most_at_once = 0
-        self._now = 0
         self._lock = threading.Lock()
         outer = self
 
@@ -79,8 +81,6 @@ class ChatServer:
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         with self._lock:
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
             self.requests.append(json.loads(body))
             self.keys.append(handler.headers.get("Authorization"))
             self.paths.append(handler.path)
@@ -90,9 +90,6 @@ class ChatServer:
             reply(handler)
         except OSError:
             pass  # the client had gone
-        finally:
-            with self._lock:
-                self._now -= 1
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Settings that have to stand before any test module is imported."""
+"""Settings that must be made before any test module is imported, and checkpoints that several folders test with."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,3 +10,35 @@ def pytest_configure(config: pytest.Config) -> None:
     """Triton decides when it is first imported, which transformers does, whether kernels are interpreted."""
     if config.getoption("markexpr").strip() != "gpu":
         os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def default_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of the bundle in the package; tests do not change it."""
+    return _put_together("default", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def reader_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tower that the default checkpoint was built on, with a random decoder; tests do not change it."""
+    return _put_together("reader", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def start_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the small model's shapes, as the small recipe begins; tests do not change it."""
+    return _put_together("start", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def deepstack_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the small model's shapes, with DeepStack and several heads; tests do not change it."""
+    from tiny_checkpoint import save_deepstack_checkpoint
+
+    return save_deepstack_checkpoint(tmp_path_factory.mktemp("checkpoints") / "deepstack")
+
+
+def _put_together(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ziprerank.train.checkpoint import put_together  # imports Triton
+
+    return put_together(kind, tmp_path_factory.mktemp("checkpoints") / kind)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ziprerank.train.loop import run
-from ziprerank.train.recipe import read_recipe
+from ziprerank.train.run.loop import run
+from ziprerank.train.run.recipe import read_recipe
 
 
 def main(path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from reportlab.pdfgen.canvas import Canvas
-from tiny_checkpoint import STARTER
+from tiny_checkpoint import TOKENIZER
 from tokenizers import Tokenizer
 from ziprerank.train.data.page_store import PageStore, documents_in, sample_pages, write_store
 
@@ -40,5 +40,5 @@ def make_store(root: Path, *, documents: int = 6, pages: int = 4, words: int = 2
     found = sample_pages(
         documents_in([root / "pdfs"], []), 0, per_document=pages, scale=(1000.0, 1010.0), least_words=4
     )
-    write_store(root / "store", found, Tokenizer.from_file(str(STARTER / "tokenizer.json")), 1000)
+    write_store(root / "store", found, Tokenizer.from_file(str(TOKENIZER)), 1000)
     return PageStore(root / "store")

@@ -1,4 +1,4 @@
-"""A random Qwen3-VL checkpoint of a few hundred thousand parameters, with the starter's tokenizer: quick to train."""
+"""Random Qwen3-VL checkpoints with the small models' tokenizer: quick to train, and with parts that those lack."""
 
 from __future__ import annotations
 
@@ -9,24 +9,37 @@ from typing import Any
 
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from ziprerank.bundle import default_bundle
+from ziprerank.train.checkpoint import PARTS
 
-STARTER = Path(__file__).parents[1] / "train" / "checkpoints" / "starter"
+TOKENIZER = default_bundle() / "tokenizer.json"
 
 
 def save_tiny_checkpoint(out: Path, *, seed: int = 0, tied: bool = False, layers: int = 3, scale: float = 1.0) -> Path:
     """Write it to ``out``; shapes are those of the 8B model in small: untied, three DeepStack levels, grouped heads."""
-    torch.manual_seed(seed)
-    config: dict[str, Any] = json.loads((STARTER / "config.json").read_text())
+    config: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text())
     text, vision = config["text_config"], config["vision_config"]
     text |= {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2}
-    text |= {"head_dim": 16, "intermediate_size": 48, "tie_word_embeddings": tied, "dtype": "float32"}
+    text |= {"head_dim": 16, "intermediate_size": 48, "tie_word_embeddings": tied}
     text["rope_parameters"] = {
         "rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True, "mrope_section": [4, 2, 2],
     }  # fmt: skip
     text.pop("rope_theta", None)
     vision |= {"depth": 4, "hidden_size": 24, "num_heads": 2, "intermediate_size": 40, "num_position_embeddings": 64}
-    vision |= {"out_hidden_size": 32, "deepstack_visual_indexes": [0, 1, 2], "dtype": "float32"}
-    config |= {"tie_word_embeddings": tied, "dtype": "float32"}
+    vision |= {"out_hidden_size": 32, "deepstack_visual_indexes": [0, 1, 2]}
+    config |= {"tie_word_embeddings": tied}
+    return _save(out, config, seed, scale)
+
+
+def save_deepstack_checkpoint(out: Path, *, seed: int = 0) -> Path:
+    """Write it to ``out``: the small model's shapes with four heads in the decoder, and with DeepStack."""
+    config: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text())
+    config["vision_config"]["deepstack_visual_indexes"] = [1, 2, 3]
+    return _save(out, config, seed, 1.0)
+
+
+def _save(out: Path, config: dict[str, Any], seed: int, scale: float) -> Path:
+    torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**config))
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # large enough that every part shows in the logits
@@ -35,6 +48,8 @@ def save_tiny_checkpoint(out: Path, *, seed: int = 0, tied: bool = False, layers
             if name.endswith("norm.weight") or "layernorm" in name or (".norm" in name and name.endswith("weight")):
                 parameter.add_(1.0)
     model.save_pretrained(out)
-    for name in ("tokenizer.json", "preprocessor_config.json", "prompt.json"):
-        shutil.copyfile(STARTER / name, out / name)
+    shutil.copyfile(TOKENIZER, out / "tokenizer.json")
+    shutil.copyfile(PARTS / "default" / "preprocessor_config.json", out / "preprocessor_config.json")
+    prompt = json.loads((PARTS / "start" / "prompt.json").read_text()) | {"longest_side": 288}
+    (out / "prompt.json").write_text(json.dumps(prompt))
     return out

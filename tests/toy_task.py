@@ -1,4 +1,9 @@
-"""A regression that a run of a few hundredths of a second trains; also a program, for tests that kill it."""
+"""A regression that trains in a few hundredths of a second; also a program, for tests that kill it.
+
+    python toy_task.py OUT HANG_AT DROPOUT ACCUMULATE
+
+waits for ever at micro-batch HANG_AT (-1: at none).
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,24 @@ import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from ziprerank.train.config import Optimisation
-from ziprerank.train.loop import run
+from ziprerank.train.optim.optimisation import Optimisation
+from ziprerank.train.run.loop import run
 
 
 class Toy:
     """Dropout makes the result depend on the random state."""
 
-    def __init__(self, seed: int = 0, *, pause: float = 0.0, dropout: float = 0.2) -> None:
+    def __init__(self, seed: int = 0, *, hang_at: int | None = None, dropout: float = 0.2) -> None:
         torch.manual_seed(seed)
         self.name = "toy"
-        self.seed, self.pause = seed, pause
+        self.seed, self.hang_at = seed, hang_at
         self.settings: dict[str, Any] = {"shape": [8, 16]}
         self.module = nn.Sequential(
             nn.Linear(8, 16), nn.LayerNorm(16), nn.Dropout(dropout), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
@@ -39,7 +44,8 @@ class Toy:
         return {"inputs": inputs, "targets": inputs.prod(1, keepdim=True).sign(), "odd": torch.tensor(step % 2)}
 
     def loss(self, batch: dict[str, Tensor], progress: float) -> tuple[Tensor, dict[str, float]]:
-        time.sleep(self.pause)
+        if len(self.progress) == self.hang_at:  # until the process is killed
+            threading.Event().wait()
         self.progress.append(progress)
         outputs = self.module(batch["inputs"])
         if batch["odd"]:  # a parameter that only every second micro-batch uses
@@ -71,6 +77,6 @@ def launch_two(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    out, pause, dropout, accumulate = sys.argv[1:]
+    out, hang_at, dropout, accumulate = sys.argv[1:]
     settings = {**SETTINGS, "accumulate": int(accumulate)}
-    run(Toy(pause=float(pause), dropout=float(dropout)), Optimisation(**settings), Path(out), seed=3)
+    run(Toy(hang_at=int(hang_at), dropout=float(dropout)), Optimisation(**settings), Path(out), seed=3)

@@ -1,6 +1,6 @@
 """A checkpoint of the 8B model's shapes with random weights, written on the spot: times do not depend on what they are.
 
-Its tokenizer is the starter checkpoint's, whose ids lie far below the 8B model's 151,936.
+Its tokenizer is the small models', whose ids lie far below the 8B model's 151,936.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from ziprerank.bundle import default_bundle
+from ziprerank.train.checkpoint import PARTS
 
-STARTER = Path(__file__).parents[2] / "train" / "checkpoints" / "starter"
 SHARD_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is written over the starter's ``text_config`` and ``vision_config``."""
+    """What is written over the small model's ``text_config`` and ``vision_config``."""
 
     dtype: torch.dtype
     text: dict[str, Any]
@@ -64,13 +65,14 @@ def write_checkpoint(out: Path, shape: Shape, device: torch.device) -> Path:
     """Hugging Face format, untied; ``device`` makes the random numbers."""
     out.mkdir(parents=True)
     dtype = str(shape.dtype).removeprefix("torch.")
-    values: dict[str, Any] = json.loads((STARTER / "config.json").read_text(encoding="utf-8"))
+    values: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8"))
     values["text_config"] = {**values["text_config"], **shape.text, "tie_word_embeddings": False, "dtype": dtype}
     values["vision_config"] = {**values["vision_config"], **shape.vision, "dtype": dtype}
     values |= {"tie_word_embeddings": False, "dtype": dtype}
     (out / "config.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
-    for name in ("tokenizer.json", "preprocessor_config.json", "prompt.json"):
-        shutil.copyfile(STARTER / name, out / name)
+    parts = (PARTS / "start" / "prompt.json", PARTS / "default" / "preprocessor_config.json")
+    for file in (*parts, default_bundle() / "tokenizer.json"):
+        shutil.copyfile(file, out / file.name)
     with torch.device("meta"):
         tensors = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**values)).state_dict()
 

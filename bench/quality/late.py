@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ziprerank.train.data.examples import PageRef
-from ziprerank.train.model import Ranker
-from ziprerank.train.pixels import Sizes, load
-from ziprerank.train.tower import Tower
+from ziprerank.train.model.pixels import Sizes, load
+from ziprerank.train.model.ranker import Ranker
+from ziprerank.train.model.tower import Tower
 
 from .queries import Query
 from .systems import Run, by_document

@@ -11,13 +11,11 @@ import pytest
 import torch
 from store_pages import make_store
 from ziprerank.train.data.page_store import PageStore
-from ziprerank.train.model import Ranker
-from ziprerank.train.reading import is_held_out
-from ziprerank.train.settings import read_yaml
+from ziprerank.train.model.ranker import Ranker
+from ziprerank.train.run.typed_yaml import read_yaml
+from ziprerank.train.stages.reading import is_held_out
 
 from bench import ablation
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,8 @@ def test_the_best_temperature_is_that_of_the_lowest_loss() -> None:
         assert losses[-1] == pytest.approx(float(-(target * torch.log_softmax(torch.log(target) * truth, 0)).sum()))
 
 
-def test_the_tower_that_never_read(work: Path) -> None:
-    reads, drawn = Ranker(ROOT / "train" / "checkpoints" / "reader"), Ranker(work / "unread")
+def test_the_tower_that_never_read(reader_checkpoint: Path, work: Path) -> None:
+    reads, drawn = Ranker(reader_checkpoint), Ranker(work / "unread")
     theirs = dict(drawn.module.named_parameters())
     for name, parameter in reads.module.named_parameters():
         changed = ("visual.blocks" in name or "visual.merger" in name) and parameter.dim() == 2

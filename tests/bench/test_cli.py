@@ -28,6 +28,6 @@ def test_two_bundles_of_one_precision(tmp_path: Path) -> None:
     assert "are both fp32: give one of each precision" in said
 
 
-def test_outside_a_clone_pages_and_checkpoint_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_clone_pages_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_bench, "__file__", str(tmp_path / "a" / "b" / "cli_bench.py"))
     assert "this is no clone, so give --pdf" in refusal(str(tmp_path / "rows.jsonl"))

@@ -12,12 +12,11 @@ from ziprerank.bundle import Bundle
 from ziprerank.comparison import limits
 from ziprerank.export import export_checkpoint
 
-CHECKPOINTS = Path(__file__).parents[2] / "train" / "checkpoints"
 
-
-@pytest.fixture(scope="module", params=["default", "starter"])  # the second has DeepStack, and several heads
+# the second has DeepStack, and several heads
+@pytest.fixture(scope="module", params=["default_checkpoint", "deepstack_checkpoint"])
 def checkpoint(request: pytest.FixtureRequest) -> Path:
-    return CHECKPOINTS / str(request.param)
+    return Path(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")

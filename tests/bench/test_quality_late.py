@@ -7,28 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoint import STARTER
 from tokenizers import Tokenizer
 from torch.nn.functional import cosine_similarity
 from ziprerank import Pdf, Reranker
 from ziprerank.inputs.pages import open_pages
-from ziprerank.train.model import Ranker
+from ziprerank.train.model.ranker import Ranker
 
 from bench.quality.late import late_interaction
 from bench.quality.queries import Query
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples"
 CANDIDATES = (4, 9, 16, 1)
-DEFAULT = STARTER.with_name("default")
 
 
 @pytest.mark.parametrize("page", [9, 1])
-def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
+def test_ranks_are_those_of_the_best_cosines(page: int, default_checkpoint: Path) -> None:
     query = Query("sample.pdf", "Dividend of the shareholders", "keywords", page, CANDIDATES)
-    run = late_interaction(DEFAULT, [query], SAMPLE)
+    run = late_interaction(default_checkpoint, [query], SAMPLE)
 
-    ranker = Ranker(DEFAULT)  # of the bundle whose image rules are used
-    tokenizer = Tokenizer.from_file(str(DEFAULT / "tokenizer.json"))
+    ranker = Ranker(default_checkpoint)  # of the bundle whose image rules are used
+    tokenizer = Tokenizer.from_file(str(default_checkpoint / "tokenizer.json"))
     ids = tokenizer.encode(" dividend of the shareholders", add_special_tokens=False).ids
     table, scores = ranker.table.weight.detach(), []
     with open_pages(
@@ -43,13 +41,13 @@ def test_ranks_are_those_of_the_best_cosines(page: int) -> None:
     assert run.ranks == [1 + sum(score > right for score in scores)]
 
 
-def test_the_committed_reader_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_reader_reads(reader_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks for each of the sample's 18 pages by its title: chance ranks one first, and the reader ranked nine first."""
     monkeypatch.syspath_prepend(str(SAMPLE))
     titles = [chapter.title for chapter in importlib.import_module("report_text").CHAPTERS]
     everywhere = tuple(range(len(titles)))
     queries = [Query("sample.pdf", title, "title", page, everywhere) for page, title in enumerate(titles)]
-    ranks = late_interaction(STARTER.with_name("reader"), queries, SAMPLE).ranks
+    ranks = late_interaction(reader_checkpoint, queries, SAMPLE).ranks
     assert len(ranks) == 18
     assert sum(rank == 1 for rank in ranks) >= 6, ranks
     assert sum(rank <= 3 for rank in ranks) >= 10, ranks

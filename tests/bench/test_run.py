@@ -15,18 +15,15 @@ from ziprerank.comparison.labels import label
 from ziprerank.comparison.tables import STAGES, tables
 from ziprerank.export import ExportOptions, export_checkpoint
 
-ROOT = Path(__file__).parents[2]
 PAGES, TOKENS_A_PAGE = 2, 121  # the sample's pages are 288 pt squares, 352 px at 88 dpi
 BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("drop", "keep")]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs the command with two bundles of the checkpoint: float32 and 8-bit weights."""
     folder = tmp_path_factory.mktemp("bench")
-    int8 = export_checkpoint(
-        str(ROOT / "train" / "checkpoints" / "default"), folder / "int8", ExportOptions(precision="int8")
-    )
+    int8 = export_checkpoint(str(default_checkpoint), folder / "int8", ExportOptions(precision="int8"))
     command = [sys.executable, "-m", "ziprerank.cli", "bench", str(folder / "rows.jsonl"), "--quick"]
     command += ["--bundle", str(default_bundle()), "--bundle", str(int8), "--report", str(folder / "report")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

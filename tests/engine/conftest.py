@@ -59,12 +59,10 @@ def build() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def cuda_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter in standard operators, in float32, which the CPU runs too; kernels for 9.0, and PTX."""
+def cuda_bundle(deepstack_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with DeepStack, in standard operators and float32 (the CPU runs it too), and kernels for 9.0."""
     out = tmp_path_factory.mktemp("cuda") / "bundle"
-    export_checkpoint(
-        str(ROOT / "train" / "checkpoints" / "starter"), out, ExportOptions(target="cuda", precision="fp32")
-    )
+    export_checkpoint(str(deepstack_checkpoint), out, ExportOptions(target="cuda", precision="fp32"))
     compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
     return out
 

@@ -20,8 +20,6 @@ from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.cli.app import app
 from ziprerank.export import ExportError, ExportOptions, export_checkpoint
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
     bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(keep_ratio=0.25))
@@ -99,10 +97,8 @@ def test_image_statistics_other_than_one_half(own_checkpoint: Path, tmp_path: Pa
     assert np.abs(actual[:, 0] - half.tokens.numpy()).max() > 0.01
 
 
-def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
-    made = export_checkpoint(
-        str(ROOT / "train/checkpoints/default"), tmp_path / "bundle", ExportOptions(weights="copy")
-    )
+def test_the_default_bundle_is_what_the_export_makes(default_checkpoint: Path, tmp_path: Path) -> None:
+    made = export_checkpoint(str(default_checkpoint), tmp_path / "bundle", ExportOptions(weights="copy"))
     shipped = json.loads((default_bundle() / "ziprerank.json").read_text())
     again = json.loads((made / "ziprerank.json").read_text())
     for manifest, folder in ((shipped, default_bundle()), (again, made)):

@@ -27,15 +27,14 @@ from ziprerank.runtime.providers import lacking
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 
-CHECKPOINTS = ROOT / "train" / "checkpoints"
 # Largest difference of a letter's logit, in standard deviations of the window's logits.
 TOLERANCE = {"fp32": 2e-3, "fp16": 3e-2, "bf16": 2.5e-1}
 
 
-@pytest.fixture(scope="module", params=["default", "starter"])
+@pytest.fixture(scope="module", params=["default_checkpoint", "deepstack_checkpoint"])
 def checkpoint(request: pytest.FixtureRequest) -> Path:
-    """The model in the box; and one with DeepStack, several heads and pages of another size."""
-    return CHECKPOINTS / str(request.param)
+    """The model in the box; and random weights with DeepStack, several heads and pages of another size."""
+    return Path(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module", params=TOLERANCE)

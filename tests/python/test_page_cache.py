@@ -21,7 +21,6 @@ from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 
-ROOT = Path(__file__).parents[2]
 QUERY = "fish soup"
 ROWS = 81 * 1024  # the features of a page of 288 x 288 px
 PROGRAM = """
@@ -160,12 +159,13 @@ def test_processes_at_once_under_a_small_bound(small_pages: Path, reranker: Rera
     assert 0 < sum(path.stat().st_size for path in tmp_path.glob("*.page")) <= limit
 
 
-def test_other_engines_find_nothing(small_pages: Path, pages: list[np.ndarray], tmp_path: Path) -> None:
+def test_other_engines_find_nothing(
+    small_pages: Path, pages: list[np.ndarray], default_checkpoint: Path, tmp_path: Path
+) -> None:
     """The same checkpoint in int8, and a bundle that differs by its id or its vision graph only."""
     reranker, cache = opened(small_pages, tmp_path / "cache")
     reranker.rank(QUERY, pages)
-    checkpoint = ROOT / "train" / "checkpoints" / "default"
-    export_checkpoint(str(checkpoint), tmp_path / "int8", ExportOptions(precision="int8"))
+    export_checkpoint(str(default_checkpoint), tmp_path / "int8", ExportOptions(precision="int8"))
     bundle = reranker.bundle
     vision = replace(bundle.files["vision.onnx"], sha256="0" * 64)
     others = [

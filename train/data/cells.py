@@ -1,4 +1,4 @@
-"""What stands under each visual token of a crop: the labels of the reading stage.
+"""The text under each visual token of a crop: the labels of the reading stage.
 
 A cell is the 32 x 32 px that one visual token covers, a slot an eighth of a 16 x 16 px patch: 4 px wide, 8 px high.
 """
@@ -28,7 +28,7 @@ class CropLabels:
     """Tokens of cells, and characters of slots.
 
     Attributes:
-        cell, token, weight: ``[p]`` each: a token stands in a cell, cells counted row by row, with that share of its
+        cell, token, weight: ``[p]`` each: a token is in a cell, cells counted row by row, with that share of its
             width (of the cell's, where the token is wider), in (0, 1].
         slots: ``[rows * 2, cols * 2, SLOTS]``: the character at the centre of each slot of each patch.
     """
@@ -42,9 +42,9 @@ class CropLabels:
 def token_cells(
     boxes: NDArray[np.float32], rows: int, cols: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Which box, which cell and which share: for every box ``[m, 4]`` px and cell of the grid that it stands in.
+    """Which box, which cell and which share: for every box ``[m, 4]`` px and cell of the grid that it lies in.
 
-    It stands in a cell that holds 0.3 of its width, or 8 px, and half its height, or 16 px.
+    It lies in a cell that holds 0.3 of its width, or 8 px, and half its height, or 16 px.
     """
     left, top, right, bottom = boxes.T
     width, height = np.maximum(right - left, 1.0), np.maximum(bottom - top, 1.0)
@@ -98,7 +98,7 @@ def _inside(boxes: NDArray[np.float32], top: int, left: int, height: int, width:
 
 
 def _slots(codes: NDArray[np.uint8], boxes: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
-    """The map of slots; where boxes overlap the later character stands."""
+    """The map of slots; where boxes overlap, the later character is kept."""
     down, across = height // SLOT_HEIGHT, width // SLOT_WIDTH
     grid = np.full((down, across), _BLANK, dtype=np.uint8)
     # slots whose centre lies inside the box: (index + 0.5) * size in [first, last)

@@ -22,12 +22,8 @@ from .layout import PAGES, DocumentFullError, Flow, Style, Words, choose_style
 from .typefaces import Family, base14, families
 
 
-def style_of(seed: int, fonts: Sequence[Family] = ()) -> Style:
-    """The look that ``make_document`` gives the document of ``seed``."""
-    return _style(Random(seed), fonts)
-
-
-def _style(rng: Random, fonts: Sequence[Family]) -> Style:
+def draw_style(rng: Random, fonts: Sequence[Family] = ()) -> Style:
+    """Draw a document's look; a quarter of the documents use PDF's base 14 typefaces even if ``fonts`` are given."""
     # never both kinds in a document: the base 14 would limit it to Windows-1252
     pool = base14() if not fonts or rng.random() < 0.25 else fonts
     mono = [family for family in pool if family.mono] or [family for family in base14() if family.mono]
@@ -38,25 +34,29 @@ def _style(rng: Random, fonts: Sequence[Family]) -> Style:
     return choose_style(rng, faces, mono)
 
 
-def make_document(path: Path | str, texts: Sequence[str], seed: int, pages: int, fonts: Sequence[Family] = ()) -> None:
-    """Writes a PDF of exactly ``pages`` pages to ``path``.
-
-    Layout, typefaces and colours come from ``seed``; words from ``texts``, in order, from the first on and starting
-    over where they do not fill the pages; what does not fit on the last page is left out, and so are words with
-    characters that the chosen typefaces lack. ``fonts``: what ``families`` found; a quarter of all seeds use PDF's base
-    14 all the same, as every seed does without fonts. TrainError for no pages, or no text that can be written.
-    """
-    draw_document(path, texts, seed, pages, fonts)
-
-
-def draw_document(
+def make_document(
     path: Path | str, texts: Sequence[str], seed: int, pages: int, fonts: Sequence[Family] = ()
 ) -> Counter[str]:
-    """``make_document``, and how many blocks of each kind it drew (``blocks.BLOCKS``, "title", "chart-bars", ...)."""
+    """Write a PDF of exactly ``pages`` pages.
+
+    Args:
+        path: the file.
+        texts: where the words come from, in order, starting over if they do not fill the pages. What does not fit on
+            the last page is left out, and so are words with characters that the chosen typefaces lack.
+        seed: of layout, typefaces and colours.
+        pages: at least 1.
+        fonts: what ``families`` found; a quarter of all seeds use PDF's base 14 typefaces in any case.
+
+    Returns:
+        How many blocks of each kind were drawn (``blocks.BLOCKS``, "title", "chart-bars", ...).
+
+    Raises:
+        TrainError: no pages, or no text that can be written.
+    """
     if pages < 1:
         raise TrainError(f"a document of {pages} pages: at least 1")
     rng = Random(seed)
-    style = _style(rng, fonts)
+    style = draw_style(rng, fonts)
     words = Words(texts, style.characters, rng)
     canvas = Canvas(str(path), pagesize=PAGES[style.page], invariant=1, pageCompression=1)
     flow = Flow(canvas, style, words, rng, pages)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -138,18 +137,6 @@ def read_pages(path: Path, faults: Faults | None = None) -> Iterator[PageExample
         )
 
     return _read(path, example, faults)
-
-
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write JSON lines to ``path`` and return their number; the file appears when the last one is written."""
-    temporary = path.with_name(path.name + ".partial")
-    count = 0
-    with temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    temporary.replace(path)
-    return count
 
 
 def string(row: Mapping[str, Any], key: str) -> str:

@@ -1,4 +1,4 @@
-"""PDF manuals out of documentation packages: the real pages that the model in the box was trained on.
+"""Fetch PDF manuals from documentation packages: the real pages that the model in the box was trained on.
 
     python -m ziprerank.train.data.manuals OUT [--packages NAME ...]
 
@@ -41,7 +41,7 @@ PACKAGES = (
 
 
 def uncompress(folder: Path) -> int:
-    """Every ``.pdf.gz`` under ``folder`` becomes a ``.pdf``; how many PDFs there are then. Links are left alone."""
+    """Uncompress every ``.pdf.gz`` under ``folder``, links aside, and return how many PDFs there are then."""
     for packed in sorted(folder.rglob("*.pdf.gz")):
         if packed.is_symlink():
             continue
@@ -54,7 +54,7 @@ def uncompress(folder: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Downloads packages with PDF manuals and unpacks them under OUT."""
+    """Download packages with PDF manuals and unpack them under OUT."""
     parser = argparse.ArgumentParser(prog="python -m ziprerank.train.data.manuals", description=main.__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument(

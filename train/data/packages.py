@@ -11,7 +11,18 @@ from ziprerank.train.errors import TrainError
 
 
 def download(package: str, folder: Path) -> Path:
-    """Unpacks a Debian package, "name" or "name=version", under ``folder``/name. TrainError with the tool's words."""
+    """Download a Debian package and unpack it under ``folder``/name, unless it is there.
+
+    Args:
+        package: "name" or "name=version".
+        folder: made if need be.
+
+    Returns:
+        The folder of the unpacked package.
+
+    Raises:
+        TrainError: this is no Debian system, or the package cannot be fetched (with the tool's message).
+    """
     name = package.partition("=")[0]
     target = folder / name
     if target.is_dir():

@@ -21,6 +21,7 @@ import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from ziprerank.bundle import default_bundle
 from ziprerank.train.errors import TrainError
 
 from .pdf_text import Word, render, words
@@ -280,18 +281,24 @@ def _starts(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make a page store of the PDFs under some folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("--documents", type=Path, nargs="+", required=True, help="folders with PDFs")
     parser.add_argument("--skip", nargs="*", default=[], help="leave out paths that contain one of these")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        default=default_bundle() / "tokenizer.json",
+        help="tokenizer.json of the model; default: that of the model in the box",
+    )
     parser.add_argument("--per-document", type=int, default=60)
     parser.add_argument("--scale", type=float, nargs=2, default=(800.0, 1150.0), help="longest side of an A4 page, px")
     parser.add_argument("--least-words", type=int, default=60)
     parser.add_argument("--limit", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     documents = documents_in(options.documents, options.skip)
     order = np.random.default_rng(options.seed).permutation(len(documents))
     pages = sample_pages(

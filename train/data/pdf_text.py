@@ -1,4 +1,4 @@
-"""A PDF page as a picture and the text that stands on it: every character with its box in pixels of that picture."""
+"""A PDF page as a picture, and its text: every character with its box in pixels of that picture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def render(page: pdfium.PdfPage, height: int, width: int) -> NDArray[np.uint8]:
 def words(page: pdfium.PdfPage, height: int, width: int) -> list[Word]:
     """The page's words in reading order of the file, boxes in pixels of a picture of ``height`` x ``width``.
 
-    Boxes are PDFium's loose ones: as high as the font, so that letters of one line stand at one height. A ligature is
+    Boxes are PDFium's loose ones: as high as the font, so all letters of a line are equally high. A ligature is
     taken apart; its letters share its box. Text that does not run from left to right falls into its letters.
     """
     (ax, bx, cx), (ay, by, cy) = _to_pixels(page, height, width)

@@ -36,7 +36,7 @@ _STATED = re.compile(r"Rank the (\d+) passages above")
 def read_rankzephyr(path: Path, faults: Faults | None = None) -> Iterator[ListwiseExample]:
     """Stream the examples of a file of such conversations: a JSON array, JSON lines, or Parquet.
 
-    The query is what stands between the last ``Search Query:`` and ``Rank the N passages above``, without the full stop
+    The query is the text between the last ``Search Query:`` and ``Rank the N passages above``, without the full stop
     that the template adds. An order may leave passages out.
 
     Args:

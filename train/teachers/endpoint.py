@@ -60,7 +60,7 @@ class Endpoint:
         sleep: waits the given seconds; another one lets a test see the pauses without waiting them out.
 
     Raises:
-        TrainError: the URL is none, or the variable is not set.
+        TrainError: the URL is not an http address, or the variable is not set.
     """
 
     def __init__(

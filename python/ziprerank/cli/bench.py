@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -45,23 +46,30 @@ def bench(
         from ziprerank.comparison.page import write_report
         from ziprerank.comparison.run import Options, run
         from ziprerank.comparison.tables import tables
+        from ziprerank.train.checkpoint import put_together
     from ziprerank.inputs.pdf import PdfFile
 
     clone = Path(__file__).resolve().parents[3]
     pdf = pdf or _existing(clone / "python" / "examples" / "sample.pdf", "--pdf: a PDF whose pages are ranked")
-    checkpoint = checkpoint or _existing(
-        clone / "train" / "checkpoints" / "default", "--checkpoint: the Hugging Face directory of the bundles"
-    )
     document = PdfFile(pdf, name=pdf.name)
     held = document.pages
     document.close()
     counts = tuple(candidates or ([2] if quick else [count for count in CANDIDATES if count <= held]))
     if not 1 <= min(counts) <= max(counts) <= held:
         raise InvalidInput(f"{pdf} has {held} pages, candidates are {list(counts)}: choose 1..{held}")
-    options = Options(
-        pdf, query, checkpoint, tuple(bundle or ()), counts, tuple(longest_side or (None,)), provider, minutes, quick
-    )
-    rows = run(options, out)
+    with TemporaryDirectory() as scratch:
+        options = Options(
+            pdf,
+            query,
+            checkpoint or put_together("default", Path(scratch) / "default"),
+            tuple(bundle or ()),
+            counts,
+            tuple(longest_side or (None,)),
+            provider,
+            minutes,
+            quick,
+        )
+        rows = run(options, out)
     if report is not None:
         quality = clone / "bench" / "results" / "quality_cpu.jsonl"
         lines = quality.read_text(encoding="utf-8").splitlines() if quality.is_file() else []

@@ -30,7 +30,7 @@ def train(config: Config, *, overrides: Set = None, restart: Restart = False, ch
 
 
 def _train(config: Path, overrides: list[str], restart: bool, check: bool) -> None:
-    from ziprerank.train.recipe import read_recipe, run_recipe
+    from ziprerank.train.run.recipe import read_recipe, run_recipe
 
     recipe = read_recipe(config, overrides)
     main = int(os.environ.get("RANK", "0")) == 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 import pytest
 from ziprerank.train.data import blocks, charts, layout
-from ziprerank.train.data.documents import draw_document, make_document, style_of
+from ziprerank.train.data.documents import draw_style, make_document
 from ziprerank.train.data.typefaces import Widths, base14, families
 from ziprerank.train.errors import TrainError
 
@@ -52,7 +53,7 @@ def test_every_paragraph_can_be_read_back_in_order(tmp_path: Path, seed: int) ->
 def test_characters_beyond_latin_come_back(tmp_path: Path, fonts: list[Path]) -> None:
     """Greek, Cyrillic, arrows and fractions through embedded TrueType fonts."""
     found = families(fonts)
-    seed = next(seed for seed in range(100) if style_of(seed, found).body.name.startswith("DejaVu"))
+    seed = next(seed for seed in range(100) if draw_style(Random(seed), found).body.name.startswith("DejaVu"))
     words = ["Ωμέγα", "дождь", "naïve", "½", "→", "œuvre", "≤", "“quoted”", "größe"]
     make_document(tmp_path / "a.pdf", [" ".join(words * 4)], seed, 1, found)
     text = read(tmp_path / "a.pdf")[0]
@@ -70,7 +71,9 @@ def test_words_without_glyphs_are_left_out(tmp_path: Path) -> None:
 
 def test_same_seed_same_bytes(tmp_path: Path, fonts: list[Path]) -> None:
     found = families(fonts)
-    seeds = [next(seed for seed in range(50) if style_of(seed, found).body in kind) for kind in (found, base14())]
+    seeds = [
+        next(seed for seed in range(50) if draw_style(Random(seed), found).body in kind) for kind in (found, base14())
+    ]
     trials = {seed: [tmp_path / f"{seed}-{turn}.pdf" for turn in range(2)] for seed in seeds}
     for turn in range(2):  # other documents in between must not matter
         for seed, paths in trials.items():
@@ -84,9 +87,9 @@ def test_same_seed_same_bytes(tmp_path: Path, fonts: list[Path]) -> None:
 def test_every_kind_appears(tmp_path: Path) -> None:
     drawn: Counter[str] = Counter()
     for seed in range(12):
-        drawn += draw_document(tmp_path / "a.pdf", TEXTS, seed, 4)
+        drawn += make_document(tmp_path / "a.pdf", TEXTS, seed, 4)
     assert set(drawn) == {*blocks.BLOCKS, "title", *(f"chart-{kind}" for kind in charts.CHARTS)}
-    styles = [style_of(seed) for seed in range(300)]
+    styles = [draw_style(Random(seed)) for seed in range(300)]
     assert {style.page for style in styles} == set(layout.PAGES)
     assert {style.columns for style in styles} == {1, 2, 3}
     assert {style.body.name for style in styles} == {"Times", "Helvetica", "Courier"}
@@ -99,7 +102,7 @@ def test_every_kind_appears(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_text_stays_on_the_page(tmp_path: Path, seed: int) -> None:
     make_document(tmp_path / "a.pdf", TEXTS, seed, 2)
-    size = layout.PAGES[style_of(seed).page]
+    size = layout.PAGES[draw_style(Random(seed)).page]
     document = pdfium.PdfDocument(tmp_path / "a.pdf")
     for page in document:
         assert page.get_size() == pytest.approx(size, abs=0.01)
@@ -114,8 +117,8 @@ def test_text_stays_on_the_page(tmp_path: Path, seed: int) -> None:
 
 def test_columns_do_not_overlap(tmp_path: Path) -> None:
     """Words of a three-column document lie inside one column each, justified or not."""
-    for seed in [seed for seed in range(200) if style_of(seed).columns == 3][:3]:
-        style = style_of(seed)
+    for seed in [seed for seed in range(200) if draw_style(Random(seed)).columns == 3][:3]:
+        style = draw_style(Random(seed))
         make_document(tmp_path / "a.pdf", TEXTS, seed, 2)
         document = pdfium.PdfDocument(tmp_path / "a.pdf")
         text = document[1].get_textpage()
@@ -140,7 +143,7 @@ def test_justified_lines_reach_the_right_edge(tmp_path: Path, fonts: list[Path],
         seed = next(
             seed
             for seed in range(300)
-            if (style := style_of(seed, found)).justified == justified
+            if (style := draw_style(Random(seed), found)).justified == justified
             and style.columns == 1
             and style.page in ("a4", "letter")
             and (style.body.name in ("Times", "Helvetica")) != embedded

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pypdfium2 as pdfium
 import pytest
+import tiny_checkpoint
 from store_pages import make_store, write_documents
-from tiny_checkpoint import STARTER
 from tokenizers import Tokenizer
 from ziprerank.train.data.page_store import PageStore, WordTokens, documents_in, sample_pages, write_store
 from ziprerank.train.data.pdf_text import render, words
 from ziprerank.train.errors import TrainError
 
-TOKENIZER = Tokenizer.from_file(str(STARTER / "tokenizer.json"))
+TOKENIZER = Tokenizer.from_file(str(tiny_checkpoint.TOKENIZER))
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Checkpoints put together from the bundle and the parts in the repository."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from ziprerank.bundle import default_bundle
+from ziprerank.train import checkpoint
+from ziprerank.train.checkpoint import PARTS, main, put_together, split_reader
+from ziprerank.train.errors import TrainError
+
+
+def test_the_default_is_what_the_bundle_was_made_from(default_checkpoint: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (default_checkpoint / name).read_bytes() == (default_bundle() / name).read_bytes()
+
+
+def test_the_start_is_random_by_its_seed(start_checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    main(["start", str(tmp_path / "same")])
+    put_together("start", tmp_path / "other", seed=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, same, other = (
+        load_file(folder / "model.safetensors") for folder in (start_checkpoint, tmp_path / "same", tmp_path / "other")
+    )
+    assert all(torch.equal(value, same[name]) for name, value in first.items())
+    assert not any(torch.equal(value, other[name]) for name, value in first.items() if value.std() > 0)
+
+
+def test_a_reader_is_split_and_put_together_again(
+    reader_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tower comes from the bundle; what construction changes, and the embeddings, from the parts."""
+    shutil.copytree(PARTS, tmp_path / "parts", ignore=shutil.ignore_patterns("reader"))
+    changed = split_reader(reader_checkpoint, default_bundle(), tmp_path / "parts" / "reader")
+    assert changed == ["model.visual.merger.linear_fc2.bias", "model.visual.merger.linear_fc2.weight"]
+    for file in (PARTS / "reader").iterdir():
+        assert (tmp_path / "parts" / "reader" / file.name).read_bytes() == file.read_bytes()
+    monkeypatch.setattr(checkpoint, "PARTS", tmp_path / "parts")
+    again = put_together("reader", tmp_path / "again")
+    assert {file.name for file in again.iterdir()} == {file.name for file in reader_checkpoint.iterdir()}
+    for file in again.iterdir():
+        assert file.read_bytes() == (reader_checkpoint / file.name).read_bytes(), file.name
+
+
+def test_what_cannot_be_put_together(start_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrainError, match="checkpoint 'starter': use one of default, reader, start"):
+        put_together("starter", tmp_path / "out")
+    with pytest.raises(TrainError, match="is not empty: choose a new folder"):
+        put_together("start", start_checkpoint)
+    (tmp_path / "bundle").mkdir()
+    shutil.copyfile(PARTS / "reader" / "weights.safetensors", tmp_path / "bundle" / "model.safetensors")
+    with pytest.raises(TrainError, match=r"bundle has no tensor model\.visual\."):
+        split_reader(start_checkpoint, tmp_path / "bundle", tmp_path / "out")
+    monkeypatch.setattr(checkpoint, "PARTS", tmp_path)
+    with pytest.raises(TrainError, match=r"reader does not exist: .* in a clone of the code"):
+        put_together("reader", tmp_path / "out")

@@ -1,0 +1,142 @@
+"""Checkpoint directories in Hugging Face format, put together from what the repository holds.
+
+    python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N]
+
+The bundle in the package holds the only copy of the small model's weights and tokenizer, so no checkpoint lies in the
+repository as a whole. This command writes one of three:
+
+- ``default``: the checkpoint that the bundle in the package was exported from, byte for byte.
+- ``reader``: the vision tower after the reading stages, with the heads that a further reading stage goes on with. Its
+  decoder is random.
+- ``start``: random weights, which the small recipe starts from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from ziprerank.bundle import default_bundle
+from ziprerank.train.errors import TrainError
+
+PARTS = Path(__file__).parent / "checkpoints"
+KINDS = ("default", "reader", "start")
+_WEIGHTS, _OWN_WEIGHTS = "model.safetensors", "weights.safetensors"
+_TOWER = "model.visual."
+_TABLE = "model.language_model.embed_tokens.weight"
+_TABLE_STD = 0.5  # of the token embeddings that the reader in the repository was trained on
+
+
+def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
+    """Write the checkpoint ``kind`` to ``out`` and return ``out``.
+
+    Args:
+        kind: one of `KINDS`.
+        out: made; must be empty.
+        seed: of the random weights: all of ``start``, the decoder of ``reader``. The same seed and the same version of
+            PyTorch give the same weights.
+
+    Raises:
+        TrainError: an unknown kind, ``out`` is not empty, or the installation lacks the parts of ``kind``.
+    """
+    if kind not in KINDS:
+        raise TrainError(f"checkpoint {kind!r}: use one of {', '.join(KINDS)}")
+    if not (PARTS / kind).is_dir():
+        raise TrainError(f"{PARTS / kind} does not exist: the checkpoint {kind} is put together in a clone of the code")
+    if out.is_dir() and any(out.iterdir()):
+        raise TrainError(f"{out} is not empty: choose a new folder for the checkpoint")
+    out.mkdir(parents=True, exist_ok=True)
+    bundle = default_bundle()
+    own = [file for file in (PARTS / kind).iterdir() if file.name != _OWN_WEIGHTS]
+    for file in (*own, PARTS / "default" / "preprocessor_config.json", bundle / "tokenizer.json"):
+        shutil.copyfile(file, out / file.name)
+    if kind == "default":
+        shutil.copyfile(bundle / _WEIGHTS, out / _WEIGHTS)
+        return out
+    model = random_model(json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8")), seed)
+    if kind == "reader":
+        _load_reading(model, bundle)
+        model = model.to(torch.float16)
+    model.save_pretrained(out)
+    return out
+
+
+def random_model(config: Mapping[str, object], seed: int) -> Qwen3VLForConditionalGeneration:
+    """A model of ``config`` in float32 with random weights: transformers' own, but for larger token embeddings.
+
+    Reading trains visual tokens to point at token embeddings, which stay as they are drawn: normal, deviation 0.5.
+    The caller's random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        torch.manual_seed(seed)
+        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**config))
+        model.get_input_embeddings().weight.normal_(std=_TABLE_STD)
+    return model
+
+
+def split_reader(reader: Path, bundle: Path, out: Path) -> list[str]:
+    """Write to ``out`` what ``bundle`` lacks of ``reader``; undone by `put_together`.
+
+    The constructed decoder keeps the tower that it is built on but for the merger's last layer, and changes the
+    token embeddings; so these, and the reading heads, are all that is written.
+
+    Args:
+        reader: checkpoint directory that the last reading stage saved, in float16.
+        bundle: exported with its weights copied from the checkpoint that was built on ``reader``.
+        out: folder of ``weights.safetensors``, ``prompt.json`` and the heads.
+
+    Returns:
+        Names of the tower's tensors that were written since the bundle's differ.
+
+    Raises:
+        TrainError: the tower in ``bundle`` lacks a tensor of the reader's tower.
+    """
+    ours, theirs = load_file(reader / _WEIGHTS), load_file(bundle / _WEIGHTS)
+    tower = [name for name in ours if name.startswith(_TOWER) and "deepstack" not in name]
+    if lacking := [name for name in tower if name not in theirs]:
+        raise TrainError(f"{bundle} has no tensor {lacking[0]}: export the checkpoint built on {reader} with copies")
+    changed = [name for name in tower if not _same_bytes(ours[name], theirs[name])]
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: ours[name] for name in (*changed, _TABLE)}, out / _OWN_WEIGHTS, metadata={"format": "pt"})
+    for file in (reader / "prompt.json", *(file for file in reader.glob("*.safetensors") if file.name != _WEIGHTS)):
+        shutil.copyfile(file, out / file.name)
+    return changed
+
+
+def _same_bytes(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _load_reading(model: Qwen3VLForConditionalGeneration, bundle: Path) -> None:
+    """Replace the tower by the bundle's, with the reader's own tensors in place of those that construction changed."""
+    weights = {name: value for name, value in load_file(bundle / _WEIGHTS).items() if name.startswith(_TOWER)}
+    weights |= load_file(PARTS / "reader" / _OWN_WEIGHTS)
+    found = model.load_state_dict(weights, strict=False)
+    left = [name for name in found.missing_keys if name.startswith(_TOWER)]
+    if left or found.unexpected_keys:
+        raise TrainError(f"the reader's parts and its config do not agree on {[*left, *found.unexpected_keys][0]}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a checkpoint directory."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ziprerank.train.checkpoint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of random weights; default 0")
+    chosen = parser.parse_args(arguments)
+    print(put_together(chosen.kind, chosen.out, seed=chosen.seed))
+
+
+if __name__ == "__main__":
+    main()

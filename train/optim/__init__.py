@@ -1,0 +1,1 @@
+"""Which optimiser updates which parameters, and with what settings."""

@@ -1,0 +1,154 @@
+"""The small recipe from its start to a bundle: documents, page stores, random weights, training, export.
+
+    python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--set KEY=VALUE ...]
+
+Every step leaves its result in FOLDER and is skipped when the result is there, so the command goes on where it was
+stopped:
+
+    pdfs/, corpus/      PDFs and texts of Debian's documentation packages (1.3 GB, needs a Debian system); with --pdfs
+                        and --texts, documents of your own instead
+    documents/          synthetic PDFs with words of the texts, in many layouts
+    stores/real, stores/synthetic   page stores of both kinds of PDFs
+    start/              random weights
+    run/                train/configs/tiny.yaml, stage by stage
+    bundle/             what ``ziprerank rank --bundle`` takes
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from ziprerank.export import ExportOptions, export_checkpoint
+from ziprerank.train.checkpoint import put_together
+from ziprerank.train.data import corpus, documents, manuals, page_store
+from ziprerank.train.errors import TrainError
+from ziprerank.train.run.recipe import read_recipe, run_recipe
+
+RECIPE = Path(__file__).parent / "configs" / "tiny.yaml"
+FONTS = (Path("/usr/share/fonts"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallRecipe:
+    """What is made of what.
+
+    Attributes:
+        folder: where everything goes.
+        pdfs: folders of PDFs to train on; empty: Debian's manuals are fetched.
+        texts: folder of documents for the words of synthetic pages; None: Debian's documentation is fetched.
+        fonts: folders of .ttf files for synthetic pages; empty: PDF's base 14 typefaces only.
+        synthetic: number of synthetic documents, and of pages in each.
+        most_pages: in the real and in the synthetic store.
+        least_words: on a page, for it to be taken.
+        seed: of the start's random weights; the other steps have seeds of their own.
+        overrides: ``KEY=VALUE`` for the recipe, after those that name FOLDER.
+    """
+
+    folder: Path
+    pdfs: tuple[Path, ...] = ()
+    texts: Path | None = None
+    fonts: tuple[Path, ...] = FONTS
+    synthetic: tuple[int, int] = (150, 20)
+    most_pages: tuple[int, int] = (8000, 3000)
+    least_words: int = 60
+    seed: int = 13
+    overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(*self.synthetic, *self.most_pages) < 1:
+            raise TrainError(f"synthetic is {self.synthetic}, most_pages {self.most_pages}: each must be at least 1")
+
+
+def run_small_recipe(settings: SmallRecipe) -> Path:
+    """Run the steps that are not finished.
+
+    Returns:
+        The folder of the bundle.
+
+    Raises:
+        TrainError: a download or a step fails; with the same settings the command goes on from there.
+    """
+    folder = settings.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    pdfs = settings.pdfs or (folder / "pdfs",)
+    if not settings.pdfs:
+        _step(folder / "pdfs", lambda out: manuals.main([str(out)]), keep=True)
+    texts = settings.texts or folder / "corpus" / "text"
+    if settings.texts is None:
+        _step(folder / "corpus", lambda out: corpus.main([str(out)]), keep=True)
+
+    count, pages = settings.synthetic
+    written = ["--texts", str(texts), "--count", str(count), "--pages", str(pages)]
+    written += ["--fonts", *map(str, settings.fonts)]
+    _step(folder / "documents", lambda out: documents.main([str(out), *written]))
+    words = ["--least-words", str(settings.least_words)]
+    real = ["--documents", *map(str, pdfs), "--per-document", "30", "--limit", str(settings.most_pages[0]), *words]
+    _step(folder / "stores" / "real", lambda out: page_store.main([str(out), *real]))
+    made = ["--documents", str(folder / "documents"), "--per-document", str(pages), "--seed", "3", *words]
+    made += ["--limit", str(settings.most_pages[1])]
+    _step(folder / "stores" / "synthetic", lambda out: page_store.main([str(out), *made]))
+
+    _step(folder / "start", lambda out: put_together("start", out, seed=settings.seed))
+    result = run_recipe(read_recipe(RECIPE, [*places(folder), *settings.overrides]))
+    _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
+    return folder / "bundle"
+
+
+def places(folder: Path) -> list[str]:
+    """The recipe's paths, which are in runs/tiny, as overrides that put them in ``folder``."""
+    overrides = [f"checkpoint={folder / 'start'}", f"output={folder / 'run'}"]
+    for number, planned in enumerate(read_recipe(RECIPE).stages):
+        for field in ("stores", "store", "features"):
+            found = getattr(planned.stage, field, None)
+            if found is not None:
+                moved = [folder / path.relative_to("runs/tiny") for path in (found if field == "stores" else [found])]
+                value = f"[{', '.join(map(str, moved))}]" if field == "stores" else str(moved[0])
+                overrides.append(f"stages.{number}.{field}={value}")
+    return overrides
+
+
+def _step(out: Path, make: Callable[[Path], object], *, keep: bool = False) -> None:
+    """Make ``out`` unless it is there; it appears when it is whole.
+
+    With ``keep``, what an interrupted step left is gone on with, otherwise it is deleted.
+    """
+    if out.exists():
+        return
+    Console(stderr=True).print(f"making {out}", soft_wrap=True)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    if not keep:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    make(unfinished)
+    unfinished.replace(out)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the small model from its start."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ziprerank.train.small_recipe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pdfs", type=Path, nargs="+", default=[], help="folders of PDFs instead of Debian's manuals")
+    parser.add_argument("--texts", type=Path, help="folder of .txt and .html instead of Debian's documentation")
+    parser.add_argument(
+        "--fonts", type=Path, nargs="*", default=FONTS, help=f"folders of .ttf files; default {FONTS[0]}"
+    )
+    parser.add_argument("--synthetic", type=int, nargs=2, default=(150, 20), metavar=("DOCUMENTS", "PAGES"))
+    parser.add_argument("--most-pages", type=int, nargs=2, default=(8000, 3000), metavar=("REAL", "SYNTHETIC"))
+    parser.add_argument("--least-words", type=int, default=60, help="on a page that is taken; default 60")
+    parser.add_argument("--seed", type=int, default=13, help="of the random weights; default 13")
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="in the recipe")
+    chosen = vars(parser.parse_args(arguments))
+    lists = {name: tuple(chosen.pop(name)) for name in ("pdfs", "fonts", "synthetic", "most_pages", "overrides")}
+    print(run_small_recipe(SmallRecipe(**chosen, **lists)))
+
+
+if __name__ == "__main__":
+    main()

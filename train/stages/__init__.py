@@ -1,0 +1,1 @@
+"""What a recipe is made of: each stage's settings and task."""
