@@ -1,4 +1,4 @@
-"""Settings that have to stand before any test module is imported."""
+"""Settings that must be made before any test module is imported."""
 
 import os
 
@@ -6,6 +6,9 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Triton decides when it is first imported, which transformers does, whether kernels are interpreted."""
+    """Set the variables that libraries read when they are first imported."""
     if config.getoption("markexpr").strip() != "gpu":
-        os.environ.setdefault("TRITON_INTERPRET", "1")
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # before transformers imports Triton
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:  # so that all processes together have one thread for each processor
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
