@@ -108,6 +108,7 @@ def test_the_default_bundle_is_what_the_export_makes(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in default_bundle().iterdir()) <= 25e6
 
 
+@pytest.mark.slow  # every byte is hashed
 def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_path: Path) -> None:
     """The real shapes, with shards of zeros that take no disk: the graphs refer to them and never read a weight."""
     checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
@@ -180,6 +181,7 @@ def write_8b_checkpoint(out: Path, like: Path) -> Path:
     return out
 
 
+@pytest.mark.slow  # three kernels are compiled for nine targets
 def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     arguments = ["export", str(make_checkpoint(Shape())), str(out), "--target", "cuda", "--kernels"]
