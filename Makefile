@@ -7,13 +7,19 @@ SOURCES := $(shell find engine python kernels export train bench cmake -name '*.
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
 PY := python export kernels train tests bench
 
-.PHONY: demo test lint format clean
+# Each process runs whole files, in the order in which they stand; every process needs about a gigabyte.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-all lint format clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
 	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
 
-test: $(VENV)/.dev ## the whole test suite, C++ included
-	$(BIN)/pytest
+test: $(VENV)/.dev ## the test suite, C++ included, without what is marked slow
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.dev ## every test, as CI runs them
+	$(PYTEST)
 
 lint: $(VENV)/.dev ## ruff, mypy and clang-format; changes nothing
 	$(BIN)/ruff check $(PY)

@@ -4,12 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from built_once import built_once
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Triton decides when it is first imported, which transformers does, whether kernels are interpreted."""
+    """Set the variables that libraries read when they are first imported."""
     if config.getoption("markexpr").strip() != "gpu":
-        os.environ.setdefault("TRITON_INTERPRET", "1")
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # before transformers imports Triton
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:  # so that all processes together have one thread for each processor
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +39,10 @@ def deepstack_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the small model's shapes, with DeepStack and several heads; tests do not change it."""
     from tiny_checkpoint import save_deepstack_checkpoint
 
-    return save_deepstack_checkpoint(tmp_path_factory.mktemp("checkpoints") / "deepstack")
+    return built_once(tmp_path_factory, "checkpoint-deepstack", save_deepstack_checkpoint)
 
 
 def _put_together(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ziprerank.train.checkpoint import put_together  # imports Triton
 
-    return put_together(kind, tmp_path_factory.mktemp("checkpoints") / kind)
+    return built_once(tmp_path_factory, f"checkpoint-{kind}", lambda out: put_together(kind, out))

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from ziprerank import _engine
+from ziprerank.bundle import Bundle
+from ziprerank.prompt import PromptBuilder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,25 +29,38 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+WORDS = (
+    ("annual", "report", "board", "directors", "chairman", "company"),
+    ("dividend", "shares", "holders", "payment", "capital", "profit"),
+    ("whale", "ocean", "island", "birds", "biologist", "winter"),
+    ("garden", "kitchen", "soup"),
+)
+"""What is printed on each page of `make_pages`."""
+
+
 def make_pages() -> Pages:
-    """Four pages of three sizes: paper with dark strokes, so that visual tokens differ."""
+    """Four pages of three sizes, each with words of its own, so that a query of those words has an order of pages."""
     random = np.random.default_rng(7)
+    font = ImageFont.load_default(13)
     out = []
-    for height, width in ((288, 288), (320, 256), (288, 288), (64, 160)):
-        page = np.full((height, width, 3), 245, np.uint8)
-        for _ in range(40):
-            y, x = random.integers(0, height - 8), random.integers(0, width - 30)
-            page[y : y + random.integers(2, 8), x : x + random.integers(8, 30)] = random.integers(0, 120, 3)
-        out.append(page)
+    for words, (height, width) in zip(WORDS, ((288, 288), (320, 256), (288, 288), (64, 160)), strict=True):
+        page = Image.new("RGB", (width, height), (245, 245, 245))
+        draw = ImageDraw.Draw(page)
+        for y in range(4, height - 16, 18):
+            line = " ".join(random.choice(words, width // 70))
+            draw.text((6, y), line, fill=tuple(random.integers(0, 60, 3).tolist()), font=font)
+        out.append(np.array(page))
     return out
 
 
 def prompt_ids(info: dict[str, object], pages: int, seed: int = 0) -> NDArray[np.int64]:
-    """A prompt of random words before the pages, in the form of the real one."""
+    """The prompt of the bundle in ``info`` for ``pages`` pages, with a query of words from `make_pages`.
+
+    Random token ids would not do: the default bundle compares words, and gives every page the score 0 for those.
+    """
     random = np.random.default_rng(seed)
-    words = random.integers(300, 5000, 12 + seed % 5)
-    page = [info["vision_start_id"], info["image_pad_id"], info["vision_end_id"]]
-    return np.asarray([*words, *(page * pages), *random.integers(300, 5000, 4)], dtype=np.int64)
+    query = " ".join(random.choice([word for words in WORDS for word in words], 4 + seed % 5, replace=False))
+    return PromptBuilder(Bundle.load(str(info["bundle"]), check="none")).build(query, pages).text_ids
 
 
 def score(

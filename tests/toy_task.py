@@ -8,7 +8,6 @@ waits for ever at micro-batch HANG_AT (-1: at none).
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from free_port import free_port
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from ziprerank.train.optim.optimisation import Optimisation
@@ -65,9 +65,7 @@ SETTINGS: dict[str, Any] = {"steps": 24, "lr": 0.02, "accumulate": 2, "warmup": 
 
 def launch_two(arguments: list[str]) -> list[subprocess.Popen[bytes]]:
     """A Python program in two processes, with the environment that accelerate's launcher gives those on GPUs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen([sys.executable, *arguments], env={**shared, "RANK": rank, "LOCAL_RANK": rank})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from batch_job import Job, make_job
-from ziprerank.bundle import default_bundle
+from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
 
 Command = Callable[..., "subprocess.Popen[str]"]
@@ -20,11 +18,8 @@ Command = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
-    manifest = json.loads((folder / "ziprerank.json").read_text())
-    manifest["image"] |= {"longest_side": 128, "min_pixels": 1024, "dpi": None}
-    (folder / "ziprerank.json").write_text(json.dumps(manifest))
-    return folder
+    out = tmp_path_factory.mktemp("bundle") / "small"
+    return copy_default_bundle(out, 128, min_pixels=1024, dpi=None)
 
 
 @pytest.fixture(scope="session")

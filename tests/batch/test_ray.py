@@ -17,6 +17,8 @@ from ziprerank.batch.rows import read_rows
 from ziprerank.batch.workers import rank_locally
 from ziprerank.runtime.engine import EngineOptions
 
+pytestmark = pytest.mark.slow  # a cluster
+
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:

@@ -28,6 +28,8 @@ UNKNOWN = "tensorrt-nowhere"
 
 Row = dict[str, Any]
 
+DRY_RUN = pytest.mark.slow  # all that a test with this mark reads comes from one run of the whole bench
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], str]:
@@ -47,12 +49,14 @@ def of(rows: list[Row], what: str) -> list[Row]:
     return [row for row in rows if row["what"] == what]
 
 
+@DRY_RUN
 def test_every_row_says_where_it_was_measured(rows: list[Row]) -> None:
     for row in rows:
         assert {"device", "driver", "cuda", "torch", "triton", "transformers", "onnxruntime", "commit"} <= set(row)
         assert row["tiny"] is True
 
 
+@DRY_RUN
 def test_every_kernel_window_is_measured(rows: list[Row]) -> None:
     found = of(rows, "prune kernels")
     assert [(row["dtype"], row["pages"]) for row in found] == [
@@ -69,6 +73,7 @@ def test_every_kernel_window_is_measured(rows: list[Row]) -> None:
         assert row["over_copy"] == pytest.approx(row["total_ms"]["p50"] / row["copy_ms"]["p50"], rel=0.01)
 
 
+@DRY_RUN
 def test_the_floor_is_the_longer_of_operations_and_bytes(rows: list[Row]) -> None:
     rates = {row["dtype"]: row for row in of(rows, "roofline")}
     for row in of(rows, "prune kernels"):
@@ -111,6 +116,7 @@ def test_a_windows_rows_are_whole_blocks_each_once() -> None:
     assert torch.equal(blocks - blocks[:, :1], torch.arange(32).expand(5, 32))
 
 
+@DRY_RUN
 def test_both_systems_at_every_keep_ratio_and_start(rows: list[Row]) -> None:
     found = of(rows, "latency")
     assert sorted((row["system"], row["provider"], row["pages"], row["keep_ratio"], row["start"]) for row in found) == (
@@ -134,6 +140,7 @@ def test_both_systems_at_every_keep_ratio_and_start(rows: list[Row]) -> None:
         assert set(row["floor_ms"]) == {"vision", "decoder"}
 
 
+@DRY_RUN
 def test_the_systems_agree_on_the_same_weights(rows: list[Row]) -> None:
     found = of(rows, "agreement")
     assert [(row["pages"], row["keep_ratio"]) for row in found] == [
@@ -142,6 +149,7 @@ def test_the_systems_agree_on_the_same_weights(rows: list[Row]) -> None:
     assert all(row["agrees"] and row["max_logit_error"] <= 1e-3 for row in found)
 
 
+@DRY_RUN
 def test_what_cannot_run_says_why(finished: tuple[list[Row], str]) -> None:
     (row,) = of(finished[0], "not run")
     assert row["section"] == f"engine on {UNKNOWN}"
@@ -149,6 +157,7 @@ def test_what_cannot_run_says_why(finished: tuple[list[Row], str]) -> None:
     assert f"not run: engine on {UNKNOWN}" in finished[1]
 
 
+@DRY_RUN
 def test_aims_are_quotients_of_the_rows(finished: tuple[list[Row], str]) -> None:
     rows, shown = finished
 

@@ -18,6 +18,8 @@ from ziprerank.export import ExportOptions, export_checkpoint
 PAGES, TOKENS_A_PAGE = 2, 121  # the sample's pages are 288 pt squares, 352 px at 88 dpi
 BUNDLES = [(precision, blank) for precision in ("fp32", "int8") for blank in ("drop", "keep")]
 
+pytestmark = pytest.mark.slow  # every system once, PyTorch's too; the other files here test them by themselves
+
 
 @pytest.fixture(scope="module")
 def folder(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from built_once import built_once
 from engine_helpers import ROOT, Pages, make_pages, run
 from fake_gpu import Result, Session, start_session
+from filelock import FileLock
 from ziprerank import _engine
 from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.kernels import compile_kernels
@@ -46,14 +48,17 @@ def bundle_copy(default_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def build() -> Callable[[str], Path]:
     """Builds a CMake preset under build/ (kept between runs) and returns its folder."""
-    built: dict[str, Path] = {}
+    built: set[str] = set()
 
     def make(preset: str) -> Path:
+        folder = ROOT / "build" / preset
         if preset not in built:
-            run("cmake", "-S", ROOT, "-B", ROOT / "build" / preset, "--preset", preset)
-            run("cmake", "--build", ROOT / "build" / preset, "-j2")
-            built[preset] = ROOT / "build" / preset
-        return built[preset]
+            folder.parent.mkdir(exist_ok=True)
+            with FileLock(f"{folder}.lock"):  # other test processes wait, then find nothing left to do
+                run("cmake", "-S", ROOT, "-B", folder, "--preset", preset)
+                run("cmake", "--build", folder, "-j2")
+            built.add(preset)
+        return folder
 
     return make
 
@@ -61,10 +66,12 @@ def build() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def cuda_bundle(deepstack_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights with DeepStack, in standard operators and float32 (the CPU runs it too), and kernels for 9.0."""
-    out = tmp_path_factory.mktemp("cuda") / "bundle"
-    export_checkpoint(str(deepstack_checkpoint), out, ExportOptions(target="cuda", precision="fp32"))
-    compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
-    return out
+
+    def make(out: Path) -> None:
+        export_checkpoint(str(deepstack_checkpoint), out, ExportOptions(target="cuda", precision="fp32"))
+        compile_kernels(out / "kernels", 256, "fp32", 4, targets=[90])
+
+    return built_once(tmp_path_factory, "cuda-bundle", make)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,9 @@ Build = Callable[[str], Path]
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
 
+# The build under sanitizers takes minutes; each test of it runs on the plain build too.
+PRESETS = pytest.mark.parametrize("preset", ["dev", pytest.param("asan", marks=pytest.mark.slow)])
+
 # ONNX Runtime keeps some memory on purpose until the process ends
 NO_LEAK_CHECK = {"ASAN_OPTIONS": "detect_leaks=0"}
 
@@ -36,13 +39,13 @@ def read_ranking(output: str) -> tuple[list[int], list[float]]:
     return [int(index) for index, _ in rows], [float(value) for _, value in rows]
 
 
-@pytest.mark.parametrize("preset", ["dev", "asan"])
+@PRESETS
 def test_unit_tests(build: Build, preset: str) -> None:
     output = run("ctest", "--test-dir", build(preset), "--output-on-failure")
     assert "100% tests passed" in output
 
 
-@pytest.mark.parametrize("preset", ["dev", "asan"])
+@PRESETS
 @pytest.mark.parametrize("example", ["rank_cpp", "rank_c"])
 def test_examples_agree_with_python(
     build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path, *, preset: str, example: str
@@ -57,10 +60,13 @@ def test_examples_agree_with_python(
     np.testing.assert_allclose(values, want[order], atol=1e-5)
 
 
+@PRESETS
 @pytest.mark.parametrize("example", ["rank_cpp", "rank_c"])
-def test_examples_report_errors(build: Build, engine: _engine.Engine, tmp_path: Path, example: str) -> None:
+def test_examples_report_errors(
+    build: Build, engine: _engine.Engine, tmp_path: Path, *, preset: str, example: str
+) -> None:
     """An error of the engine comes out as its text, not as a crash."""
-    program = build("asan") / "engine" / "examples" / example
+    program = build(preset) / "engine" / "examples" / example
     inputs = write_inputs(tmp_path, [np.zeros((40, 32, 3), np.uint8)], prompt_ids(engine.info, 1))
     with pytest.raises(pytest.fail.Exception, match="a page of 40 x 32 px: both sides must be multiples of 32"):
         run(program, engine.info["bundle"], engine.info["runtime_library"], *inputs, **NO_LEAK_CHECK)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
+from built_once import built_once
 from checkpoints import Shape, save_random_checkpoint
 from qwen_tokenizer import qwen3_tokenizer_json
 
@@ -12,13 +14,15 @@ MakeCheckpoint = Callable[[Shape], Path]
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """Returns random checkpoints by shape; each is written once in a session."""
+    """Returns random checkpoints by shape; each is written once a run."""
     written: dict[Shape, Path] = {}
 
     def make(shape: Shape) -> Path:
         if shape not in written:
-            out = tmp_path_factory.mktemp("checkpoint") / "model"
-            written[shape] = save_random_checkpoint(out, shape, qwen3_tokenizer_json())
+            name = "checkpoint-" + "-".join(map(str, astuple(shape))).replace(" ", "")
+            written[shape] = built_once(
+                tmp_path_factory, name, lambda out: save_random_checkpoint(out, shape, qwen3_tokenizer_json())
+            )
         return written[shape]
 
     return make

@@ -165,6 +165,7 @@ def attributes(node: onnx.NodeProto, value: Callable[[onnx.AttributeProto], Any]
     return sorted((attribute.name, value(attribute)) for attribute in node.attribute)
 
 
+@pytest.mark.slow  # every byte is hashed
 def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_path: Path) -> None:
     """The real shapes, with sparse shards of zeros: the graphs refer to weights, and the export reads none."""
     checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
@@ -239,6 +240,7 @@ def write_8b_checkpoint(out: Path, like: Path) -> Path:
     return out
 
 
+@pytest.mark.slow  # three kernels are compiled for nine targets
 def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     arguments = ["export", str(make_checkpoint(Shape())), str(out), "--target", "cuda", "--kernels"]

@@ -29,8 +29,14 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("target", ["cpu", "cuda"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+CASES = [
+    pytest.param(shape, target, id=f"{name}-{target}", marks=[pytest.mark.slow] if number and target == "cuda" else [])
+    for number, (name, shape) in enumerate(SHAPES.items())
+    for target in ("cpu", "cuda")
+]
+
+
+@pytest.mark.parametrize(("shape", "target"), CASES)
 def test_logits_and_kept_sets_match_transformers(shape, target, make_checkpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(shape)
     bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", ExportOptions(target=target, precision="fp32"))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pypdfium2
 import pytest
 from PIL import Image
-from ziprerank.bundle import default_bundle
+from small_bundle import copy_default_bundle
 from ziprerank.inputs.pages import PageInput
 from ziprerank.reranker import Reranker
 
@@ -47,11 +45,8 @@ def sample() -> Path:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle with pages of 192 px, so that the tests stay quick."""
-    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
-    manifest = json.loads((folder / "ziprerank.json").read_text())
-    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
-    (folder / "ziprerank.json").write_text(json.dumps(manifest))
-    return folder
+    out = tmp_path_factory.mktemp("bundle") / "small"
+    return copy_default_bundle(out, 192, min_pixels=1024, dpi=None)
 
 
 @pytest.fixture(scope="session")

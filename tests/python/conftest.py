@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
+from small_bundle import copy_default_bundle
 from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.reranker import Reranker
 
@@ -36,11 +36,7 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def small_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle with pages of 288 px, so that the tests stay quick whatever size the default has."""
-    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
-    manifest = json.loads((folder / "ziprerank.json").read_text())
-    manifest["image"]["longest_side"] = 288
-    (folder / "ziprerank.json").write_text(json.dumps(manifest))
-    return folder
+    return copy_default_bundle(tmp_path_factory.mktemp("bundle") / "small", 288)
 
 
 @pytest.fixture(scope="session")

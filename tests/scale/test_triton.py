@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import triton_server
+from small_bundle import copy_default_bundle
 from typer.testing import CliRunner
-from ziprerank.bundle import default_bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import BundleError, EngineError, InvalidInput
 from ziprerank.inputs.pages import Pdf
@@ -27,11 +25,8 @@ QUERY = "dividend shareholders board directors"
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
-    manifest = json.loads((folder / "ziprerank.json").read_text())
-    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
-    (folder / "ziprerank.json").write_text(json.dumps(manifest))
-    return folder
+    out = tmp_path_factory.mktemp("bundle") / "small"
+    return copy_default_bundle(out, 192, min_pixels=1024, dpi=None)
 
 
 @pytest.fixture(scope="module")

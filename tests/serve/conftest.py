@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from server_process import Server
-from ziprerank.bundle import default_bundle
+from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
@@ -29,12 +27,9 @@ def sample() -> bytes:
 
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default bundle with pages of 192 px, so that the tests stay quick whatever size the default has."""
-    folder = Path(shutil.copytree(default_bundle(), tmp_path_factory.mktemp("bundle") / "small"))
-    manifest = json.loads((folder / "ziprerank.json").read_text())
-    manifest["image"] |= {"longest_side": 192, "min_pixels": 1024, "dpi": None}
-    (folder / "ziprerank.json").write_text(json.dumps(manifest))
-    return folder
+    """The default bundle with pages of 192 px, whatever size the default has."""
+    out = tmp_path_factory.mktemp("bundle") / "small"
+    return copy_default_bundle(out, 192, min_pixels=1024, dpi=None)
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,15 @@ from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 import ray
 from fastapi.testclient import TestClient
+from free_port import free_port
 from PIL import Image
-from pydantic import ValidationError
 from ray import serve
 from serve.test_dialects import (  # noqa: F401 - the same tests, on the server below
     data_url,
@@ -41,7 +42,7 @@ from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
 
 QUERY = "dividend shareholders board directors"
-PORT = 8765
+pytestmark = pytest.mark.slow  # a cluster with five engines; test_ray_options.py and test_ray_ingress.py need none
 
 
 class OnRay:
@@ -56,7 +57,8 @@ def server(bundle_path: Path) -> Iterator[OnRay]:
     """Two applications: one of two replicas, and under ``/small`` one that is soon full, repeats nothing and reads
     blank paper too."""
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
     common = {"bundle": bundle_path, "pool_bytes": "64M", "ingress_replicas": 1}
     main = Options(**common, replicas=2, settings={"max_pages": 200})
     small = Options(**common, replicas=1, attempts=1, blank="keep", settings={"queue": 2, "max_body_bytes": 10_000_000})
@@ -66,7 +68,7 @@ def server(bundle_path: Path) -> Iterator[OnRay]:
             serve.RunTarget(build(small), name="small", route_prefix="/small"),
         ]
     )
-    yield OnRay(f"http://127.0.0.1:{PORT}")
+    yield OnRay(f"http://127.0.0.1:{port}")
     serve.shutdown()
     ray.shutdown()
 
@@ -113,9 +115,9 @@ def ask(url: str, request: dict[str, Any]) -> httpx.Response:
     return httpx.post(f"{url}/v1/rerank", json=request, timeout=120)
 
 
-def post(path: str, request: dict[str, Any]) -> HTTPConnection:
+def post(server: OnRay, path: str, request: dict[str, Any]) -> HTTPConnection:
     """Sends a request whose answer nobody has read yet."""
-    connection = HTTPConnection("127.0.0.1", PORT, timeout=120)
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=120)
     connection.request("POST", path, json.dumps(request), {"Content-Type": "application/json"})
     return connection
 
@@ -204,7 +206,7 @@ def test_large_uploads(client: httpx.Client, reranker: Reranker) -> None:
 
 
 def test_too_large_a_body_is_not_passed_on(client: httpx.Client) -> None:
-    answer = client.post("/small/v1/rerank", content=b"x" * 10_000_001)
+    answer = client.post(server, "/small/v1/rerank", content=b"x" * 10_000_001)
     assert answer.status_code == 413
     assert answer.json()["message"] == (
         "a body of 10,000,001 bytes or more, at most 10,000,000: send fewer or smaller pages"
@@ -226,7 +228,7 @@ def test_a_full_application(server: OnRay, images: list[bytes]) -> None:
 
 def test_a_client_that_leaves_stops_its_ranking(server: OnRay, images: list[bytes]) -> None:
     small = server.url + "/small"
-    connection = post("/small/v1/rerank", body(images, 0, 200))
+    connection = post(server, "/small/v1/rerank", body(images, 0, 200))
     wait(metric(small, "ziprerank_requests_in_flight 1.0"))
     connection.close()
     wait(metric(small, 'ziprerank_rejected_total{reason="client left"} 1.0'))
@@ -249,7 +251,7 @@ def test_a_killed_replica_costs_nobody_an_answer(server: OnRay, images: list[byt
 
 
 def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None:
-    connection = post("/small/v1/rerank", body(images, 0, 200))
+    connection = post(server, "/small/v1/rerank", body(images, 0, 200))
     wait(metric(server.url + "/small", "ziprerank_requests_in_flight 1.0"))
     (victim,) = replicas("small")
     os.kill(victim, signal.SIGKILL)
@@ -258,29 +260,3 @@ def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None
     assert (answer.status, error["type"], error["code"]) == (503, "replica_lost", 503)
     assert error["message"] == "the replica that had the request died, at attempt 1 of 1: ask again later"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"replica": 2}, "replica"),
-        ({"settings": {"max_page": 3}}, "settings has no max_page, known are"),
-        ({"settings": {"queue": 0}}, "queue 0: must be at least 1"),
-        ({"gpus": -1}, "gpus"),
-    ],
-)
-def test_options_that_are_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
-        Options(**options)
-
-
-def test_autoscaling() -> None:
-    application = build(Options(min_replicas=1, max_replicas=7, gpus=0.5, cpus=2, target_ongoing_requests=3))
-    deployment = application._bound_deployment.init_args[0]._bound_deployment
-    scaling = deployment._deployment_config.autoscaling_config
-    assert scaling is not None
-    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 7, 3)
-    assert deployment.ray_actor_options is not None
-    assert deployment.ray_actor_options["num_cpus"] == 2
-    assert deployment.ray_actor_options["num_gpus"] == 0.5
-    assert deployment.max_ongoing_requests == 16

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from built_once import built_once
 from ranking_data import write_ranking_data
 
 
@@ -20,4 +21,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See `write_ranking_data`; tests do not change it."""
-    return write_ranking_data(tmp_path_factory.mktemp("data"))
+    return built_once(tmp_path_factory, "ranking-data", write_ranking_data)

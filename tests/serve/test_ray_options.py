@@ -1,0 +1,35 @@
+"""Options of the application for Ray Serve, without a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ziprerank.scale.ray_serve import Options, build
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"replica": 2}, "replica"),
+        ({"settings": {"max_page": 3}}, "settings has no max_page, known are"),
+        ({"settings": {"queue": 0}}, "queue 0: must be at least 1"),
+        ({"gpus": -1}, "gpus"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Options(**options)
+
+
+def test_autoscaling() -> None:
+    application = build(Options(min_replicas=1, max_replicas=7, gpus=0.5, cpus=2, target_ongoing_requests=3))
+    deployment = application._bound_deployment.init_args[0]._bound_deployment
+    scaling = deployment._deployment_config.autoscaling_config
+    assert scaling is not None
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 7, 3)
+    assert deployment.ray_actor_options is not None
+    assert deployment.ray_actor_options["num_cpus"] == 2
+    assert deployment.ray_actor_options["num_gpus"] == 0.5
+    assert deployment.max_ongoing_requests == 16
