@@ -1,4 +1,4 @@
-"""``python -m bench.serve``: a short run with few clients, and its table."""
+"""Test of ``python -m bench.serve``: a short run with few clients, and its table."""
 
 from __future__ import annotations
 

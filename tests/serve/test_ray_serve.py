@@ -1,4 +1,4 @@
-"""Ray Serve: two replicas answer what the service answers, and a killed one costs nobody an answer."""
+"""Tests on Ray Serve: two replicas answer as the service does, and no request is lost when one is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from pydantic import ValidationError
 from ray import serve
-from serve.test_dialects import (  # noqa: F401 - the same tests, on the server below
+from serve.test_dialects import (  # noqa: F401 - the same tests run on the server below
     data_url,
     test_cohere_errors,
     test_cohere_v1_client,
@@ -45,7 +45,7 @@ PORT = 8765
 
 
 class OnRay:
-    """Where ``Server`` of the other tests has its process."""
+    """Takes the place of ``Server`` in the tests of the service."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -53,8 +53,10 @@ class OnRay:
 
 @pytest.fixture(scope="module")
 def server(bundle_path: Path) -> Iterator[OnRay]:
-    """Two applications: one of two replicas, and under ``/small`` one that is soon full, repeats nothing and reads
-    blank paper too."""
+    """Ray Serve with two applications: one of two replicas, and a small one under ``/small``.
+
+    The small one is full after a few requests, repeats none, and has the model read blank paper too.
+    """
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     common = {"bundle": bundle_path, "pool_bytes": "64M", "ingress_replicas": 1}
@@ -78,7 +80,7 @@ def client(server: OnRay) -> Iterator[httpx.Client]:
 
 
 def replicas(application: str = "default") -> set[int]:
-    """Process ids of this session's engines."""
+    """Returns the process ids of this session's engines."""
     session = ray.get_runtime_context().get_session_name().encode()
     name = f"ray::ServeReplica:{application}:ziprerank".encode()
     found = set()
@@ -104,7 +106,7 @@ def wait(true: Callable[[], bool]) -> None:
 
 
 def body(images: list[bytes], number: int, pages: int = 25) -> dict[str, Any]:
-    """Some dozens of passes, so that it is under way for a while; every number asks for other pages."""
+    """Returns a request of some dozens of passes, so that it runs for a while; each ``number`` has different pages."""
     documents = [data_url(images[(number + place) % len(images)]) for place in range(pages)]
     return {"query": QUERY, "documents": documents, "window": 2, "stride": 1, "include": ["logit"]}
 
@@ -114,14 +116,14 @@ def ask(url: str, request: dict[str, Any]) -> httpx.Response:
 
 
 def post(path: str, request: dict[str, Any]) -> HTTPConnection:
-    """Sends a request whose answer nobody has read yet."""
+    """Sends a request and returns its connection without reading the answer."""
     connection = HTTPConnection("127.0.0.1", PORT, timeout=120)
     connection.request("POST", path, json.dumps(request), {"Content-Type": "application/json"})
     return connection
 
 
 def metric(url: str, line: str) -> Callable[[], bool]:
-    """Whether the replica that answers, the idlest, has that line among its metrics."""
+    """Tells whether the replica that answers, the least busy one, has that line among its metrics."""
     return lambda: line in httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
 
 
@@ -256,7 +258,7 @@ def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None
     answer = connection.getresponse()
     error = json.loads(answer.read())["error"]
     assert (answer.status, error["type"], error["code"]) == (503, "replica_lost", 503)
-    assert error["message"] == "the replica that had the request died, at attempt 1 of 1: ask again later"
+    assert error["message"] == "the replica that handled the request died (attempt 1 of 1): try again later"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
@@ -264,7 +266,7 @@ def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None
     ("options", "told"),
     [
         ({"replica": 2}, "replica"),
-        ({"settings": {"max_page": 3}}, "settings has no max_page, known are"),
+        ({"settings": {"max_page": 3}}, "settings has no max_page: known settings are"),
         ({"settings": {"queue": 0}}, "queue 0: must be at least 1"),
         ({"gpus": -1}, "gpus"),
     ],
