@@ -108,7 +108,7 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
         if data:
             return encoded_page(data, rules.page(node.metadata), hint)
         if path or url:
-            return rules.file(path or url, node.metadata)  # which rejects URLs
+            return rules.file(path or url, node.metadata)  # rejects URLs
         page = rules.read(node.metadata)
         if page is None:
             ways = (

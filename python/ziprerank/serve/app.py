@@ -36,7 +36,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     """Builds the HTTP service around a reranker.
 
     Args:
-        reranker: Ranks the pages; the service closes nothing of it.
+        reranker: Ranks the pages.
         settings: Limits and options; None is the defaults.
 
     Returns:

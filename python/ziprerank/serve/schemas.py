@@ -154,7 +154,7 @@ class Usage(BaseModel):
     total_tokens: int
     text_tokens: int
     visual_tokens: int = Field(description="Visual tokens of the whole pages.")
-    blank_tokens: int = Field(description="Visual tokens of blank paper, which the model never sees.")
+    blank_tokens: int = Field(description="Visual tokens of blank paper that were left out before the model.")
     kept_tokens: int = Field(description="Visual tokens left after pruning.")
 
 
