@@ -1,4 +1,4 @@
-"""A job of 40 documents and 5 queries on the default bundle at small pages, and the command as a process."""
+"""Fixtures: a job of 40 documents and 5 queries, the default bundle with small pages, and the command as a process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture
 def command() -> Iterator[Command]:
-    """Starts ``ziprerank batch`` with the arguments given; whatever still runs at the end is killed."""
+    """A function that starts ``ziprerank batch`` with arguments; processes that still run at the end are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""``ziprerank batch`` as people run it: to its end, through kills, and over what cannot be ranked."""
+"""Tests of ``ziprerank batch`` as people run it: to its end, after kills, and with rows that cannot be ranked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Command = Callable[..., "Popen[str]"]
 
 @pytest.fixture(scope="session")
 def expected(job: Job, reranker: Reranker) -> dict[str, list[dict[str, Any]] | None]:
-    """By id, what the library says when it ranks each row by itself; None where a document is broken."""
+    """The library's own ranking of each row by id; None if a document is broken."""
     rows: dict[str, list[dict[str, Any]] | None] = {}
     for number, documents in enumerate(job.documents):
         for at, query in enumerate(QUERIES):
@@ -38,7 +38,7 @@ def expected(job: Job, reranker: Reranker) -> dict[str, list[dict[str, Any]] | N
 
 def check(out: Path, job: Job, expected: dict[str, list[dict[str, Any]] | None]) -> None:
     rows = rows_of(out)
-    assert [row["id"] for row in rows] == sorted(job.ids)  # none twice, none lost
+    assert [row["id"] for row in rows] == sorted(job.ids)  # no row is missing or repeated
     for row in rows:
         number, at = map(int, row["id"].split("/"))
         assert row["query"] == QUERIES[at]
@@ -64,7 +64,7 @@ def test_one_worker(job: Job, bundle_path: Path, command: Command, tmp_path: Pat
     assert process.returncode == 0
     assert "200 rows, 200 of them ranked now, 10 with an error" in told
     check(tmp_path / "out", job, expected)
-    frame = pandas.read_parquet(tmp_path / "out")  # as its users read it: the folder is a table
+    frame = pandas.read_parquet(tmp_path / "out")  # users read the folder as one table
     assert len(frame) == 200
     assert set(frame[frame.error.notna()].id) == {f"{number}/{at}" for number in BROKEN for at in range(5)}
 
@@ -82,10 +82,10 @@ def test_two_workers_killed_twice(job: Job, bundle_path: Path, command: Command,
         done = len(rows_of(out))
         assert 0 < done < 200
         deadline = time.monotonic() + 60
-        while any(Path(f"/proc/{worker}").exists() for worker in workers):  # nobody goes on without its master
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):  # no worker outlives its parent
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    (out / "_part-000099.parquet.draft").write_bytes(b"half a fi")  # as a kill while it was written leaves it
+    (out / "_part-000099.parquet.draft").write_bytes(b"half a fi")  # as a kill during writing leaves it
     process = command(*arguments)
     told, _ = process.communicate(timeout=120)
     assert f"200 rows, {200 - done} of them ranked now" in told

@@ -1,4 +1,4 @@
-"""The same job on a local Ray gives the same rows."""
+"""Test that the same job on a local Ray gives the same rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table may hold, and what is refused before anything is ranked."""
+"""Tests of what an input table may hold, and what is rejected before anything is ranked."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_documents_of_every_shape(tmp_path: Path) -> None:
     ("documents", "fault"),
     [
         ([], "the list of documents is empty"),
-        (7, "a document is int"),
-        (None, "a document is NoneType"),
+        (7, "a document has type int"),
+        (None, "a document has type NoneType"),
         ({"bytes": "?"}, "not base64"),
-        ({"url": "https://example.com"}, "a document is NoneType"),
+        ({"url": "https://example.com"}, "a document has type NoneType"),
     ],
 )
 def test_a_row_that_cannot_be_ranked_is_kept_with_its_fault(tmp_path: Path, documents: object, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be judged without a daemon: linted, and naming what exists."""
+"""Tests of the Dockerfile that need no Docker daemon: it passes the linter and names only files that exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_the_build_has_all_sources() -> None:
-    """What the wheel is built from is what the ignore file lets through."""
+    """The ignore file lets through exactly what the wheel is built from."""
     allowed = {
         line[1:] for line in DOCKERFILE.with_suffix(".dockerignore").read_text().splitlines() if line.startswith("!")
     }

@@ -1,4 +1,4 @@
-"""The chart, rendered by Helm's own library: Kubernetes takes what it writes, and the pod is what operators expect."""
+"""Tests of the chart, rendered by Helm's own library: Kubernetes accepts its output, and the pod is as documented."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CASES: dict[str, dict[str, Any]] = {
         "pageCache": {"size": "10Gi"},
     },
 }
-CUSTOM = ("ScaledObject", "ServiceMonitor")  # KEDA's and the Prometheus operator's: no schema of Kubernetes has them
+CUSTOM = ("ScaledObject", "ServiceMonitor")  # of KEDA and the Prometheus operator, so Kubernetes' schemas lack them
 
 Manifests = dict[str, dict[str, Any]]
 
 
 def render(values: dict[str, Any]) -> Manifests:
-    """By kind."""
+    """Renders the chart and returns its manifests by kind."""
     with helm_python.Chart.load(CHART) as chart:
         rendered = chart.render(values=values, name="docs", namespace="search")
     manifests = [yaml.safe_load(text) for name, text in rendered.items() if name.endswith(".yaml") and text.strip()]
@@ -103,7 +103,7 @@ def test_the_pod(case: str) -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
     assert container["livenessProbe"]["httpGet"]["path"] == "/health"
     (_, unlisted) = container["lifecycle"]["preStop"]["exec"]["command"]
-    # the server gives up by itself after its drain and exits 5 s later at the latest: nothing is killed
+    # the server gives up by itself when its time to drain is over and exits within 5 s, so it is never killed
     assert spec["terminationGracePeriodSeconds"] >= int(unlisted) + int(variables(manifests)["ZIPRERANK_DRAIN"]) + 5
     selector = manifests["Deployment"]["spec"]["selector"]["matchLabels"].items()
     assert selector <= manifests["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
@@ -159,5 +159,5 @@ def test_scaling_by_queue_depth() -> None:
     assert trigger["metadata"]["threshold"] == "3"
     assert keda["scaleTargetRef"]["name"] == hpa["Deployment"]["metadata"]["name"] == "docs-ziprerank"
     for manifests in (hpa, render(CASES["keda"])):
-        assert "replicas" not in manifests["Deployment"]["spec"]  # an upgrade must not undo what was scaled
+        assert "replicas" not in manifests["Deployment"]["spec"]  # an upgrade must not undo autoscaling
     assert render({})["Deployment"]["spec"]["replicas"] == 1

@@ -1,4 +1,4 @@
-"""The sample PDF's pages, one loaded reranker for all adapters, and the ranking that they have to give."""
+"""Fixtures: the sample PDF's pages, a loaded reranker for all adapters, and the rankings that they must return."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUERY = "dividend shareholders board directors"
 
 @dataclass(frozen=True)
 class Want:
-    """What ``Reranker.rank`` says: positions best first, and their scores."""
+    """A ranking by ``Reranker.rank``: positions, best first, and their scores."""
 
     order: list[int]
     probabilities: list[float]
@@ -56,7 +56,7 @@ def reranker(bundle: Path) -> Reranker:
 
 @pytest.fixture(scope="session")
 def ranked(reranker: Reranker) -> Callable[..., Want]:
-    """``Reranker.rank`` itself, which every adapter is compared with."""
+    """A function that ranks with ``Reranker.rank``, which every adapter is compared with."""
 
     def rank(pages: PageInput | Sequence[PageInput], **options: float) -> Want:
         ranking = reranker.rank(QUERY, pages, **options)  # type: ignore[arg-type]
@@ -69,13 +69,13 @@ def ranked(reranker: Reranker) -> Callable[..., Want]:
 
 @pytest.fixture(scope="session")
 def want(ranked: Callable[..., Want]) -> Want:
-    """All 18 pages of the sample PDF."""
+    """The ranking of all 18 pages of the sample PDF."""
     return ranked(SAMPLE)
 
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Image.Image]:
-    """The sample's first five pages as a scanner would leave them."""
+    """The sample's first five pages as images, as a scanner would make them."""
     pdf = pypdfium2.PdfDocument(SAMPLE)
     return [pdf[page].render(scale=1).to_pil() for page in range(5)]
 

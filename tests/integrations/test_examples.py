@@ -1,4 +1,4 @@
-"""Each example is run as its first line says, and prints what the library says about the same pages."""
+"""Tests that each example, run as its first line says, prints the library's ranking of the same pages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_example(example: Path, in_the_box: Reranker, sample: Path, query: str) 
     )
     assert done.returncode == 0, done.stderr
     pages: PageInput | list[PageInput] = sample
-    if "sentence_transformers" in example.stem:  # hands over images, so the pages' own resolution is not the bundle's
+    if "sentence_transformers" in example.stem:  # it passes images, whose resolution is not the bundle's
         pages = [page.render(scale=2).to_pil() for page in pypdfium2.PdfDocument(sample)]
     wanted = [f"p. {page.index + 1}  {page.probability:.3f}" for page in in_the_box.rank(query, pages, top_k=5)]
     assert done.stdout.splitlines() == wanted

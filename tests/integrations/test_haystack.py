@@ -1,4 +1,4 @@
-"""Haystack's component, in real pipelines of haystack-ai."""
+"""Tests of the Haystack component in real pipelines of haystack-ai."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_ranks_as_the_library(
 ) -> None:
     before = copy.deepcopy(documents)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Haystack warns where a component writes into its input
+        warnings.simplefilter("error")  # Haystack warns if a component changes its input
         best = ZipRerankRanker(reranker=reranker, scale=scale).run(query, documents)["documents"]
     assert pages(best) == want.order
     assert [document.score for document in best] == (want.probabilities if scale == "probability" else want.logits)
@@ -62,7 +62,7 @@ def test_top_k(reranker: Reranker, documents: list[Document], query: str, want: 
 
 
 def test_blobs(ranker: ZipRerankRanker, query: str, *, files: Any, stored: Any, want_pictures: Want) -> None:
-    """Images as ByteStream, PDFs as ByteStream with a page, and image files."""
+    """Documents may be images as ByteStream, PDFs as ByteStream with a page, or image files."""
     shown: list[dict[str, Any]] = [
         *({"blob": ByteStream(file, mime_type="image/png")} for file in files[:3]),
         *({"meta": {"file_path": str(path)}} for path in stored[3:]),
@@ -95,7 +95,7 @@ def test_in_a_pipeline_through_yaml(
         best = tried.run({"retriever": {"documents": documents}, "ranker": {"query": query}})["ranker"]["documents"]
         assert [document.score for document in best] == [pytest.approx(score, abs=1e-5) for score in want.logits[:5]]
     assert again.dumps() == text
-    with pytest.raises(DeserializationError):  # what the module's docstring says about allowed_modules
+    with pytest.raises(DeserializationError):  # see allowed_modules in the module's docstring
         Pipeline.loads(text)
 
 

@@ -1,4 +1,4 @@
-"""LangChain's compressor, against langchain-core and the retriever that people put it into."""
+"""Tests of the LangChain compressor with langchain-core and the retriever that people use it in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .conftest import Want
 
 @pytest.fixture
 def documents(sample: Path) -> list[Document]:
-    """As PyPDFLoader leaves them: pages from 0."""
+    """Documents as PyPDFLoader makes them, with pages from 0."""
     return [
         Document(f"text of {page}", id=f"d{page}", metadata={"source": str(sample), "page": page, "total_pages": 18})
         for page in range(18)
@@ -46,7 +46,7 @@ def test_ranks_as_the_library(
     assert [document.metadata["page"] for document in best] == want.order
     scores = want.probabilities if scale == "probability" else want.logits
     assert [document.metadata["relevance_score"] for document in best] == scores
-    assert documents == before  # no score written into what the retriever holds
+    assert documents == before  # the retriever's own documents are unchanged
     assert [(document.id, document.page_content) for document in best] == [
         (f"d{page}", f"text of {page}") for page in want.order
     ]
@@ -68,7 +68,7 @@ def test_options_reach_the_engine(reranker: Reranker, documents: list[Document],
 
 
 def test_images(compressor: ZipRerankCompressor, query: str, *, encoded: Any, stored: Any, want_pictures: Want) -> None:
-    """Base64 and data URLs as page_content, as in multi-vector retrievers, and image files as sources."""
+    """Pages may be base64 or data URLs in page_content, as in multi-vector retrievers, or image files as sources."""
     documents = [
         Document(encoded[0], metadata={"at": 0}),
         Document(f"data:image/png;base64,{encoded[1]}", metadata={"at": 1}),
@@ -106,7 +106,7 @@ def test_chunks_of_a_page_share_its_score(
 
 
 def test_serialises(reranker: Reranker, bundle: Path, documents: list[Document], query: str, want: Want) -> None:
-    """The options of a handed-in reranker are written, so that what is read back ranks the same."""
+    """Serialising writes the options of a given reranker, so that the copy read back ranks the same."""
     compressor = ZipRerankCompressor(reranker=reranker, top_n=3, scale="logit")
     again = ZipRerankCompressor.model_validate_json(compressor.model_dump_json())
     assert again.bundle == str(bundle)
@@ -127,7 +127,7 @@ def test_text_is_refused(compressor: ZipRerankCompressor, documents: list[Docume
     ("metadata", "message"),
     [
         ({"source": "none.pdf"}, r"candidate 1 \(none.pdf\): no such file"),
-        ({"source": "https://example.org/a.pdf", "page": 0}, "candidate 1 .*is a URL, and nothing is fetched"),
+        ({"source": "https://example.org/a.pdf", "page": 0}, "candidate 1 .*is a URL, which is not fetched"),
         ({"source": 7}, "candidate 1 .*is a int: give the path"),
         ({"source": "SAMPLE"}, r"candidate 1 .*has 18 pages: say which with metadata\['page'\]"),
         ({"source": "SAMPLE", "page": 18}, r"candidate 1 .*page 19 is outside 1..18"),
@@ -154,7 +154,7 @@ def test_root_path(reranker: Reranker, sample: Path, query: str, tmp_path: Path)
     [best] = compressor.compress_documents([Document("", metadata={"source": "a.pdf", "page": 3})], query)
     assert best.metadata["relevance_score"] == 1
     for outside in ("../b.pdf", str(tmp_path / "b.pdf")):
-        with pytest.raises(InvalidInput, match=r"candidate 0 .*outside of the root path"):
+        with pytest.raises(InvalidInput, match=r"candidate 0 .*outside the root path"):
             compressor.compress_documents([Document("", metadata={"source": outside, "page": 3})], query)
 
 
@@ -163,7 +163,7 @@ def test_options_are_checked(reranker: Reranker) -> None:
         ZipRerankCompressor(top_n=0)
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         ZipRerankCompressor(top_k=3)  # type: ignore[call-arg]
-    with pytest.raises(ValueError, match="beside a reranker"):
+    with pytest.raises(ValueError, match="given with a reranker"):
         ZipRerankCompressor(reranker=reranker, provider="cuda")
 
 

@@ -1,4 +1,4 @@
-"""LlamaIndex's postprocessor, against llama-index-core."""
+"""Tests of the LlamaIndex postprocessor with llama-index-core."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .conftest import Want
 
 @pytest.fixture
 def nodes(sample: Path) -> list[NodeWithScore]:
-    """As SimpleDirectoryReader leaves them: each page's label beside the file's path."""
+    """Nodes as SimpleDirectoryReader makes them, with the page's label and the file's path."""
     return [
         NodeWithScore(
             node=TextNode(
@@ -103,7 +103,7 @@ def test_kinds_of_image_nodes(
 
 
 def test_page_labels(reranker: Reranker, sample: Path, query: str, tmp_path: Path) -> None:
-    """A label is what is printed on the page, which need not be its number."""
+    """A label is the text printed on the page, which need not be its number."""
     labelled = tmp_path / "labelled.pdf"
     canvas = Canvas(str(labelled), pagesize=(300, 400), invariant=1)
     canvas.addPageLabel(0, style="ROMAN_LOWER")
@@ -125,7 +125,7 @@ def test_page_labels(reranker: Reranker, sample: Path, query: str, tmp_path: Pat
         assert score(label, labelled) == wanted[number]
     with pytest.raises(InvalidInput, match="none of its 7 pages is labelled '6'"):
         score("6", labelled)
-    assert score("6", sample) == score(6, sample)  # a PDF without labels has its numbers
+    assert score("6", sample) == score(6, sample)  # without labels, numbers serve as labels
 
 
 def test_in_a_query_engine(
@@ -145,7 +145,7 @@ def test_in_a_query_engine(
 
 
 def test_events(reranker: Reranker, nodes: list[NodeWithScore], query: str) -> None:
-    """Observability tools see the reranking, by the old callbacks and by the new dispatcher."""
+    """Observability tools see the reranking through the old callbacks and the new dispatcher."""
     seen: list[Any] = []
 
     class Handler(BaseEventHandler):
@@ -190,7 +190,7 @@ def test_bad_calls(postprocessor: ZipRerankPostprocessor, nodes: list[NodeWithSc
     with pytest.raises(ValueError, match="without a query"):
         postprocessor.postprocess_nodes(nodes)
     url = NodeWithScore(node=ImageNode(image_url="https://example.org/page.png"))
-    with pytest.raises(InvalidInput, match=r"candidate 0 .*is a URL, and nothing is fetched"):
+    with pytest.raises(InvalidInput, match=r"candidate 0 .*is a URL, which is not fetched"):
         postprocessor.postprocess_nodes([url], query_str=query)
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         ZipRerankPostprocessor(top_k=3)  # type: ignore[call-arg]

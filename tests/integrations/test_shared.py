@@ -1,4 +1,4 @@
-"""What the adapters share: one engine, loaded when it is needed, and errors that say what is missing."""
+"""Tests of what the adapters share: an engine that is loaded when needed, and errors that say what is missing."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_adapters_share_a_reranker(reranker: Reranker) -> None:
     assert compressor.reranker is ranker.reranker is lazy
     with pytest.raises(InvalidInput, match="leave one of them out"):
         ZipRerankRanker(reranker=lazy, threads=7)
-    with pytest.raises(InvalidInput, match=r"'threads': 7.* beside a reranker"):
+    with pytest.raises(InvalidInput, match=r"'threads': 7.* given with a reranker"):
         ZipRerankRanker(reranker=reranker, threads=7)
 
 
@@ -98,7 +98,7 @@ def test_loading_that_failed_is_tried_again(bundle: Path, tmp_path: Path) -> Non
 
 
 def test_errors_while_ranking_name_the_document(reranker: Reranker, sample: Path, files: list[bytes]) -> None:
-    """Two chunks of one page before it: the third document is the second candidate."""
+    """The error names the third document, although it is the second candidate: the first two are chunks of one page."""
     cut = files[0][: len(files[0]) // 2]  # a whole header, and half of the pixels
     documents = [DocumentPage(sample, 1), DocumentPage(sample, 1), DocumentPage(cut)]
     with pytest.raises(PageError, match=r"candidate 2 .*damaged image") as caught:
@@ -107,7 +107,7 @@ def test_errors_while_ranking_name_the_document(reranker: Reranker, sample: Path
 
 
 def test_equal_pdfs_in_memory_and_pages_out_of_order(reranker: Reranker, sample: Path) -> None:
-    """Positions are those of the documents, whatever file they come from and in whatever order."""
+    """A result's index is the position of its document, whatever the order of files and pages."""
     data = sample.read_bytes()
     numbers = [7, 2, 16, 2]
     documents = [DocumentPage(bytes(bytearray(data)), number) for number in numbers]

@@ -1,4 +1,4 @@
-"""``ziprerank triton-repo``: what Triton would load is what ONNX Runtime loads, and gives the engine's scores."""
+"""Tests of ``ziprerank triton-repo``: ONNX Runtime loads what Triton would load, and scores as the engine does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_configs_say_what_the_graphs_declare(repository: Path, bundle: Path, nam
     assert read.parameters["intra_op_thread_count"].string_value == "1"
     graph = onnx.load(bundle / f"{name}.onnx", load_external_data=False).graph
     ours = "ziprerank" in {node.domain for node in graph.node}
-    assert ours or name == "vision"  # pruning is an operator of ours in every bundle, attention in those for the CPU
+    assert ours or name == "vision"  # pruning is our own operator in every bundle, attention only in those for the CPU
     libraries = [str(repository / "libziprerank.so")] if ours else []
     assert list(read.model_operations.op_library_filename) == libraries
     versions = [entry.name for entry in (repository / name).iterdir() if entry.is_dir()]
@@ -145,9 +145,9 @@ def test_a_server_that_sees_the_repository_elsewhere(bundle: Path) -> None:
 
 
 def test_what_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="exported for cpu, the repository is for gpu"):
+    with pytest.raises(BundleError, match="exported for cpu, but the repository is for gpu"):
         write_repository(bundle, tmp_path / "gpu", Placement("gpu"))
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         write_repository(bundle, tmp_path)
     with pytest.raises(InvalidInput, match="0 instances"):
         write_repository(bundle, tmp_path / "none", Placement(instances=0))

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, the library on the same bundle, and an HTTP client."""
+"""Fixtures: a real server in its own process, the library on the same bundle, and an HTTP client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reranker(bundle_path: Path) -> Reranker:
 
 @pytest.fixture(scope="session")
 def server(bundle_path: Path) -> Iterator[Server]:
-    """With the defaults, but for limits that a test can reach."""
+    """A server with the default settings, except for two limits low enough for a test to reach."""
     with Server("--bundle", bundle_path, "--max-pages", 200, "--max-image-pixels", 4_000_000) as server:
         yield server
         assert server.stop() == 0
@@ -47,7 +47,7 @@ def server(bundle_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    """Checks after each test that the server still lives and holds nothing back."""
+    """A client of ``server``; after each test it checks that the server still runs and holds no bytes or requests."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
         assert client.get("/ready").status_code == 200
@@ -70,7 +70,7 @@ def images() -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def text() -> Callable[[bytes], str]:
-    """A file in base64."""
+    """A function that encodes a file in base64."""
     return lambda data: base64.b64encode(data).decode()
 
 

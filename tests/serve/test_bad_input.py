@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, the answer is a 4xx that names the field and the document; the server lives on."""
+"""Tests of bad requests: the answer is a 4xx that names the field and the document, and the server keeps running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"/>'
 
 
 def png_bomb(side: int) -> bytes:
-    """A PNG of ``side`` squared white pixels in a few KB."""
+    """Returns a PNG of ``side`` x ``side`` white pixels in a few KB."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -35,7 +35,7 @@ def png_bomb(side: int) -> bytes:
 
 
 def refused(answer: httpx.Response, status: int, param: str | None, index: int | None = None) -> str:
-    """Checks an error in each of its styles; returns its message."""
+    """Checks an error in each of the styles in which the body repeats it, and returns its message."""
     body = answer.json()
     assert answer.status_code == status, body
     error = body["error"]
@@ -46,7 +46,7 @@ def refused(answer: httpx.Response, status: int, param: str | None, index: int |
 
 @pytest.fixture
 def post(client: httpx.Client, images: list[bytes], text: Text) -> Callable[..., httpx.Response]:
-    """Posts a good document, then the given ones."""
+    """Posts a request with a good document followed by the given ones."""
 
     def post(*documents: Any, **more: Any) -> httpx.Response:
         good = {"image": text(images[0])}
@@ -64,7 +64,7 @@ def post(client: httpx.Client, images: list[bytes], text: Text) -> Callable[...,
         ({"image": "Z2lm"}, ".image", "known are PDF, JPEG, PNG and WebP"),
         ({"image": "/etc/passwd"}, ".image", "not valid base64"),
         ({"image": "file:///etc/passwd"}, ".image", "not valid base64"),
-        ({"image": "https://example.com/a.png"}, ".image", "fetches no URLs"),
+        ({"image": "https://example.com/a.png"}, ".image", "does not fetch URLs"),
         ({"pdf": "iVBORw0KGgo="}, ".pdf", "this is not a PDF"),
         ("iVBORw0KGgoAAAANSUhEUgAA*", "", "not valid base64"),
         ("plain words", "", "set render_text"),
@@ -192,7 +192,7 @@ def test_a_body_that_is_no_json(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_of_500_mb(server: Server, client: httpx.Client, announced: bool) -> None:
-    """Refused by its length, or as soon as that much has come; it is never held."""
+    """The server refuses the body by its declared length or once too much has arrived, and never holds it."""
     del client
     before = server.memory()
     host, port = urlsplit(server.url).hostname, urlsplit(server.url).port

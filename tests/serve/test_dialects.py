@@ -1,4 +1,4 @@
-"""Every documented shape of a request, against the library's own answer on the same pages."""
+"""Tests of every documented shape of a request against the library's own ranking of the same pages."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_vllm(client: httpx.Client, reranker: Reranker, images: list[bytes], pat
 
 
 def test_shapes_may_be_mixed(client: httpx.Client, reranker: Reranker, images: list[bytes], text: Text) -> None:
-    """A bare string is an image where its base64 begins as one; lines may be broken, as MIME does."""
+    """A bare string is an image if it is base64 that begins as one, also with the line breaks of MIME."""
     documents = [
         text(images[0]),
         base64.encodebytes(images[1]).decode(),
@@ -113,7 +113,7 @@ def test_shapes_may_be_mixed(client: httpx.Client, reranker: Reranker, images: l
 
 
 def test_pdf_in_json(client: httpx.Client, reranker: Reranker, sample: bytes, images: list[bytes], text: Text) -> None:
-    """``index`` is the document's, ``page`` the PDF's; windows and options are the library's."""
+    """``index`` is the document's position and ``page`` the PDF's page; windows and options act as in the library."""
     body = {
         "query": QUERY,
         "documents": [{"image": text(images[0])}, {"pdf": text(sample), "pages": "3-9"}],

@@ -1,4 +1,4 @@
-"""``--page-cache``: page features outlive the server, its metrics say what the disk did, and a bad folder stops it."""
+"""Tests of ``--page-cache``: page features outlive the server, metrics count them, and a bad folder is an error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_features_outlive_the_server(bundle_path: Path, sample: bytes, tmp_path:
     content[-1] ^= 1
     files[2].write_bytes(content)
     variables = {"ZIPRERANK_PAGE_CACHE": str(tmp_path), "ZIPRERANK_PAGE_CACHE_SIZE": "20M"}
-    # two servers at once in one folder; the first of them meets the damage
+    # two servers share the folder; the first one finds the damage
     with Server("--bundle", bundle_path, variables=variables) as second, Server(*options) as third:
         assert rank(second, sample, "16-18") == wanted
         assert rank(third, sample, "16-18") == wanted

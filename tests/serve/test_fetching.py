@@ -1,4 +1,4 @@
-"""URLs are fetched where the rules allow it, and no client reaches the server's own network."""
+"""Tests of fetching: URLs are fetched only if the rules allow it, and no client reaches the server's own network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLIC = "93.184.215.14"
 
 
 class Recorder(httpcore.AsyncMockBackend):
-    """Answers every connection alike, and keeps the addresses that were connected to."""
+    """A network that gives every connection the same answer and records the addresses."""
 
     def __init__(self, *parts: bytes) -> None:
         super().__init__(list(parts))
@@ -33,7 +33,7 @@ class Recorder(httpcore.AsyncMockBackend):
 
 
 def fetch(url: str, backend: Recorder, addresses: Iterable[list[str]], **settings: Any) -> tuple[bytes, int]:
-    """The file and the bytes that were held; each look-up of a name takes the next of ``addresses``."""
+    """Returns the fetched file and the bytes held for it; each look-up of a name returns the next of ``addresses``."""
     answers, held = iter(addresses), [0]
 
     async def resolve(_host: str, _port: int) -> list[str]:
@@ -51,7 +51,7 @@ def response(status: int, *headers: str, body: bytes = b"") -> bytes:
 
 
 def test_the_checked_address_is_the_one_connected_to() -> None:
-    """The name is looked up once: a second answer, which a rebinding attack would use, is never asked for."""
+    """The name is looked up only once, so a rebinding attack, which needs a second answer, fails."""
     backend = Recorder(response(200, body=b"page"))
     assert fetch("http://pages.example/a.png", backend, [[PUBLIC], ["127.0.0.1"]]) == (b"page", 4)
     assert backend.addresses == [PUBLIC]
@@ -143,7 +143,7 @@ def test_public_addresses(address: str, public: bool) -> None:
 
 @pytest.fixture
 def files(images: list[bytes]) -> Iterator[str]:
-    """A file server on localhost: images by number, redirects, and an answer that never ends."""
+    """A file server on localhost with numbered images, redirects, and an answer that never ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

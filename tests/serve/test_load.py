@@ -1,4 +1,4 @@
-"""Under load: a bounded queue, deadlines, clients that leave, and an end that answers everybody."""
+"""Tests under load: the queue is bounded, deadlines hold, clients may leave, and shutdown answers every request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Text = Callable[[bytes], str]
 
 
 def passes(count: int) -> dict[str, Any]:
-    """A body of under 100 KB that takes many passes."""
+    """A request body of under 100 KB that takes many passes."""
     stream, document = io.BytesIO(), pdfium.PdfDocument.new()
     for _ in range(count + 1):
         document.new_page(300, 400)
@@ -39,7 +39,7 @@ def slow() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def endless() -> dict[str, Any]:
-    """Seconds on any machine; every test of it ends before it does."""
+    """A request that takes seconds on any machine; every test ends before it does."""
     return passes(450)
 
 
@@ -68,7 +68,7 @@ def post(server: Server, body: dict[str, Any]) -> httpx.Response:
 
 
 def connect(server: Server, body: bytes, length: int | None = None) -> socket.socket:
-    """A connection that has sent a request and not read the answer."""
+    """Opens a connection that has sent a request and has not read the answer."""
     where = urlsplit(server.url)
     connection = socket.create_connection((where.hostname or "", where.port or 0), timeout=30)
     head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -98,7 +98,7 @@ def test_a_full_queue(narrow: Server, slow: dict[str, Any], threads: ThreadPoolE
 
 
 def test_a_client_that_leaves_frees_its_place(narrow: Server, endless: dict[str, Any]) -> None:
-    """One while the engine runs its request, one while it waits."""
+    """One client leaves while the engine runs its request, another while its request waits."""
     body = json.dumps(endless).encode()
     ranked = narrow.metric("ziprerank_pages_total")
     gone = narrow.metric("ziprerank_rejected_total", reason="client left")

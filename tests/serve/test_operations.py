@@ -1,4 +1,4 @@
-"""What operators use: probes, metrics, logs, keys, CORS, flags and variables."""
+"""Tests of what operators use: probes, metrics, logs, API keys, CORS, flags and environment variables."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_blank_tokens_are_left_out_unless_kept(
     assert kept["blank_tokens"] == 0
     assert kept["kept_tokens"] == kept["visual_tokens"] == dropped["visual_tokens"]
     assert dropped["kept_tokens"] == dropped["visual_tokens"] - dropped["blank_tokens"]
-    assert 0 < dropped["kept_tokens"] < dropped["visual_tokens"]  # one line of text stands on the page
+    assert 0 < dropped["kept_tokens"] < dropped["visual_tokens"]  # the page has one line of text
 
 
 def test_request_ids_and_logs(server: Server, client: httpx.Client, images: list[bytes], text: Text) -> None:
@@ -133,7 +133,7 @@ def test_every_flag_is_a_variable() -> None:
         (["--bundle", "nowhere"], "no bundle at nowhere"),
         (["--queue", "0"], "queue 0: must be at least 1"),
         (["--fetch", "listed"], "give hosts for 'listed' only"),
-        (["--host", "203.0.113.1"], "203.0.113.1:0 cannot be listened on"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1:0"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(options: list[str], message: str) -> None:

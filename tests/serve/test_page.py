@@ -1,4 +1,4 @@
-"""The web page in headless Chromium, used by keyboard, against the library's answers."""
+"""Tests of the web page in headless Chromium, used by keyboard, against the library's rankings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page, with every request and complaint recorded: it needs nothing but this server."""
+    """The page; afterwards the fixture checks its requests and console errors: it needs nothing but this server."""
     page = browser.new_page()
     page.set_default_timeout(WAIT)
     hosts, complaints = set(), []
@@ -83,7 +83,7 @@ def test_ranks_a_pdf(page: Page, reranker: Reranker) -> None:
 
 @pytest.mark.parametrize("where", ["#drop", "h1"])
 def test_takes_files_that_are_dropped(page: Page, reranker: Reranker, where: str) -> None:
-    """Also beside the box."""
+    """A file may be dropped anywhere, also outside the box."""
     encoded = base64.b64encode(SAMPLE.read_bytes()).decode()
     dragged = page.evaluate_handle(DRAGGED, encoded)
     page.dispatch_event(where, "drop", {"dataTransfer": dragged})

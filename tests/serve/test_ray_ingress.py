@@ -1,4 +1,4 @@
-"""The ingress of Ray Serve by itself: what it repeats, what it does not, and what it says in the end."""
+"""Tests of the ingress of Ray Serve by itself: what it repeats, what it does not, and the errors that it returns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FULL = BackPressureError(16, 16)
 
 
 class Sent:
-    """What a handle returns for a call."""
+    """The stand-in for the response that a Ray handle returns for a call."""
 
     def __init__(self, outcome: Answer | Exception | None) -> None:
         self._outcome = outcome
@@ -49,7 +49,7 @@ class Sent:
 
 
 class Handle:
-    """In place of Ray's: call after call ends as ``outcomes`` say, None never does."""
+    """A stand-in for Ray's handle: successive calls end with ``outcomes``; a call with the outcome None never ends."""
 
     def __init__(self, *outcomes: Answer | Exception | None) -> None:
         self._outcomes = iter(outcomes)
@@ -72,7 +72,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(handle: Handle, attempts: int = 3, leaves: bool = False, timeout: float = 60) -> tuple[int, Any, bytes]:
-    """Status, headers and body that a client gets; ``leaves``: it does so after its body."""
+    """Returns the status, headers and body that a client gets; with ``leaves`` it disconnects after its body."""
     messages = [{"type": "http.request", "body": BODY[:99], "more_body": True}]
     messages.append({"type": "http.request", "body": BODY[99:], "more_body": False})
 
@@ -86,7 +86,7 @@ def ask(handle: Handle, attempts: int = 3, leaves: bool = False, timeout: float 
         scope = {"type": "http", "method": "POST", "path": "/v1/rerank", "query_string": b"", "headers": []}
         ingress = Ingress(handle, attempts, Settings(timeout=timeout), "error")  # type: ignore[arg-type]
         response = await ingress(Request(scope, receive))
-        await asyncio.sleep(0)  # what was cancelled ends
+        await asyncio.sleep(0)  # lets cancelled tasks end
         return response.status_code, response.raw_headers, bytes(response.body)
 
     return asyncio.run(run())
@@ -113,7 +113,7 @@ def test_attempts_are_bounded() -> None:
     status, headers, body = ask(handle, attempts=4)
     assert (status, len(handle.sent)) == (503, 4)
     assert json.loads(body)["error"] == {
-        "message": "the replica that had the request died, at attempt 4 of 4: ask again later",
+        "message": "the replica that handled the request died (attempt 4 of 4): try again later",
         "type": "replica_lost",
         "param": None,
         "code": 503,

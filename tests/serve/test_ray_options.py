@@ -13,7 +13,7 @@ from ziprerank.scale.ray_serve import Options, build
     ("options", "told"),
     [
         ({"replica": 2}, "replica"),
-        ({"settings": {"max_page": 3}}, "settings has no max_page, known are"),
+        ({"settings": {"max_page": 3}}, "settings has no max_page: known settings are"),
         ({"settings": {"queue": 0}}, "queue 0: must be at least 1"),
         ({"gpus": -1}, "gpus"),
     ],

@@ -1,4 +1,4 @@
-"""Ray Serve: two replicas answer what the service answers, and a killed one costs nobody an answer."""
+"""Tests on Ray Serve: two replicas answer as the service does, and no request is lost when one is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastapi.testclient import TestClient
 from free_port import free_port
 from PIL import Image
 from ray import serve
-from serve.test_dialects import (  # noqa: F401 - the same tests, on the server below
+from serve.test_dialects import (  # noqa: F401 - the same tests run on the server below
     data_url,
     test_cohere_errors,
     test_cohere_v1_client,
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.slow  # a cluster with five engines; test_ray_options.p
 
 
 class OnRay:
-    """Where ``Server`` of the other tests has its process."""
+    """Takes the place of ``Server`` in the tests of the service."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -54,8 +54,10 @@ class OnRay:
 
 @pytest.fixture(scope="module")
 def server(bundle_path: Path) -> Iterator[OnRay]:
-    """Two applications: one of two replicas, and under ``/small`` one that is soon full, repeats nothing and reads
-    blank paper too."""
+    """Ray Serve with two applications: one of two replicas, and a small one under ``/small``.
+
+    The small one is full after a few requests, repeats none, and has the model read blank paper too.
+    """
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
@@ -80,7 +82,7 @@ def client(server: OnRay) -> Iterator[httpx.Client]:
 
 
 def replicas(application: str = "default") -> set[int]:
-    """Process ids of this session's engines."""
+    """Returns the process ids of this session's engines."""
     session = ray.get_runtime_context().get_session_name().encode()
     name = f"ray::ServeReplica:{application}:ziprerank".encode()
     found = set()
@@ -106,7 +108,7 @@ def wait(true: Callable[[], bool]) -> None:
 
 
 def body(images: list[bytes], number: int, pages: int = 25) -> dict[str, Any]:
-    """Some dozens of passes, so that it is under way for a while; every number asks for other pages."""
+    """Returns a request of some dozens of passes, so that it runs for a while; each ``number`` has different pages."""
     documents = [data_url(images[(number + place) % len(images)]) for place in range(pages)]
     return {"query": QUERY, "documents": documents, "window": 2, "stride": 1, "include": ["logit"]}
 
@@ -123,7 +125,7 @@ def post(server: OnRay, path: str, request: dict[str, Any]) -> HTTPConnection:
 
 
 def metric(url: str, line: str) -> Callable[[], bool]:
-    """Whether the replica that answers, the idlest, has that line among its metrics."""
+    """Tells whether the replica that answers, the least busy one, has that line among its metrics."""
     return lambda: line in httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
 
 
@@ -258,5 +260,5 @@ def test_replicas_that_die_too_often(server: OnRay, images: list[bytes]) -> None
     answer = connection.getresponse()
     error = json.loads(answer.read())["error"]
     assert (answer.status, error["type"], error["code"]) == (503, "replica_lost", 503)
-    assert error["message"] == "the replica that had the request died, at attempt 1 of 1: ask again later"
+    assert error["message"] == "the replica that handled the request died (attempt 1 of 1): try again later"
     assert 1 <= int(answer.headers["retry-after"]) <= 60

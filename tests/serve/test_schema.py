@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, right and wrong ones: none may crash the server."""
+"""Tests with valid and invalid requests generated from the OpenAPI document: none may crash the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server_process import Server
 
 
 def ask(operation: APIOperation, mode: GenerationMode, url: str, examples: int) -> set[int]:
-    """Sends made-up requests; returns the statuses of the answers."""
+    """Sends generated requests and returns the statuses of the answers."""
     statuses: set[int] = set()
 
     @settings(
@@ -38,7 +38,7 @@ def test_no_request_out_of_the_schema_is_a_5xx(server: Server, client: httpx.Cli
     statuses: dict[str, set[int]] = {}
     for found in schema.get_all_operations():
         operation = found.ok()
-        examples = most if operation.path in ("/rerank", "/v1/rerank/files") else 4  # the others share its code
+        examples = most if operation.path in ("/rerank", "/v1/rerank/files") else 4  # the other routes share their code
         right = ask(operation, GenerationMode.POSITIVE, server.url, examples)
         wrong = ask(operation, GenerationMode.NEGATIVE, server.url, examples) if "rerank" in operation.path else set()
         statuses[operation.path] = right | wrong

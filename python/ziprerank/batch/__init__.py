@@ -1,1 +1,1 @@
-"""Rankings of many queries and documents, one row out for each row in (``ziprerank batch``, extra ``batch``)."""
+"""Ranks many queries and documents, with one output row per input row (``ziprerank batch``, extra ``batch``)."""

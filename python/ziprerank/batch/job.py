@@ -1,4 +1,4 @@
-"""A whole batch: rows in, those not done yet ranked, rows out."""
+"""Runs a batch job: ranks the input rows that the output does not have yet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group, Row, grouped
 from ziprerank.errors import EngineError
 
-MOST_FAILURES = 5  # groups one after another that failed by no fault of their own: the engine is broken
+MOST_FAILURES = 5  # after so many failed groups in a row the engine is taken to be broken
 
 Run = Callable[[Iterable[Group]], Iterator[Done]]
-"""Ranks groups somewhere: ``workers.rank_locally`` or ``ray_data.rank_on_ray`` with all but the groups filled in."""
+"""Ranks groups: ``workers.rank_locally`` or ``ray_data.rank_on_ray`` with all other arguments bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Rows: ``ranked`` by this run, of ``rows`` in all that the output has now, ``errors`` of them with an error."""
+    """Counts of rows after a run.
+
+    Attributes:
+        rows: Rows that the output has now.
+        ranked: Rows that this run added, including those with an error.
+        errors: Rows of the output that have an error.
+    """
 
     rows: int
     ranked: int
@@ -27,7 +33,7 @@ class Summary:
 
 
 def job_of(ranker: Ranker) -> dict[str, Any]:
-    """What rows depend on beside the input, as it is recorded in the output. Raises BundleError."""
+    """Returns all that the output rows depend on besides the input, as the output records it. Raises BundleError."""
     bundle = replace(ranker.engine, check="size").load_bundle()
     return {
         "bundle_id": bundle.bundle_id,
@@ -41,9 +47,20 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
 
 
 def run_job(rows: Iterable[Row], output: Output, run: Run, progress: Callable[[int], None] | None = None) -> Summary:
-    """Ranks those of ``rows`` that the open ``output`` lacks; ``progress`` is told how many it has, after each group.
+    """Ranks the rows that the output does not have yet.
 
-    Raises EngineError where document after document fails by no fault of its own; what was ranked stays.
+    Args:
+        rows: The input.
+        output: The open output, to which rows are added as they are ranked.
+        run: Ranks groups of rows.
+        progress: Called after each group with the number of rows in the output.
+
+    Returns:
+        How many rows were ranked, and how many the output has.
+
+    Raises:
+        EngineError: ``MOST_FAILURES`` groups in a row failed for reasons other than their rows. The output keeps the
+            rows that were ranked before.
     """
     ranked, failures, begun = 0, 0, len(output.done)
     waiting = grouped(row for row in rows if row.id not in output.done)
@@ -53,8 +70,8 @@ def run_job(rows: Iterable[Row], output: Output, run: Run, progress: Callable[[i
         failures = failures + 1 if done.failed else 0
         if failures == MOST_FAILURES:
             raise EngineError(
-                f"{failures} documents in a row failed, the last with: {done.rows[-1]['error']}; see what is wrong, "
-                "then run again with --retry-errors"
+                f"{failures} groups of rows failed one after another, the last with: {done.rows[-1]['error']}; "
+                "remove the cause, then run again with --retry-errors"
             )
         if progress is not None:
             progress(begun + ranked)

@@ -1,4 +1,4 @@
-"""What a batch writes: a folder of part files, each of them there whole or not at all."""
+"""The output of a batch job: a folder of part files, each of which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ziprerank.errors import InvalidInput
 
 Format = Literal["parquet", "jsonl"]
 
-JOB = "_job.json"  # readers of a folder of Parquet files pass over names that begin with an underscore
-SECONDS = 60.0  # what a kill may cost at most
+JOB = "_job.json"  # readers of a folder of Parquet files skip names that begin with an underscore
+SECONDS = 60.0  # rows wait at most this long to be written, so a kill loses no more work than that
 
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
-        ("documents", pa.list_(pa.string())),  # paths; "bytes" where the file itself was given
+        ("documents", pa.list_(pa.string())),  # paths; "bytes" for a document given as bytes
         ("pages", pa.int32()),  # candidates
-        ("windows", pa.int32()),  # passes; with several, rank is the order and scores are of a page's last window
+        ("windows", pa.int32()),  # passes; with several, go by rank: a score comes from the page's last window
         (
             "results",  # best first
             pa.list_(
@@ -44,19 +44,33 @@ SCHEMA = pa.schema(
                 )
             ),
         ),
-        ("error", pa.string()),  # null where the row was ranked
+        ("error", pa.string()),  # null if the row was ranked
     ]
 )
 
 
 class Output:
-    """The folder ``out``; as a context manager it is this process's alone. ``done`` holds the ids of its rows.
+    """The output folder of a job. Use it as a context manager, which locks the folder against other jobs.
 
-    Rows that were added are on disk after ``part_rows`` of them or a minute, and at the end, however that comes about
-    other than by a kill. ``job`` says what rows depend on; a folder with rows of another job is refused.
+    Added rows are written to disk after every ``part_rows`` rows or 60 s, and when the context ends, also by an error.
+
+    Attributes:
+        done: Ids of the rows on disk.
+        errors: How many of them have an error.
     """
 
     def __init__(self, out: Path, job: dict[str, Any], *, kind: Format = "parquet", part_rows: int = 1000) -> None:
+        """Describes an output; the context opens it, and raises InvalidInput for a folder that it cannot use.
+
+        Args:
+            out: The folder, which is created if it does not exist.
+            job: All that the rows depend on (``job_of``); a folder with rows of another job is rejected.
+            kind: Format of the part files.
+            part_rows: Rows per part file.
+
+        Raises:
+            InvalidInput: ``part_rows`` is under 1.
+        """
         if part_rows < 1:
             raise InvalidInput(f"part rows {part_rows}: must be at least 1")
         self.done: set[str] = set()
@@ -72,14 +86,14 @@ class Output:
         try:
             self._out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidInput(f"{self._out} cannot be made a folder: {error}") from error
+            raise InvalidInput(f"the folder {self._out} cannot be created: {error}") from error
         self._lock = os.open(self._out, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._begin()
         except OSError as error:
             os.close(self._lock)
-            raise InvalidInput(f"{self._out} is being written by another job: wait for its end") from error
+            raise InvalidInput(f"{self._out} is being written by another job: wait until it has ended") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -94,12 +108,13 @@ class Output:
             os.close(self._lock)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Rows as SCHEMA has them, none of whose ids is done."""
+        """Adds rows in the shape of ``SCHEMA``, whose ids must not be in ``done``."""
         self._rows += rows
         if len(self._rows) >= self._part_rows or monotonic() - self._written > SECONDS:
             self.flush()
 
     def flush(self) -> None:
+        """Writes the rows that were added since the last part file."""
         if self._rows:
             self._write(self._out / f"part-{self._next:06d}.{self._kind}", self._rows)
             self._next += 1
@@ -108,7 +123,7 @@ class Output:
         self._written = monotonic()
 
     def drop_errors(self) -> int:
-        """Takes the rows with an error out, so that they are ranked again; returns how many."""
+        """Removes the rows with an error, so that they are ranked again, and returns their number."""
         dropped = 0
         for part in self._parts():
             rows = list(read_part(part))
@@ -124,7 +139,7 @@ class Output:
         return dropped
 
     def _begin(self) -> None:
-        for draft in self._out.glob("_*.draft"):  # what a kill cut off
+        for draft in self._out.glob("_*.draft"):  # left by a killed job
             draft.unlink()
         record = self._out / JOB
         if record.exists():
@@ -134,7 +149,7 @@ class Output:
                 told = ", ".join(f"{name} {found.get(name)!r}, now {self._job[name]!r}" for name in changed)
                 raise InvalidInput(f"{self._out} holds rows of another job ({told}): write into another folder")
         elif any(self._out.iterdir()):
-            raise InvalidInput(f"{self._out} holds files that are no job's: write into an empty or new folder")
+            raise InvalidInput(f"{self._out} holds files of something else: write into an empty or new folder")
         else:
             self._replace(record, (json.dumps(self._job, indent=2) + "\n").encode())
         parts = self._parts()
@@ -158,7 +173,7 @@ class Output:
         self._replace(part, sink.getvalue())
 
     def _replace(self, path: Path, data: Any) -> None:
-        """Writes ``path`` so that after a kill, or a loss of power, it is there whole or as it was."""
+        """Writes a file so that after a kill or a power failure it has either all of its new content or the old one."""
         draft = path.with_name(f"_{path.name}.draft")
         with draft.open("wb") as file:
             file.write(data)
@@ -169,7 +184,12 @@ class Output:
 
 
 def read_part(part: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of one part file, Parquet or JSONL; of a Parquet file at least ``columns``, None is all."""
+    """Yields the rows of a part file.
+
+    Args:
+        part: A Parquet or JSONL file.
+        columns: Columns to read of a Parquet file; None is all. A JSONL file is read whole.
+    """
     if part.suffix == ".parquet":
         yield from pq.read_table(part, columns=columns, partitioning=None).to_pylist()
     else:

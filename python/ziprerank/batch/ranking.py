@@ -1,4 +1,4 @@
-"""One group of rows on one engine; whatever comes of it, each row has its row."""
+"""Ranks one group of rows on one engine; every input row gets an output row, with a ranking or an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from ziprerank.windows import WindowOption
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """How rows are ranked, and where; ``load`` and ``rank`` run in a worker."""
+    """The options with which a worker loads its engine and ranks rows.
+
+    Attributes:
+        engine: The engine to load.
+        top_k: Most pages in a row's results; None is all.
+        keep_ratio: As for ``Reranker.rank``.
+        window: As for ``Reranker.rank``.
+        stride: As for ``Reranker.rank``.
+        password: Opens encrypted PDFs.
+    """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
     top_k: int | None = None
@@ -27,16 +36,16 @@ class Ranker:
     window: WindowOption = "auto"
     stride: int | None = None
     password: str | None = None
-    """of encrypted PDFs"""
 
     def load(self) -> Reranker:
+        """Loads the engine. Raises as ``Reranker.from_bundle``."""
         return Reranker.from_options(self.engine)
 
     def rank(self, reranker: Reranker, group: Group) -> Done:
-        """Rows in the shape of ``parts.SCHEMA``, one for each of ``group``."""
+        """Ranks a group and returns its rows in the shape of ``parts.SCHEMA``, one per row of the group."""
         try:
             return Done(self._rows(reranker, group), failed=False)
-        except Exception as error:  # a library's own error on a broken file must not end the night's work
+        except Exception as error:  # an unforeseen error on one broken file must not end the whole job
             return Done(error_rows(group.rows, f"{type(error).__name__}: {error}"), failed=True)
 
     def _rows(self, reranker: Reranker, group: Group) -> list[dict[str, Any]]:
@@ -56,12 +65,12 @@ class Ranker:
         except InvalidInput as error:
             if len(good) == 1:
                 return rows + error_rows(good, str(error))
-        # one of the queries cannot stand in the prompt: which one is seen when each goes alone
+        # the prompt cannot hold one of the queries: rank each alone to find out which
         return rows + [done for row in good for done in self._rows(reranker, Group((row,)))]
 
     def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row]) -> list[dict[str, Any]]:
         candidates: list[PageSource] = []
-        owners: list[int] = []  # of each candidate, its document's position
+        owners: list[int] = []  # position of each candidate's document
         with ExitStack() as opened:
             for position, document in enumerate(group.documents):
                 try:
@@ -84,14 +93,19 @@ class Ranker:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A group's rows. ``failed``: by something other than the rows themselves, as an engine that broke does it."""
+    """The output rows of a group.
+
+    Attributes:
+        rows: One per row of the group.
+        failed: Whether ranking failed for a reason other than the rows, such as a broken engine.
+    """
 
     rows: list[dict[str, Any]]
     failed: bool
 
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
-    """Rows that say why they were not ranked."""
+    """Returns output rows with an error instead of results."""
     return [
         {"id": row.id, "query": row.query, "documents": _labels(row.documents)}
         | {"pages": None, "windows": None, "results": None, "error": error}

@@ -1,4 +1,4 @@
-"""The same work as a Ray Data job: a pool of actors over a cluster, each with an engine (extra ``ray``)."""
+"""Ranks groups as a Ray Data job, on a pool of actors in a cluster that each have an engine (extra ``ray``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Batch = dict[str, NDArray[Any]]
 
 
 class RankGroups:
-    """A callable class for ``Dataset.map_batches``: column ``group`` in, column ``done`` out, both pickled."""
+    """A callable class for ``Dataset.map_batches``, from the column ``group`` to the column ``done``, both pickled."""
 
     def __init__(self, ranker: Ranker) -> None:
         self._ranker = ranker
@@ -31,11 +31,22 @@ class RankGroups:
 def rank_on_ray(
     groups: Iterable[Group], ranker: Ranker, workers: int, *, address: str, cpus: float = 1, gpus: float = 0
 ) -> Iterator[Done]:
-    """What comes of each group, as blocks of them end.
+    """Ranks groups on a Ray cluster. When an actor dies, Ray gives its groups to another one.
 
-    ``address`` as ``ray.init`` takes it: ``"auto"``, ``"ray://host:10001"``, or ``"local"``, which starts Ray here.
-    Every one of ``workers`` actors takes ``cpus`` and ``gpus`` (0.5: two share one GPU). Ray runs what an actor had
-    when it died on another. Raises MissingDependency, and what Ray raises.
+    Args:
+        groups: Groups of rows.
+        ranker: How to load the engine and rank.
+        workers: Number of actors, each with an engine.
+        address: As for ``ray.init``: ``"auto"``, ``"ray://host:10001"``, or ``"local"``, which starts Ray here.
+        cpus: CPUs of each actor.
+        gpus: GPUs of each actor; 0.5 lets two actors share one.
+
+    Yields:
+        The rows of each group, as blocks of groups are done.
+
+    Raises:
+        MissingDependency: Ray is not installed.
+        Exception: Whatever Ray raises.
     """
     try:
         import ray

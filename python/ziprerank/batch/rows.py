@@ -1,4 +1,4 @@
-"""What a batch reads: rows of a query and its documents, out of a folder, a Parquet file or a JSONL file."""
+"""The input of a batch job: rows of a query and its documents, read from a folder, a Parquet file or a JSONL file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ Document: TypeAlias = "str | bytes"
 """The absolute path of a PDF or an image, or such a file's bytes."""
 
 SUFFIXES = (".pdf", ".jpg", ".jpeg", ".png", ".webp")
-_AT_ONCE = 256  # rows that are read, and grouped by document, together
+_AT_ONCE = 256  # rows that are read and grouped by document at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A query and the documents whose pages are its candidates. ``fault``: why the row cannot be ranked, if so."""
+    """A query and the documents whose pages are its candidates.
+
+    Attributes:
+        id: Unique name of the row.
+        query: What to look for.
+        documents: PDFs and images.
+        pages: Page range of each PDF, such as ``"1-20"``; None is all.
+        fault: Why the row cannot be ranked; None if it can.
+    """
 
     id: str
     query: str
     documents: tuple[Document, ...]
-    pages: str | None = None  # of each PDF: "1-20"
+    pages: str | None = None
     fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows over the same documents, whose pages are prepared and encoded once."""
+    """Rows with the same documents and page range, whose pages are prepared and encoded once."""
 
     rows: tuple[Row, ...]
 
@@ -51,7 +59,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names in a Parquet or JSONL file; ``id`` and ``pages`` may be missing there."""
+    """Names of the columns in a Parquet or JSONL file, which may lack ``id`` and ``pages``."""
 
     id: str = "id"
     query: str = "query"
@@ -60,23 +68,34 @@ class Columns:
 
 
 def read_rows(source: Path, queries: Sequence[str] = (), columns: Columns | None = None) -> Iterator[Row]:
-    """The rows of ``source``, a few hundred in memory at a time.
+    """Reads the rows of a job, a few hundred at a time.
 
-    A folder stands for every PDF and image below it, each with each of ``queries``. A ``.parquet`` or ``.jsonl`` file
-    has a row for each of its own, with a string ``query`` and ``documents``: a path (seen from the file's folder),
-    bytes, ``{"path": ..., "bytes": ...}`` as Hugging Face's images are (in JSONL the bytes are base64), or a list of
-    these. A row without an id is named by a digest of its content. Raises InvalidInput.
+    A folder gives a row for each PDF or image below it and each of ``queries``. A ``.parquet`` or ``.jsonl`` file gives
+    a row for each of its rows, which need a string ``query`` and ``documents``: a path (relative to the file's folder),
+    bytes, ``{"path": ..., "bytes": ...}`` as in Hugging Face's image columns (in JSONL the bytes are base64), or a list
+    of these. The id of a row without one is a digest of its content.
+
+    Args:
+        source: The folder or file.
+        queries: The queries for a folder; a file has its own.
+        columns: Names of the columns in a file; None is the defaults.
+
+    Returns:
+        The rows, with unique ids.
+
+    Raises:
+        InvalidInput: The source cannot be read, or a row lacks a column or repeats an id; also while iterating.
     """
     if not source.exists():
         raise InvalidInput(f"{source}: no such file or folder")
     if source.is_dir():
         if not queries:
-            raise InvalidInput(f"{source} is a folder: say what to look for in its files, with --query or --queries")
+            raise InvalidInput(f"{source} is a folder: say what to look for in its files with --query or --queries")
         return _unique(_folder_rows(source, queries), source)
     if queries:
         raise InvalidInput(f"{source} holds its own queries: leave out --query and --queries, or pass a folder")
     if source.suffix not in (".parquet", ".jsonl"):
-        raise InvalidInput(f"{source} is no folder, .parquet or .jsonl file")
+        raise InvalidInput(f"{source} is neither a folder nor a .parquet or .jsonl file")
     records = _parquet(source) if source.suffix == ".parquet" else _jsonl(source)
     names = columns or Columns()
     base = source.parent.absolute()
@@ -84,7 +103,7 @@ def read_rows(source: Path, queries: Sequence[str] = (), columns: Columns | None
 
 
 def grouped(rows: Iterable[Row]) -> Iterator[Group]:
-    """Rows with the same documents together, as far as they stand within a few hundred of one another."""
+    """Groups rows with the same documents and pages, among every 256 successive rows."""
     held: dict[tuple[tuple[Document, ...], str | None], list[Row]] = {}
     for count, row in enumerate(rows, start=1):
         held.setdefault((row.documents, row.pages), []).append(row)
@@ -126,7 +145,7 @@ def _jsonl(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             except ValueError as error:
                 raise InvalidInput(f"{source}, row {number} is not JSON: {error}") from None
             if not isinstance(record, dict):
-                raise InvalidInput(f"{source}, row {number} is a {type(record).__name__}, needed is an object")
+                raise InvalidInput(f"{source}, row {number} is a {type(record).__name__}, not an object")
             yield number, record
 
 
@@ -140,9 +159,9 @@ def _row(record: dict[str, Any], names: Columns, base: Path, where: str) -> Row:
     try:
         documents = _documents(record[names.documents], base)
         if not isinstance(query, str):
-            raise InvalidInput(f"the query is {type(query).__name__}, needed is a string")
+            raise InvalidInput(f"the query has type {type(query).__name__}: give a string")
         if not (pages is None or isinstance(pages, str)):
-            raise InvalidInput(f"pages is {type(pages).__name__}, needed is a string such as '1-20'")
+            raise InvalidInput(f"pages has type {type(pages).__name__}: give a string such as '1-20'")
     except InvalidInput as error:
         fault, query, pages = str(error), query if isinstance(query, str) else "", None
     return Row(_digest(record, names) if given is None else str(given), query, documents, pages, fault)
@@ -168,7 +187,7 @@ def _document(value: Any, base: Path) -> Document:
         return value
     if isinstance(value, str):
         return str(base / value)
-    raise InvalidInput(f"a document is {type(value).__name__}, needed is a path, bytes, or a list of these")
+    raise InvalidInput(f"a document has type {type(value).__name__}: give a path, bytes, or a list of these")
 
 
 def _digest(record: dict[str, Any], names: Columns) -> str:
@@ -184,6 +203,6 @@ def _unique(rows: Iterable[Row], source: Path) -> Iterator[Row]:
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
-            raise InvalidInput(f"{source} has the row {row.id!r} twice: give every row an id of its own")
+            raise InvalidInput(f"{source} has the row {row.id!r} twice: give every row its own id")
         seen.add(row.id)
         yield row

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: each has an engine, takes a group at a time, and ends with its master."""
+"""Worker processes on this machine, each with an engine, which rank one group at a time and end with their parent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,18 @@ _SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit the others
 
 
 def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Iterator[Done]:
-    """What comes of each group, in the order in which they end. Raises what loading the engine raises.
+    """Ranks groups in worker processes. A worker that dies, for example in a PDF parser, is replaced.
 
-    A worker that dies, as by a crash of a PDF's parser, is replaced, and the rows that it had say so.
+    Args:
+        groups: Groups of rows.
+        ranker: How to load the engine and rank.
+        workers: Number of processes.
+
+    Yields:
+        The rows of each group in the order in which they are done; the rows of a worker that died have an error.
+
+    Raises:
+        EngineError: A worker could not load its engine.
     """
     waiting = iter(groups)
     with ExitStack() as stack:
@@ -46,14 +55,14 @@ def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Itera
 
 
 class _Worker:
-    """One process; as a context manager it is ended at the end."""
+    """A worker process, which ends with its context."""
 
     def __init__(self, ranker: Ranker) -> None:
         self.pipe, theirs = _SPAWN.Pipe()
         self.died = False
         self._process = _SPAWN.Process(target=_work, args=(theirs, ranker), daemon=True, name="ziprerank-batch")
         self._process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        theirs.close()  # so that the pipe ends with the process
 
     def __enter__(self) -> _Worker:
         return self
@@ -67,12 +76,13 @@ class _Worker:
         self._process.join()
 
     def give(self, group: Group) -> None:
+        """Sends the process a group to rank."""
         self._group = group
-        with suppress(OSError):  # it died while it waited; ``take`` sees it
+        with suppress(OSError):  # the process died while it waited; ``take`` notices
             self.pipe.send(group)
 
     def take(self) -> Done:
-        """The group's rows; those of a process that died say with which status."""
+        """Returns the group's rows, with an error if the process died. Raises EngineError if it could not start."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -86,7 +96,7 @@ class _Worker:
 
 
 def _work(pipe: Connection, ranker: Ranker) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the master's, which then closes the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and then closes the pipe
     try:
         reranker = ranker.load()
     except ZipRerankError as error:
@@ -95,6 +105,6 @@ def _work(pipe: Connection, ranker: Ranker) -> None:
     while True:
         try:
             group: Any = pipe.recv()
-        except EOFError:  # the master is gone, or done
-            os._exit(0)  # at once: threads of an engine may be running
+        except EOFError:  # the parent is gone or done
+            os._exit(0)  # without waiting for the engine's threads
         pipe.send(ranker.rank(reranker, group))

@@ -22,6 +22,11 @@ def says_pdf(head: bytes) -> bool:
     return b"%PDF-" in head[:HEAD_BYTES]
 
 
+def is_url(text: str) -> bool:
+    """Whether a string begins as an ``http:`` or ``https:`` URL."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def decode_media(text: str) -> bytes:
     """Decodes base64 or a ``data:`` URL; never opens a file. Raises InvalidInput."""
     if text[:5].lower() == "data:":

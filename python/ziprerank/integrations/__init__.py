@@ -1,6 +1,7 @@
-"""Adapters to the frameworks that retrieve: one module each, named after its extra; nothing here is imported by others.
+"""Adapters for retrieval frameworks, one module per framework; the rest of the package imports none of them.
 
-``langchain``, ``llama_index``, ``haystack``, ``rerankers`` and ``sentence_transformers`` (which needs no package).
+The modules are ``langchain``, ``llama_index``, ``haystack``, ``rerankers`` and ``sentence_transformers``. The last one
+needs no package; each of the others needs the extra of its name.
 """
 
 from __future__ import annotations
@@ -9,5 +10,5 @@ from ziprerank.errors import MissingDependency
 
 
 def missing_extra(extra: str, error: ImportError) -> MissingDependency:
-    """What an adapter raises when its framework cannot be imported."""
+    """Returns the error that an adapter raises when its framework cannot be imported."""
     return MissingDependency(f'{error}: pip install "ziprerank[{extra}]"')

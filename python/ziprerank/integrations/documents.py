@@ -1,4 +1,4 @@
-"""A framework's documents -> candidate pages, each document one page of an image or a PDF."""
+"""Turns a framework's documents into candidate pages; each document shows one page, of an image or a PDF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf
+from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile
 
@@ -25,8 +25,11 @@ Data: TypeAlias = "Path | bytes | Image.Image | NDArray[np.uint8]"
 class DocumentPage:
     """The page that a document shows.
 
-    ``page``: of a PDF, its 1-based number, or as text its printed label (``"iv"``); None is the only page. ``hint``:
-    where the framework keeps it, for errors.
+    Attributes:
+        data: An image, or a path or the bytes of an image or PDF file.
+        page: Page of a PDF: its number from 1, or its printed label (such as ``"iv"``) as a string; None is the only
+            page.
+        hint: Where the framework's documents keep the page, for errors.
     """
 
     data: Data
@@ -36,15 +39,22 @@ class DocumentPage:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRules:
-    """Where a framework's loaders write which page a document came from."""
+    """Where a framework's loaders write which page a document came from.
+
+    Attributes:
+        path_key: Metadata key of the file's path.
+        page_key: Metadata key of the page in a PDF.
+        first_page: Number that the metadata give to a PDF's first page.
+        root: Folder that paths are relative to and must stay in; None allows all paths.
+    """
 
     path_key: str
     page_key: str
-    first_page: int = 1  # the number of a file's first page
+    first_page: int = 1
     root: str | None = None
 
     def read(self, metadata: Mapping[str, Any]) -> DocumentPage | None:
-        """The page that the metadata name, None where they name no file. Raises InvalidInput."""
+        """Returns the page that a document's metadata name, or None if they name no file. Raises InvalidInput."""
         path = metadata.get(self.path_key)
         if path is None or path == "":
             return None
@@ -53,10 +63,19 @@ class MetadataRules:
         return self.file(path, metadata)
 
     def file(self, path: str | Path, metadata: Mapping[str, Any]) -> DocumentPage:
-        """``path`` at the page that the metadata name. Raises InvalidInput for a page that is no number or label."""
+        """Returns the page of the file at ``path`` that the metadata name.
+
+        Args:
+            path: Path of an image or PDF file.
+            metadata: The document's metadata.
+
+        Raises:
+            InvalidInput: ``path`` is a URL or outside ``root``, or the page is neither a number nor a label.
+        """
         return DocumentPage(self._inside_root(path), self.page(metadata), f"metadata[{self.page_key!r}]")
 
     def page(self, metadata: Mapping[str, Any]) -> int | str | None:
+        """Returns the page that the metadata name: its number from 1, its label, or None. Raises InvalidInput."""
         page = metadata.get(self.page_key)
         if page is None or isinstance(page, str):
             return page
@@ -67,24 +86,36 @@ class MetadataRules:
         return page - self.first_page + 1
 
     def _inside_root(self, path: str | Path) -> Path:
-        if str(path)[:8].lower().startswith(("http://", "https://")):
-            raise InvalidInput(f"{path} is a URL, and nothing is fetched: download it and give the file's path")
+        if is_url(str(path)):
+            raise InvalidInput(f"{path} is a URL, which is not fetched: download it and give the file's path")
         if self.root is None:
             return Path(path)
         root = Path(self.root).resolve()
         inside = (root / path).resolve()
         if not inside.is_relative_to(root):
-            raise InvalidInput(f"{path} is outside of the root path {self.root}: move the file there")
+            raise InvalidInput(f"{path} is outside the root path {self.root}: move the file there")
         return inside
 
 
 def encoded_page(text: str | bytes, page: int | str | None = None, hint: str = "a page number") -> DocumentPage:
-    """A file's bytes, or its base64 or ``data:`` URL. Raises InvalidInput."""
+    """Returns the page of a file that a document holds.
+
+    Args:
+        text: The file's bytes, or its base64 or ``data:`` URL.
+        page: As in ``DocumentPage``.
+        hint: As in ``DocumentPage``.
+
+    Raises:
+        InvalidInput: The string is not valid base64, or the file is empty.
+    """
     return DocumentPage(text if isinstance(text, bytes) else decode_media(text), page, hint)
 
 
 def page_in_text(text: str) -> Path | bytes | None:
-    """What a string of the caller's own is: an encoded page, the path of a file, or None for words."""
+    """Returns the bytes of a page encoded in a string, the path that it gives, or None if it is words.
+
+    Use it only on strings of the caller, never on text from documents, since it looks at the file system.
+    """
     if is_encoded_page(text):
         return decode_media(text)
     if len(text) < 4096 and "\0" not in text and Path(text).is_file():
@@ -93,18 +124,30 @@ def page_in_text(text: str) -> Path | bytes | None:
 
 
 def shortened(text: str) -> str:
+    """Returns the text quoted for an error, cut to 40 characters."""
     return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def no_page(index: int, name: str, ways: str) -> PageError:
-    """The error for a document of text alone; ``ways`` says how this framework's documents show pages."""
-    reason = f"it has text only, and pages are ranked by their images: {ways}"
+    """Returns the error for a document that has only text.
+
+    Args:
+        index: 0-based position of the document.
+        name: The document's name in the error.
+        ways: How the framework's documents can show a page.
+    """
+    reason = f"it has text only, but pages are ranked by their images: {ways}"
     return PageError(reason, source=name, index=index)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """``shown`` [documents]: which of ``pages`` a document shows. Chunks of one PDF page share it."""
+    """The pages of a list of documents.
+
+    Attributes:
+        pages: The candidate pages, each only once.
+        shown: For each document the position of its page in ``pages``; chunks of one PDF page share it.
+    """
 
     pages: list[PageSource] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
@@ -114,7 +157,15 @@ class Candidates:
 def open_documents(
     documents: Sequence[DocumentPage], rules: ImageRules, password: str | None = None
 ) -> Iterator[Candidates]:
-    """Opens each document's page; a PDF is opened once for all its pages, with ``password`` if it is encrypted.
+    """Opens each document's page, and each PDF once for all its pages.
+
+    Args:
+        documents: The documents.
+        rules: How the bundle prepares images.
+        password: Opens encrypted PDFs.
+
+    Yields:
+        The open pages, which the context closes.
 
     Raises:
         PageError: A page cannot be opened; the error has the document's index.
@@ -136,7 +187,7 @@ def open_documents(
 
 
 def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tuple[Path | bytes, int] | None]:
-    """For each document the PDF and the 1-based page, None for images."""
+    """Returns the PDF and the 1-based page of each document, or None for an image."""
     files: dict[Path | bytes, PdfFile] = {}
     located: list[tuple[Path | bytes, int] | None] = []
     try:
@@ -169,7 +220,7 @@ def _page_number(file: PdfFile, document: DocumentPage) -> int:
             raise PageError(f"{found} labelled {page!r}: give {document.hint} as a number from 1", source=file.name)
         return labels.index(page) + 1
     if not 1 <= page <= file.pages:
-        raise PageError(f"page {page} is outside 1..{file.pages}: mend {document.hint}", source=file.name)
+        raise PageError(f"page {page} is outside 1..{file.pages}: correct {document.hint}", source=file.name)
     return page
 
 
@@ -198,7 +249,7 @@ def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack) -> 
 def _is_pdf(data: Path | bytes) -> bool:
     if isinstance(data, Path):
         if not data.is_file():
-            return False  # the error comes where it is opened as an image
+            return False  # opening it as an image then raises the error
         with data.open("rb") as file:
             data = file.read(HEAD_BYTES)
     return is_pdf(data[:HEAD_BYTES])
@@ -206,7 +257,7 @@ def _is_pdf(data: Path | bytes) -> bool:
 
 @contextmanager
 def _at(index: int) -> Iterator[None]:
-    """Gives every error the document's index."""
+    """Adds the document's index to every error."""
     try:
         yield
     except PageError as error:

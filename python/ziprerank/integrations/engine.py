@@ -1,4 +1,4 @@
-"""One reranker behind an adapter: handed in, or loaded when the first query comes."""
+"""The reranker behind an adapter, which is either passed in or loaded at the first query."""
 
 from __future__ import annotations
 
@@ -11,34 +11,54 @@ from ziprerank.runtime.engine import EngineOptions
 
 
 class LazyReranker:
-    """Loads a ``Reranker`` once, on first use, also where several threads come at once.
+    """Loads a ``Reranker`` once, at its first use, even if several threads use it at the same time.
 
-    Copies share it, deep ones too; a pickled one carries the options only, and its process loads again.
+    Copies, also deep ones, share the reranker. Pickling keeps only the options, so an unpickled one loads it again.
     """
 
     def __init__(self, options: EngineOptions | None = None, reranker: Reranker | None = None) -> None:
-        """``reranker``: a loaded one, whose options then are known. Raises InvalidInput when both are given."""
+        """Takes the options of an engine to load, or a loaded reranker.
+
+        Args:
+            options: What to load; None is the defaults.
+            reranker: A loaded reranker, whose own options are used.
+
+        Raises:
+            InvalidInput: Both are given.
+        """
         if reranker is not None and options is not None and options != EngineOptions():
-            raise InvalidInput(f"{options.given()} beside a reranker, which has its own: leave one of them out")
+            raise InvalidInput(f"{options.given()} given with a reranker, which has its own: leave one of them out")
         self.options = (options or EngineOptions()) if reranker is None else reranker.options
         self._reranker = reranker
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, reranker: Reranker | LazyReranker | None, options: EngineOptions) -> LazyReranker:
-        """What an adapter was given as ``reranker`` and beside it. Raises InvalidInput when the two disagree."""
+        """Returns the lazy reranker for an adapter's arguments.
+
+        Args:
+            reranker: The adapter's argument ``reranker``.
+            options: The adapter's engine options.
+
+        Raises:
+            InvalidInput: ``options`` differ from the defaults and from those of ``reranker``.
+        """
         if not isinstance(reranker, LazyReranker):
             return cls(options, reranker)
         if options not in (EngineOptions(), reranker.options):
-            raise InvalidInput(f"{options} beside a reranker of {reranker.options}: leave one of them out")
+            raise InvalidInput(f"{options} given with a reranker of {reranker.options}: leave one of them out")
         return reranker
 
     @property
     def loaded(self) -> bool:
+        """Whether the engine has been loaded."""
         return self._reranker is not None
 
     def get(self) -> Reranker:
-        """Raises as ``Reranker.from_bundle`` does; the next call tries again then."""
+        """Returns the reranker and loads it first if needed.
+
+        Raises as ``Reranker.from_bundle`` does; after an error the next call tries again.
+        """
         with self._lock:
             if self._reranker is None:
                 self._reranker = Reranker.from_options(self.options)

@@ -1,11 +1,11 @@
-"""Haystack 2 and newer: a ranker component (extra ``haystack``).
+"""A ranker component for Haystack 2 and newer (extra ``haystack``).
 
 >>> from ziprerank.integrations.haystack import ZipRerankRanker
 >>> pipeline.add_component("ranker", ZipRerankRanker(top_k=3))
 >>> pipeline.connect("retriever.documents", "ranker.documents")
 
-``Pipeline.loads(text, allowed_modules=["ziprerank.*"])`` reads a pipeline with this component back, in versions of
-Haystack that ask which modules may be loaded.
+Versions of Haystack that restrict which modules a pipeline may load read this component back with
+``Pipeline.loads(text, allowed_modules=["ziprerank.*"])``.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 class ZipRerankRanker:
     """Ranks documents by the page images that they come from.
 
-    A document shows a page by its ``blob``, an image or a PDF, or by ``meta["file_path"]``; of a PDF it is page
-    ``meta["page_number"]``, from 1. Returned are copies, best first, with ``score``. Raises ValueError for a document
-    that shows no page.
+    A document shows a page by an image or a PDF, in its ``blob`` or at the path ``meta["file_path"]``; for a PDF,
+    ``meta["page_number"]`` is the page from 1. ``run`` returns copies of the documents, best first, with ``score``, and
+    raises a ValueError if a document shows no page.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class ZipRerankRanker:
         """Keeps the options; the engine loads in ``warm_up`` or at the first ``run``.
 
         Args:
-            top_k: How many documents ``run`` returns unless it is told otherwise; None is all.
-            bundle: Folder of a bundle; None is the one in the package.
+            top_k: Most documents that ``run`` returns, unless its own ``top_k`` says otherwise; None is all.
+            bundle: The bundle's folder; None is the bundle inside the package.
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
-            file_path_meta_field: The key in ``meta`` of the PDF's or the image's path.
-            page_number_meta_field: The key in ``meta`` of the page in a PDF, from 1.
+            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
+            file_path_meta_field: Key in ``meta`` of the PDF's or the image's path.
+            page_number_meta_field: Key in ``meta`` of the page in a PDF, from 1.
             root_path: Folder that paths are relative to and must stay in.
             password: Opens encrypted PDFs.
-            reranker: A loaded one, which several components may share; ``to_dict`` writes its options.
+            reranker: A loaded reranker, which several components may share; ``to_dict`` writes its options.
             **engine: Any other field of ``EngineOptions``.
 
         Raises:
-            InvalidInput: An option that no ranking can use.
+            InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.top_k = top_k
         self.options = RankOptions(
@@ -88,10 +88,11 @@ class ZipRerankRanker:
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
     def warm_up(self) -> None:
-        """Loads the engine; ``run`` does where this was not called. Raises as ``Reranker.from_bundle``."""
+        """Loads the engine; otherwise the first ``run`` does. Raises as ``Reranker.from_bundle``."""
         self.reranker.get()
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the component as data for ``from_dict``."""
         options, rules = self.options, self.rules
         return default_to_dict(
             self,
@@ -109,12 +110,27 @@ class ZipRerankRanker:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ZipRerankRanker:
+        """Makes a component from the data of ``to_dict``."""
         deserialize_secrets_inplace(data["init_parameters"], keys=["password"])
         return default_from_dict(cls, data)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
-        """``documents``: the best ``top_k``. Raises InvalidInput (a ValueError), PoolError or EngineError."""
+        """Ranks documents.
+
+        Args:
+            query: What to look for.
+            documents: Documents that each show a page.
+            top_k: Most documents to return; None is the component's own ``top_k``.
+
+        Returns:
+            The best documents under ``"documents"``.
+
+        Raises:
+            InvalidInput: The query, an option or a document is invalid (a ValueError).
+            PoolError: The pages do not fit the engine's memory.
+            EngineError: The engine failed.
+        """
         if not documents:
             return {"documents": []}
         pages = read_documents(documents, self._page)
@@ -126,7 +142,7 @@ class ZipRerankRanker:
     async def run_async(
         self, query: str, documents: list[Document], top_k: int | None = None
     ) -> dict[str, list[Document]]:
-        """``run`` in a thread."""
+        """Calls ``run`` in a thread."""
         result: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, documents, top_k)
         return result
 
@@ -137,8 +153,8 @@ class ZipRerankRanker:
         shown = self.rules.read(document.meta)
         if shown is None:
             ways = (
-                f"give a blob, or meta[{self.rules.path_key!r}], an image or a PDF with its page from 1 in "
-                f"meta[{self.rules.page_key!r}]"
+                f"give an image or a PDF in blob or at the path meta[{self.rules.path_key!r}], and the page of a PDF "
+                f"from 1 in meta[{self.rules.page_key!r}]"
             )
             raise no_page(index, f"document {document.id}", ways)
         return shown

@@ -1,4 +1,4 @@
-"""LangChain: a document compressor (extra ``langchain``).
+"""A document compressor for LangChain (extra ``langchain``).
 
 >>> from ziprerank.integrations.langchain import ZipRerankCompressor
 >>> compressor = ZipRerankCompressor(top_n=3)
@@ -30,20 +30,35 @@ from ziprerank.integrations.ranking import rank_documents, read_documents
 class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
     """Ranks documents by the page images that they come from.
 
-    A document shows a page by ``metadata["source"]``, an image or a PDF with ``metadata["page"]`` from 0, as loaders
-    write them; or by ``page_content`` that is a page's base64 or ``data:`` URL. Returned are copies, best first, with
-    ``metadata["relevance_score"]``. Raises ValueError for a document that shows no page.
+    A document shows a page by ``metadata["source"]``, the path of an image or a PDF, and for a PDF ``metadata["page"]``
+    from 0, as LangChain's loaders write them; or by a ``page_content`` that is a page's base64 or ``data:`` URL.
+    ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``, and raises a ValueError if
+    a document shows no page.
     """
 
     path_key: str = Field(default="source", description="Metadata key of the PDF's or the image's path.")
     page_key: str = Field(default="page", description="Metadata key of the page in a PDF.")
-    first_page: int = Field(default=0, description="The number of a PDF's first page in the metadata.")
+    first_page: int = Field(default=0, description="Number of a PDF's first page in the metadata.")
 
     @override
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Raises InvalidInput (a ValueError), PoolError or EngineError. ``callbacks`` are not called."""
+        """Ranks documents.
+
+        Args:
+            documents: Documents that each show a page.
+            query: What to look for.
+            callbacks: Part of LangChain's interface; they are not called.
+
+        Returns:
+            Copies of the best ``top_n`` documents.
+
+        Raises:
+            InvalidInput: The query, an option or a document is invalid (a ValueError).
+            PoolError: The pages do not fit the engine's memory.
+            EngineError: The engine failed.
+        """
         if not documents:
             return []
         pages = read_documents(documents, self._page)
@@ -62,8 +77,8 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         page = rules.read(document.metadata)
         if page is None:
             ways = (
-                f"give metadata[{self.path_key!r}], a PDF (with its page from {self.first_page} in "
-                f"metadata[{self.page_key!r}]) or an image, or a page_content that is an image's base64"
+                f"give the path of an image or a PDF in metadata[{self.path_key!r}] (and the page of a PDF from "
+                f"{self.first_page} in metadata[{self.page_key!r}]), or a page_content that is an image's base64"
             )
             raise no_page(index, document.id or "document", ways)
         return page

@@ -1,4 +1,4 @@
-"""LlamaIndex: a node postprocessor (extra ``llama-index``).
+"""A node postprocessor for LlamaIndex (extra ``llama-index``).
 
 >>> from ziprerank.integrations.llama_index import ZipRerankPostprocessor
 >>> engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[ZipRerankPostprocessor(top_n=3)])
@@ -31,34 +31,49 @@ _dispatcher = get_dispatcher(__name__)
 class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
     """Ranks nodes by the page images that they come from.
 
-    A node shows a page by its image (``ImageNode.image`` or ``image_path``, ``image_resource`` of a ``Node`` or a
-    ``Document``), or by ``metadata["file_path"]``, an image or a PDF with ``metadata["page_label"]``, as
-    ``SimpleDirectoryReader`` writes them: text is the label printed on the page, a whole number its position from 1.
-    The nodes themselves are returned, best first, each in a new ``NodeWithScore``. Raises ValueError for a node that
-    shows no page.
+    A node shows a page by its image (``image`` or ``image_path`` of an ``ImageNode``, ``image_resource`` of a ``Node``
+    or ``Document``), or by ``metadata["file_path"]``, the path of an image or a PDF, and for a PDF
+    ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A page given as a string is the label printed
+    on it; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
+    ``NodeWithScore``. A node that shows no page raises a ValueError.
     """
 
     page_key: str = Field(default="page_label", description="Metadata key of the page in a PDF.")
     keep_retrieval_score: bool = Field(
-        default=False, description="Write the score before reranking to metadata['retrieval_score'] of a copied node."
+        default=False,
+        description="Whether to return copies of the nodes with the retriever's score in metadata['retrieval_score'].",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _drop_class_name(cls, values: Any) -> Any:
-        """LlamaIndex writes its class's name among the fields."""
+        """Removes the class name, which LlamaIndex writes among the fields."""
         return (
             {key: value for key, value in values.items() if key != "class_name"} if isinstance(values, dict) else values
         )
 
     @classmethod
     def class_name(cls) -> str:
+        """Returns the name under which LlamaIndex serialises this class."""
         return "ZipRerankPostprocessor"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        """Raises InvalidInput (a ValueError), PoolError or EngineError."""
+        """Ranks nodes; LlamaIndex calls this from ``postprocess_nodes``.
+
+        Args:
+            nodes: Nodes that each show a page.
+            query_bundle: The query; it is required.
+
+        Returns:
+            The best ``top_n`` nodes.
+
+        Raises:
+            InvalidInput: The query, an option or a node is invalid (a ValueError).
+            PoolError: The pages do not fit the engine's memory.
+            EngineError: The engine failed.
+        """
         if query_bundle is None:
             raise InvalidInput("nodes cannot be ranked without a query: pass query_bundle or query_str")
         if not nodes:
@@ -93,19 +108,19 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
         if data:
             return encoded_page(data, rules.page(node.metadata), hint)
         if path or url:
-            return rules.file(path or url, node.metadata)  # a URL is refused there
+            return rules.file(path or url, node.metadata)  # rejects URLs
         page = rules.read(node.metadata)
         if page is None:
             ways = (
-                f"use an ImageNode, or give metadata[{self.path_key!r}], an image or a PDF with its page in "
-                f"metadata[{self.page_key!r}]"
+                f"use an ImageNode, or give the path of an image or a PDF in metadata[{self.path_key!r}], and the page "
+                f"of a PDF in metadata[{self.page_key!r}]"
             )
             raise no_page(index, f"node {node.node_id}", ways)
         return page
 
 
 def _image_of(node: BaseNode) -> tuple[str, str, str]:
-    """Base64, path and URL of a node's image, empty where it has none."""
+    """Returns the base64, the path and the URL of a node's image; each is empty if the node has none."""
     if isinstance(node, ImageNode):
         return node.image or "", node.image_path or "", node.image_url or ""
     resource: MediaResource | None = node.image_resource if isinstance(node, Node) else None

@@ -1,4 +1,4 @@
-"""The fields that the adapters on pydantic models share. The engine loads when the first query comes."""
+"""The fields shared by the adapters that are pydantic models. The engine loads at the first query."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from ziprerank.windows import MAX_WINDOW, WindowOption
 
 
 class PydanticOptions(EngineFields):
-    """Serialises without ``reranker``: of a handed-in one the engine options are written instead."""
+    """Options of an adapter. Serialising writes the engine options of a given ``reranker`` in its place."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    top_n: int | None = Field(default=None, ge=1, description="How many to return; None is all.")
-    keep_ratio: float | None = Field(default=None, gt=0, le=1, description="Share of visual tokens read.")
+    top_n: int | None = Field(default=None, ge=1, description="Most documents to return; None is all.")
+    keep_ratio: float | None = Field(
+        default=None, gt=0, le=1, description="Share of each page's visual tokens that the decoder reads."
+    )
     window: WindowOption = Field(default="auto", description=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' or 'off'.")
     stride: int | None = Field(default=None, description="Pages that the window moves by.")
-    scale: Scale = Field(default="probability", description="What a score is: 'probability' in its window, or 'logit'.")
+    scale: Scale = Field(default="probability", description="Scores to return: 'probability' or 'logit'.")
     password: SecretStr | None = Field(default=None, description="Password of encrypted PDFs.")
     path_key: str = Field(default="file_path", description="Metadata key of the PDF's or the image's path.")
     page_key: str = Field(default="page_number", description="Metadata key of the page in a PDF.")
-    first_page: int = Field(default=1, description="The number of a PDF's first page in the metadata.")
+    first_page: int = Field(default=1, description="Number of a PDF's first page in the metadata.")
     root_path: str | None = Field(default=None, description="Folder that paths are relative to and must stay in.")
     reranker: Reranker | LazyReranker | None = Field(
         default=None, exclude=True, repr=False, description="A loaded reranker, which several adapters may share."
@@ -42,7 +44,7 @@ class PydanticOptions(EngineFields):
         return self
 
     def _loaded_reranker(self) -> Reranker:
-        assert isinstance(self.reranker, LazyReranker)  # _take_reranker
+        assert isinstance(self.reranker, LazyReranker)  # set by _take_reranker
         return self.reranker.get()
 
     def _rank_options(self) -> RankOptions:

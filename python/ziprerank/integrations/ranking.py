@@ -1,4 +1,4 @@
-"""What all adapters do with a query and documents."""
+"""Ranks a framework's documents; all adapters use it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _Document = TypeVar("_Document")
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
-    """What every adapter lets its user choose about a ranking.
+    """The options of a ranking that every adapter has.
 
     Attributes:
         keep_ratio: As for ``Reranker.rank``.
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
-        scale: What a document's score is. ``"probability"`` is the softmax over the page's window (what the HTTP API
-            calls relevance_score); ``"logit"`` is the raw score. With several windows neither falls with the rank: the
-            order is what counts.
+        scale: Scores to return. ``"probability"`` is the softmax over the page's window (the HTTP API's
+            relevance_score); ``"logit"`` is the raw score. With several windows, scores need not fall with the rank: go
+            by the order.
         password: Opens encrypted PDFs.
     """
 
@@ -42,13 +42,25 @@ class RankOptions:
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    index: int  # 0-based position among the documents
+    """A document of a ranking.
+
+    Attributes:
+        index: 0-based position among the given documents.
+        score: Score of its page, on the scale of the options.
+    """
+
+    index: int
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class RankedDocuments:
-    """Best first. ``windows`` over 1: the scores do not fall with the rank."""
+    """A ranking of documents.
+
+    Attributes:
+        results: The documents, best first.
+        windows: Number of windows; with more than one, scores need not fall with the rank.
+    """
 
     results: tuple[RankedDocument, ...]
     windows: int
@@ -57,7 +69,18 @@ class RankedDocuments:
 def read_documents(
     documents: Sequence[_Document], read: Callable[[int, _Document], DocumentPage]
 ) -> list[DocumentPage]:
-    """``read(index, document)`` on each; its errors get the index. Raises PageError."""
+    """Reads the page of each document.
+
+    Args:
+        documents: A framework's documents.
+        read: Called with the position of a document and the document; returns its page or raises InvalidInput.
+
+    Returns:
+        The page of each document.
+
+    Raises:
+        PageError: A document shows no valid page; the error has the document's index.
+    """
     pages = []
     for index, document in enumerate(documents):
         try:
@@ -76,9 +99,23 @@ def rank_documents(
     top_k: int | None = None,
     options: RankOptions | None = None,
 ) -> RankedDocuments:
-    """Documents by their pages' rank; those of one page share its score and keep their order. At most ``top_k``.
+    """Ranks documents by their pages. Documents that show the same page share its score and keep their order.
 
-    Raises InvalidInput, PageError (with the document's index), PoolError or EngineError.
+    Args:
+        reranker: Ranks the pages.
+        query: What to look for.
+        documents: The page of each document.
+        top_k: Most documents to return; None is all.
+        options: Options of the ranking; None is the defaults.
+
+    Returns:
+        The best documents.
+
+    Raises:
+        InvalidInput: The query or an option is invalid.
+        PageError: A page cannot be opened or decoded; the error has the document's index.
+        PoolError: The pages do not fit the engine's memory.
+        EngineError: The engine failed.
     """
     options = options or RankOptions()
     if not documents:

@@ -1,9 +1,9 @@
-"""AnswerDotAI's ``rerankers`` (extra ``rerankers``).
+"""A ranker for AnswerDotAI's ``rerankers`` (extra ``rerankers``).
 
 >>> from ziprerank.integrations.rerankers import ZipRerankRanker
 >>> ZipRerankRanker().rank("revenue by region", ["page1.png", "page2.png"]).top_k(1)
 
-Importing this module also makes ``rerankers.Reranker("ziprerank", model_type="ZipRerankRanker")`` known.
+Importing this module also registers the ranker for ``rerankers.Reranker("ziprerank", model_type="ZipRerankRanker")``.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 IN_THE_BOX = "ziprerank"  # the name of the bundle in the package
 _RULES = MetadataRules(path_key="file_path", page_key="page_number")
 _WAYS = (
-    "give a Document with document_type='image' and base64 or image_path (of a PDF with metadata['page_number']), or "
+    "give a Document with document_type='image' and base64 or image_path (for a PDF also metadata['page_number']), or "
     "a string that is a file's path, its base64 or a data URL"
 )
 
 
 class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no types
-    """Ranks page images. Results keep their documents' ids and metadata."""
+    """Ranks page images. Results keep the ids and metadata of their documents."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         """Keeps the options; the engine loads at the first ranking.
 
         Args:
-            model_name_or_path: Folder of a bundle, or ``"ziprerank"`` for the one in the package.
+            model_name_or_path: The bundle's folder, or ``"ziprerank"`` for the bundle inside the package.
             verbose: Part of the interface of ``rerankers``; nothing is printed.
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
+            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
             password: Opens encrypted PDFs.
-            reranker: A loaded one, which may be shared.
+            reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
         Raises:
-            InvalidInput: An option that no ranking can use.
+            InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
@@ -88,10 +88,22 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         doc_ids: Sequence[str] | Sequence[int] | None = None,
         metadata: Sequence[dict[str, Any]] | None = None,
     ) -> RankedResults:
-        """All documents, best first; ``rank`` counts from 1.
+        """Ranks documents.
 
-        With several windows ``has_scores`` is false, so that ``top_k`` goes by rank: the scores of pages from different
-        windows do not compare. Raises InvalidInput (a ValueError), PoolError or EngineError.
+        Args:
+            query: What to look for.
+            docs: One document or several.
+            doc_ids: An id per document; None keeps a document's own id, or uses its position.
+            metadata: Metadata per document; None keeps a document's own.
+
+        Returns:
+            All documents, best first; ``rank`` counts from 1. With several windows ``has_scores`` is false, so that
+            ``top_k`` goes by rank, because the scores of pages from different windows cannot be compared.
+
+        Raises:
+            InvalidInput: The query, an option or a document is invalid (a ValueError).
+            PoolError: The pages do not fit the engine's memory.
+            EngineError: The engine failed.
         """
         documents = _documents(docs, doc_ids, metadata)
         pages = read_documents(documents, _page)
@@ -103,13 +115,29 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         return RankedResults(results=results, query=query, has_scores=ranked.windows <= 1)
 
     def score(self, query: str, doc: str | Document) -> float:
-        """The logit of a page by itself, whatever the scale: of one page alone the probability is always 1."""
+        """Returns the logit of a single page, whatever the scale; the probability of a single page is always 1.
+
+        Args:
+            query: What to look for.
+            doc: The document that shows the page.
+
+        Raises:
+            InvalidInput: The query or the document is invalid (a ValueError).
+            EngineError: The engine failed.
+        """
         pages = read_documents(_documents(doc, None, None), _page)
         options = RankOptions(self.options.keep_ratio, scale="logit")
         return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
-        """LangChain's compressor on the same engine; needs the extra ``langchain``. Raises MissingDependency."""
+        """Returns a compressor for LangChain on the same engine.
+
+        Args:
+            k: Most documents that it returns.
+
+        Raises:
+            MissingDependency: The extra ``langchain`` is not installed.
+        """
         from pydantic import SecretStr
 
         from ziprerank.integrations.langchain import ZipRerankCompressor
@@ -131,7 +159,7 @@ def _documents(
     doc_ids: Sequence[str] | Sequence[int] | None,
     metadata: Sequence[dict[str, Any]] | None,
 ) -> list[Document]:
-    """Copies with an id each: the one given, the document's own, or its position."""
+    """Returns copies of the documents that each have an id: the given one, the document's own, or its position."""
     given = [docs] if isinstance(docs, (str, Document)) else list(docs)
     for name, values in (("doc_ids", doc_ids), ("metadata", metadata)):
         if values is not None and len(values) != len(given):
@@ -152,7 +180,7 @@ def _documents(
 def _from_text(index: int, text: str) -> Document:
     found = page_in_text(text)
     if found is None:
-        raise no_page(index, shortened(text), f"{_WAYS}; no such file is there")
+        raise no_page(index, shortened(text), f"{_WAYS}; there is no such file")
     if isinstance(found, bytes):
         return Document(document_type="image", base64=text)
     return Document(document_type="image", image_path=text)

@@ -1,4 +1,4 @@
-"""The ``rank`` of sentence-transformers' ``CrossEncoder``, on page images. Needs no package.
+"""A ranker with the ``rank`` method of sentence-transformers' ``CrossEncoder``, for page images; needs no package.
 
 >>> from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
 >>> ZipRerankCrossEncoder().rank("revenue by region", [image, "scan.png"], top_k=1)
@@ -31,12 +31,12 @@ PageDocument: TypeAlias = "str | Data | Mapping[str, Any]"
 
 _WAYS = (
     "give a Pillow image, a uint8 array [h, w, 3], bytes, a path, base64, a data URL, or a dict with one of these as "
-    "'image' (and of a PDF its 'page' from 1)"
+    "'image' (and for a PDF its 'page' from 1)"
 )
 
 
 class ZipRerankCrossEncoder:
-    """Ranks pages against each other in one pass; there is no ``predict``, which would score each by itself."""
+    """Ranks pages against each other in one pass. It has no ``predict``, which would score each page by itself."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class ZipRerankCrossEncoder:
         """Keeps the options; the engine loads at the first ranking.
 
         Args:
-            model_name_or_path: Folder of a bundle; None is the one in the package.
+            model_name_or_path: The bundle's folder; None is the bundle inside the package.
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: What a score is: the ``"probability"`` in the page's window, or the ``"logit"``.
+            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
             password: Opens encrypted PDFs.
-            reranker: A loaded one, which may be shared.
+            reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
         Raises:
-            InvalidInput: An option that no ranking can use.
+            InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.options = RankOptions(keep_ratio, window, stride, scale, password)
         given = EngineOptions(bundle=model_name_or_path, **engine)
@@ -76,10 +76,21 @@ class ZipRerankCrossEncoder:
         top_k: int | None = None,
         return_documents: bool = False,
     ) -> list[dict[str, Any]]:
-        """Ranks documents, best first, as dicts of ``corpus_id`` (position in ``documents``) and ``score``.
+        """Ranks documents that each are one page.
 
-        With ``return_documents`` each dict has the document too, as ``text``, which is CrossEncoder's name for it.
-        Each document is one page. Raises InvalidInput (a ValueError), PoolError or EngineError.
+        Args:
+            query: What to look for.
+            documents: Images, arrays, bytes, paths, base64, ``data:`` URLs, or dicts with ``image`` and ``page``.
+            top_k: Most results to return; None is all.
+            return_documents: Whether results carry the document as ``text``, the key that CrossEncoder uses.
+
+        Returns:
+            Dicts with ``corpus_id`` (0-based position in ``documents``) and ``score``, best first.
+
+        Raises:
+            InvalidInput: The query, an option or a document is invalid (a ValueError).
+            PoolError: The pages do not fit the engine's memory.
+            EngineError: The engine failed.
         """
         pages = read_documents(documents, _page)
         ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options)
@@ -103,8 +114,8 @@ def _page(index: int, document: PageDocument) -> DocumentPage:
     if isinstance(document, str):
         found = page_in_text(document)
         if found is None:
-            raise no_page(index, shortened(document), f"{_WAYS}; no such file is there")
+            raise no_page(index, shortened(document), f"{_WAYS}; there is no such file")
         return DocumentPage(found, page, hint)
     if isinstance(document, (bytes, Path, Image.Image, np.ndarray)):
         return DocumentPage(document, page, hint)
-    raise InvalidInput(f"a page cannot be a {type(document).__name__}: {_WAYS}")
+    raise InvalidInput(f"a page cannot be of type {type(document).__name__}: {_WAYS}")

@@ -1,1 +1,1 @@
-"""The service on more than one machine (docs/scale.md)."""
+"""Runs the service on several machines: Ray Serve and NVIDIA Triton (docs/scale.md)."""

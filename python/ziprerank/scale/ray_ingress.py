@@ -1,8 +1,8 @@
-"""What stands before the replicas on Ray Serve: a request goes to one of them, and to another when that one dies.
+"""The ingress in front of the replicas on Ray Serve, which repeats a request on another replica when one dies.
 
-Ray itself repeats only what a replica had not accepted, since a repeated call may do something twice. A ranking changes
-nothing but caches, so here all may be repeated. Both ends are in this file: ``Ingress`` holds a request until it is
-answered, ``run_app`` gives it to the service in the replica.
+Ray itself repeats only calls that no replica had accepted, since a repeated call may take effect twice. A ranking
+changes nothing but caches, so the ingress may repeat any of them. This file has both ends: ``Ingress`` holds a request
+until it is answered, and ``run_app`` passes it to the service in the replica.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ziprerank.serve.failures import Refused, from_exception
 from ziprerank.serve.logs import logger, request_id, start_logging
 from ziprerank.serve.settings import Settings
 
-MOST_REQUESTS = 10_000  # in an ingress; the queues of the replicas are full long before
-HEALTH_PERIOD = 1.0  # seconds; after three failed checks Ray takes a replica off its list
-_UNNOTICED = 4 * HEALTH_PERIOD  # how long Ray goes on sending to a replica that its memory monitor killed
-_FULL = 0.2  # seconds until a repeated request asks again for a place
+MOST_REQUESTS = 10_000  # requests in an ingress; the queues of the replicas are full long before
+HEALTH_PERIOD = 1.0  # seconds between checks; after three failed ones Ray sends a replica no more requests
+_UNNOTICED = 4 * HEALTH_PERIOD  # seconds for which Ray still sends requests to a replica that its memory monitor killed
+_FULL = 0.2  # seconds until a repeated request is sent again when all replicas are full
 _LOST = (
     RayActorError,  # the replica died (ActorDiedError) or cannot be reached (ActorUnavailableError)
     OutOfMemoryError,  # Ray's memory monitor killed it
@@ -50,13 +50,20 @@ class Answer(NamedTuple):
 
 
 class Ingress:
-    """A deployment without an engine. ``replicas`` is the handle of one whose ``answer(scope, body)`` is ``run_app``.
+    """A deployment without an engine, which forwards requests to the replicas.
 
-    ``attempts``: how many replicas a request may be sent to, one after another as they die. Bodies are bounded as in
-    the service, and the time to an answer by ``settings.timeout``, with all repetitions.
+    It bounds bodies as the service does, and the time to an answer, repetitions included, by ``settings.timeout``.
     """
 
     def __init__(self, replicas: DeploymentHandle[Any], attempts: int, settings: Settings, log_level: str) -> None:
+        """Starts an ingress, in which Ray calls ``__call__`` for every request.
+
+        Args:
+            replicas: Handle of a deployment whose ``answer(scope, body)`` calls ``run_app``.
+            attempts: Most replicas that a request is sent to, one after another as they die.
+            settings: The service's limits; ``queue`` is that of each replica.
+            log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        """
         start_logging(log_level)
         self._replicas = replicas
         self._attempts = attempts
@@ -64,7 +71,7 @@ class Ingress:
         self._admission = Admission(replace(settings, queue=MOST_REQUESTS))
 
     async def __call__(self, request: Request) -> Response:
-        request_id.set(request.headers.get("x-request-id"))  # Ray's proxy gives one to those that have none
+        request_id.set(request.headers.get("x-request-id"))  # Ray's proxy adds one if the client sent none
         try:
             return await run_admitted(self._forward, request, self._admission)
         except Refused as error:
@@ -83,17 +90,18 @@ class Ingress:
             except _LOST as error:
                 lost += 1
                 fields = {"attempt": lost, "of": self._attempts, "error": type(error).__name__}
-                logger.warning("the replica that had the request died", extra={"fields": fields})
+                logger.warning("the replica that handled the request died", extra={"fields": fields})
                 if isinstance(error, OutOfMemoryError) and lost < self._attempts:
                     await asyncio.sleep(_UNNOTICED)
             except BackPressureError:
                 if not lost:
                     message = f"all replicas are full and {self._queue} requests wait: try again later"
                     raise self._refused(message, "queue_full") from None
-                await asyncio.sleep(_FULL)  # it had a place once, so it is not turned away
+                await asyncio.sleep(_FULL)  # a replica had accepted it before, so it is not rejected now
             except RayServeException as error:
                 logger.error("Ray has no replica for the request", exc_info=error)
-                raise self._refused("no replica can be had: `serve status` has the reason", "unavailable") from None
+                message = "no replica is available: `serve status` shows the reason"
+                raise self._refused(message, "unavailable") from None
             else:
                 if request.method == "POST" and answer.status == 200:
                     self._admission.took((perf_counter() - started) / self._admission.requests)
@@ -101,7 +109,7 @@ class Ingress:
                 response.raw_headers = answer.headers
                 return response
         raise self._refused(
-            f"the replica that had the request died, at attempt {lost} of {lost}: ask again later", "replica_lost"
+            f"the replica that handled the request died (attempt {lost} of {lost}): try again later", "replica_lost"
         )
 
     async def _send(self, scope: Scope, body: bytes) -> Answer:
@@ -119,7 +127,18 @@ class Ingress:
 
 
 async def run_app(app: ASGIApp, scope: Scope, body: bytes) -> Answer:
-    """The answer of ``app`` to a request. Cancelled, it tells the app that the client left, and waits for its end."""
+    """Has an ASGI application answer a request.
+
+    When the call is cancelled, it tells the application that the client left, and waits until that has ended.
+
+    Args:
+        app: The application.
+        scope: The request's ASGI scope.
+        body: The request's whole body.
+
+    Returns:
+        The whole answer.
+    """
     requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     left = asyncio.Event()
     start: Message = {}

@@ -1,8 +1,9 @@
-"""The HTTP service as a Ray Serve application: replicas by CPU or GPU share, autoscaling (extra ``ray``).
+"""The HTTP service as a Ray Serve application, with autoscaled replicas on CPUs or shares of a GPU (extra ``ray``).
 
-Requests come in through a deployment of its own (ray_ingress.py), which outlives the replicas.
+Requests arrive at a separate deployment (ray_ingress.py), which outlives the replicas.
 
-``serve run ziprerank.scale.ray_serve:build KEY=VALUE``, or the same as ``import_path`` and ``args`` in a config file.
+Start it with ``serve run ziprerank.scale.ray_serve:build KEY=VALUE``, or with ``import_path`` and ``args`` in a config
+file.
 """
 
 from __future__ import annotations
@@ -26,47 +27,49 @@ _KNOWN = {field.name for field in fields(Settings)}
 
 
 class Options(EngineFields):
-    """What an operator decides: the fields of ``EngineOptions``, the replicas, and the service's ``settings``.
+    """The operator's options: those of ``EngineOptions``, of the replicas, and the service's ``settings``.
 
-    ``bundle`` and ``page_cache`` are paths that every machine has. ``threads`` 0 is as many as ``cpus``.
+    ``bundle`` and ``page_cache`` are paths that must exist on every machine. ``threads`` 0 means as many as ``cpus``.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    log_level: str = "info"
+    log_level: str = Field("info", description="'debug', 'info', 'warning' or 'error'.")
 
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
-    """of each replica: 0.5 lets two share a GPU"""
-    replicas: int | None = Field(None, ge=1)
-    """as many always; None: between the two below, by load"""
-    min_replicas: int = Field(1, ge=0)
-    max_replicas: int = Field(4, ge=1)
-    target_ongoing_requests: float = Field(2, gt=0)
-    """a replica's, on average, over which one is added: one is ranked, the next is prepared meanwhile"""
-    upscale_delay_s: float = Field(10, ge=0)
-    downscale_delay_s: float = Field(300, ge=0)
+    cpus: float = Field(1, gt=0, description="CPUs of each replica.")
+    gpus: float = Field(0, ge=0, description="GPUs of each replica; 0.5 lets two replicas share one.")
+    replicas: int | None = Field(None, ge=1, description="Fixed number of replicas; null scales them by load.")
+    min_replicas: int = Field(1, ge=0, description="Fewest replicas when they scale by load.")
+    max_replicas: int = Field(4, ge=1, description="Most replicas when they scale by load.")
+    target_ongoing_requests: float = Field(
+        2,
+        gt=0,
+        description="Average requests per replica above which Ray adds one; of 2, one is ranked and one prepared.",
+    )
+    upscale_delay_s: float = Field(10, ge=0, description="Seconds of high load before Ray adds a replica.")
+    downscale_delay_s: float = Field(300, ge=0, description="Seconds of low load before Ray removes a replica.")
 
-    attempts: int = Field(3, ge=1)
-    """replicas that a request is sent to, one after another as they die with it; 1: never to a second one"""
-    ingress_replicas: int = Field(2, ge=1)
-    """processes that hold requests while replicas answer them; they have no engine"""
-    ingress_cpus: float = Field(0, ge=0)
-    """that Ray sets aside for each of them"""
+    attempts: int = Field(
+        3, ge=1, description="Most replicas that a request is sent to, one after another as they die; 1 never repeats."
+    )
+    ingress_replicas: int = Field(
+        2, ge=1, description="Processes without an engine that hold requests while the replicas answer them."
+    )
+    ingress_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for each of these processes.")
 
-    settings: Settings = Settings()
+    settings: Settings = Field(Settings(), description="Limits and options of the service.")
 
     @field_validator("settings", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
         unknown = sorted(set(value) - _KNOWN) if isinstance(value, dict) else []
         if unknown:
-            raise ValueError(f"settings has no {', '.join(unknown)}, known are {', '.join(sorted(_KNOWN))}")
+            raise ValueError(f"settings has no {', '.join(unknown)}: known settings are {', '.join(sorted(_KNOWN))}")
         return value
 
 
 class Replica:
-    """The service around an engine of its own, called by the ingress."""
+    """The service with its own engine, called by the ingress."""
 
     async def __init__(self, options: Options) -> None:  # type: ignore[misc]  # Ray awaits it
         start_logging(options.log_level)
@@ -81,14 +84,21 @@ class Replica:
         await self._lifespan.__aexit__(None, None, None)
 
     async def answer(self, scope: Scope, body: bytes) -> Answer:
+        """Answers one HTTP request."""
         return await run_app(self._app, scope, body)
 
 
 def build(options: Options) -> Application:
-    """Returns the application.
+    """Builds the Ray Serve application.
 
-    Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting at each ingress; more are
-    answered 503. A replica that is stopped has ``settings.drain`` seconds for those it has.
+    Ray keeps at most ``settings.queue`` requests in a replica and as many again waiting at each ingress, and answers
+    503 to more. A replica that is stopped has ``settings.drain`` seconds to answer its requests.
+
+    Args:
+        options: The engine, the replicas and the service's settings.
+
+    Returns:
+        The application, for ``serve run`` or ``ray.serve.run``.
     """
     scaling: dict[str, Any] = {"num_replicas": options.replicas}
     if options.replicas is None:
@@ -116,7 +126,7 @@ def build(options: Options) -> Application:
         num_replicas=options.ingress_replicas,
         ray_actor_options={"num_cpus": options.ingress_cpus},
         max_ongoing_requests=MOST_REQUESTS,
-        graceful_shutdown_timeout_s=settings.timeout + 5,  # by then each of its requests has an answer
+        graceful_shutdown_timeout_s=settings.timeout + 5,  # by then it has answered all its requests
     )(Ingress)
     application: Application = ingress.bind(replicas.bind(options), options.attempts, settings, options.log_level)
     return application

@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA Triton Inference Server: a bundle's two graphs on its ONNX Runtime backend."""
+"""Writes a bundle's two graphs as a model repository for NVIDIA Triton Inference Server (ONNX Runtime backend)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the models run. ``at``: the repository's path as the server sees it; None: the path it is written to."""
+    """Where the server runs the models.
+
+    Attributes:
+        device: ``"cpu"`` or ``"gpu"``.
+        instances: Instances of each model.
+        threads: Threads of each instance; 0 leaves the number to ONNX Runtime.
+        at: The repository's path as the server sees it; None is the path that it is written to.
+    """
 
     device: Device = "cpu"
     instances: int = 1
@@ -38,20 +45,34 @@ class Placement:
 
 
 def write_repository(bundle_path: Path | None, out: Path, placement: Placement | None = None) -> Path:
-    """Writes ``out``: the models ``vision`` and ``rerank``, each with its config and version 1, and a README.
+    """Writes a model repository with the models ``vision`` and ``rerank``, their configurations, and a README.
 
-    Weights are hard-linked where ``out`` is on the bundle's file system. On the CPU libziprerank is copied into the
-    repository and registered; on a GPU the graph's own body of the operator runs. Raises BundleError, InvalidInput.
+    Weights are hard-linked if ``out`` is on the bundle's file system. For the CPU, libziprerank is copied into the
+    repository and registered there; on a GPU, the graph's own definition of the operator runs.
+
+    Args:
+        bundle_path: The bundle's folder; None is the bundle inside the package.
+        out: Folder to create.
+        placement: Where the server runs the models; None is one instance on the CPU.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        BundleError: The bundle cannot be read, or was exported for the other device.
+        InvalidInput: ``out`` already exists, or the placement has too few instances or threads.
     """
     where = placement or Placement()
     if out.exists():
-        raise InvalidInput(f"{out} is there already: write to a new folder")
+        raise InvalidInput(f"{out} already exists: write to a new folder")
     if where.instances < 1 or where.threads < 0:
-        raise InvalidInput(f"{where.instances} instances of {where.threads} threads: at least 1, and 0 or more")
+        raise InvalidInput(
+            f"{where.instances} instances of {where.threads} threads: give at least 1 instance and 0 or more threads"
+        )
     bundle = Bundle.load(bundle_path)
     if (bundle.target == "cpu") != (where.device == "cpu"):
         raise BundleError(
-            f"{bundle.path} was exported for {bundle.target}, the repository is for {where.device}: "
+            f"{bundle.path} was exported for {bundle.target}, but the repository is for {where.device}: "
             f"export with --target {'cpu' if where.device == 'cpu' else 'cuda'}, or choose the other device"
         )
     library = None
@@ -69,7 +90,7 @@ def write_repository(bundle_path: Path | None, out: Path, placement: Placement |
             (folder / graph / "config.pbtxt").write_text(text, encoding="utf-8")
         if library is not None:
             shutil.copyfile(_op_library(), folder / "libziprerank.so")
-        for name in (MANIFEST, "tokenizer.json"):  # what a client needs
+        for name in (MANIFEST, "tokenizer.json"):  # the client needs these
             shutil.copyfile(bundle.path / name, folder / name)
         readme = files("ziprerank.scale").joinpath("triton_readme.md").read_text(encoding="utf-8")
         (folder / "README.md").write_text(readme, encoding="utf-8")
@@ -77,11 +98,17 @@ def write_repository(bundle_path: Path | None, out: Path, placement: Placement |
 
 
 def config(model: onnx.ModelProto, name: str, where: Placement, library: str | None) -> str:
-    """``config.pbtxt``: tensors as the graph declares them, -1 for every size that varies.
+    """Returns a model's ``config.pbtxt``, with the tensors that the graph declares and -1 for sizes that vary.
 
-    ``max_batch_size`` is 0: the first dimension is a window's tokens or pages, not a batch that Triton may fill with
-    other requests. Memory patterns are off, since sizes vary from request to request; instances share one session, and
-    with it the weights.
+    ``max_batch_size`` is 0, because the first dimension is a window's tokens or pages, not a batch that Triton may fill
+    with other requests. Memory patterns are off, because sizes vary from request to request. Instances share one
+    session, and with it the weights.
+
+    Args:
+        model: The graph.
+        name: The model's name on the server.
+        where: Device, instances and threads.
+        library: Path of libziprerank as the server sees it; None registers no library.
     """
     lines = [f'name: "{name}"', 'backend: "onnxruntime"', 'default_model_filename: "model.onnx"', "max_batch_size: 0"]
     for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
@@ -95,7 +122,7 @@ def config(model: onnx.ModelProto, name: str, where: Placement, library: str | N
     lines += [
         f"instance_group {{ count: {where.instances} kind: {kind} }}",
         "version_policy { latest { num_versions: 1 } }",
-        "optimization { graph { level: 0 } }",  # all of ONNX Runtime's: to the backend 1 is fewer, 2 none
+        "optimization { graph { level: 0 } }",  # all of ONNX Runtime's optimizations; 1 is fewer, 2 is none
     ]
     parameters = {"enable_mem_pattern": "0", "share_session_between_instances": "true"}
     if where.threads:
@@ -118,7 +145,7 @@ def _op_library() -> Path:
 
 
 def _shards(model: onnx.ModelProto) -> set[str]:
-    """File names that the graph's weights refer to."""
+    """Returns the names of the files that hold the graph's weights."""
     return {
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     }

@@ -1,4 +1,4 @@
-"""Ranks with the graphs on a Triton server: the engine's part around them is done here, by the client."""
+"""A client that ranks with the graphs on a Triton server, and itself does the engine's work around them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,22 @@ def connect(folder: str | Path, url: str = "localhost:8001", *, pool_bytes: int 
 
 
 class TritonEngine:
-    """The interface of the C++ engine (``ziprerank.runtime.engine.EngineLike``) over gRPC."""
+    """An engine (``ziprerank.runtime.engine.EngineLike``) whose models run on a Triton server, over gRPC."""
 
     def __init__(self, bundle: Bundle, url: str, *, pool_bytes: int = POOL_BYTES) -> None:
-        """Asks the server for the models ``vision`` and ``rerank``. Raises as ``connect``."""
-        EngineOptions(pool_bytes=pool_bytes)  # checks it
+        """Looks up the models ``vision`` and ``rerank`` on the server.
+
+        Args:
+            bundle: The manifest of the models on the server.
+            url: The server's gRPC address.
+            pool_bytes: Memory of this process for page features, in bytes.
+
+        Raises:
+            InvalidInput: ``pool_bytes`` is out of range.
+            MissingDependency: tritonclient is not installed.
+            EngineError: The server cannot be reached, or does not serve the models.
+        """
+        EngineOptions(pool_bytes=pool_bytes)  # checks the value
         try:
             from tritonclient.grpc import InferenceServerClient  # type: ignore[import-untyped]
         except ImportError as error:
@@ -60,24 +71,34 @@ class TritonEngine:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What runs where. It lacks ``threads``, as no options load such an engine."""
+        """Provider, server and blank rule. There is no ``threads``, since no options load such an engine."""
         return {"provider": "triton", "device": self._url, "drop_blank": self._drop_blank}
 
     @property
     def pool(self) -> dict[str, int]:
-        """Pages held and their bytes, and how often a page was found there."""
+        """Number of pages held, their bytes and the limit, and the counts of hits, misses and evictions."""
         with self._lock:
             held = {"pages": len(self._pages), "used_bytes": self._used(), "pool_bytes": self._pool_bytes}
             return held | self._counts
 
     def window(self, sizes: Sequence[tuple[int, int]]) -> TritonWindow:
-        """A window of pages of these (height, width) in px. Raises InvalidInput for none."""
+        """Returns a window for pages of these sizes (height, width) in px. Raises InvalidInput if there are none."""
         if not sizes:
             raise InvalidInput("a window of 0 pages: give at least one")
         return TritonWindow(self, len(sizes))
 
     def encode(self, pixels: NDArray[np.uint8]) -> tuple[HostPage, bool]:
-        """Features of a page [h, w, 3], and whether they were held already. Raises EngineError."""
+        """Encodes a page, or finds its features in the pool.
+
+        Args:
+            pixels: The page [h, w, 3], uint8 RGB.
+
+        Returns:
+            The page's features, and whether the pool held them already.
+
+        Raises:
+            EngineError: The server failed.
+        """
         digest = hashlib.blake2b(np.array(pixels.shape, dtype="<i8").tobytes(), digest_size=32)
         digest.update(np.ascontiguousarray(pixels).data)
         name = digest.digest()
@@ -101,7 +122,7 @@ class TritonEngine:
 
 @dataclass(frozen=True, slots=True)
 class TritonScores:
-    """One pass of the model ``rerank``; the fields are those of ``ziprerank._engine.WindowScores``."""
+    """The result of one pass of the model ``rerank``, with the fields of ``ziprerank._engine.WindowScores``."""
 
     scores: NDArray[np.float32]
     kept: list[NDArray[np.int64]]
@@ -121,17 +142,29 @@ class TritonWindow:
         self._pages: list[HostPage | None] = [None] * slots
 
     def encode(self, slot: int, pixels: NDArray[np.uint8]) -> bool:
-        """Encodes a page [h, w, 3] into ``slot``; returns whether its features were held already."""
+        """Encodes a page [h, w, 3] into ``slot``, and returns whether its features were held already."""
         self._pages[slot], found = self._engine.encode(pixels)
         return found
 
     def score(
         self, text_ids: NDArray[np.int64], query_mask: NDArray[np.bool_] | None, keep_ratio: float
     ) -> TritonScores:
-        """Scores the window's pages for a prompt. Raises EngineError."""
+        """Scores the window's pages for a prompt.
+
+        Args:
+            text_ids: [T] token ids of the prompt, with one image pad per page.
+            query_mask: [T] the tokens that pruning compares with; None is all text before the first page.
+            keep_ratio: Share of each page's visual tokens to keep, in (0, 1].
+
+        Returns:
+            A logit per page, and the visual tokens that were kept.
+
+        Raises:
+            EngineError: A slot has no page, or the server failed.
+        """
         pages = [page for page in self._pages if page is not None]
         if len(pages) < len(self._pages):
-            raise EngineError(f"{len(self._pages) - len(pages)} of {len(self._pages)} slots are not encoded")
+            raise EngineError(f"{len(self._pages) - len(pages)} of {len(self._pages)} slots are empty: encode them all")
         started = perf_counter()
         mask = None if query_mask is None else query_mask.tolist()
         found = self._engine.host.score(text_ids.tolist(), pages, keep_ratio, mask)
@@ -147,12 +180,12 @@ class TritonWindow:
         )
 
     def close(self) -> None:
-        """Lets go of the pages; their features stay with the engine while there is room."""
+        """Releases the pages; their features stay in the engine's pool while there is room."""
         self._pages = [None] * len(self._pages)
 
 
 class TritonModel:
-    """A model on the server, called as an ``onnxruntime.InferenceSession`` is."""
+    """A model on the server, called like an ``onnxruntime.InferenceSession``."""
 
     def __init__(self, client: Any, name: str) -> None:
         from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
@@ -166,7 +199,18 @@ class TritonModel:
         self._types = {tensor.name: tensor.datatype for tensor in metadata.inputs}
 
     def run(self, outputs: Sequence[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Runs the model. Raises EngineError with what the server said."""
+        """Runs the model.
+
+        Args:
+            outputs: Names of the outputs to return.
+            inputs: The inputs by name.
+
+        Returns:
+            The outputs, in the order of their names.
+
+        Raises:
+            EngineError: The server failed; the error has its message.
+        """
         from tritonclient.grpc import InferInput, InferRequestedOutput
         from tritonclient.utils import InferenceServerException
 

@@ -1,1 +1,1 @@
-"""``ziprerank serve``: the reranker behind HTTP (extra ``serve``; docs/serve.md). ``app.create_app`` builds it."""
+"""The HTTP service of ``ziprerank serve`` (extra ``serve``; docs/serve.md), built by ``app.create_app``."""

@@ -1,4 +1,4 @@
-"""Who gets in: a bounded number of requests with bounded bodies, each with a deadline, until the server drains."""
+"""Admission control: bounds the requests under way, their bodies and their time, and lets the server drain."""
 
 from __future__ import annotations
 
@@ -16,27 +16,47 @@ from starlette.types import Message, Receive
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
 
-_MOST_JSON = 1_000_000  # commas, brackets and colons: what parsed JSON takes beside its strings stays under 0.2 GB
+_MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Admission:
-    """Counts requests and the bytes they hold. Use from the event loop only."""
+    """Counts the requests under way and the bytes that they hold. Use it from the event loop only.
+
+    Attributes:
+        settings: The service's limits.
+        requests: Number of requests under way.
+        held: Bytes of bodies and fetched files that they hold.
+        draining: Whether the server is shutting down and accepts no more requests.
+        given_up: Set when the time to drain is over.
+        rejected: Called with the reason whenever a request is rejected or abandoned.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.requests = 0
         self.held = 0
         self.draining = False
-        self.given_up = asyncio.Event()  # set when the time to drain is over
-        self.rejected: Callable[[str], None] = lambda _: None  # told why somebody was turned away
-        self._pace = 1.0  # seconds a request, smoothed: what Retry-After is made of
+        self.given_up = asyncio.Event()
+        self.rejected: Callable[[str], None] = lambda _: None
+        self._pace = 1.0  # engine seconds per request, smoothed; Retry-After is computed from it
 
     def enter(self, size: int) -> Permit:
-        """A place for a request that announces ``size`` bytes. Raises Refused: 413, 429 or 503."""
+        """Admits a request.
+
+        Args:
+            size: Bytes of its body as Content-Length declares them; 0 if it declares none.
+
+        Returns:
+            The request's permit, which must be left when the request has ended.
+
+        Raises:
+            Refused: The body is too large (413), too many requests are under way or too many bytes are held (429), or
+                the server is shutting down (503).
+        """
         if self.draining:
             self.rejected("draining")
-            raise Refused(503, "the server is shutting down: ask another one", headers=self.retry_after())
+            raise Refused(503, "the server is shutting down: use another server", headers=self.retry_after())
         self.check_body(size)
         if self.requests >= self.settings.queue:
             self.rejected("queue")
@@ -48,12 +68,14 @@ class Admission:
         return permit
 
     def check_body(self, size: int) -> None:
+        """Raises Refused (413) for a body of more bytes than the limit."""
         if size > self.settings.max_body_bytes:
             self.rejected("body")
             most = self.settings.max_body_bytes
             raise Refused(413, f"a body of {size:,} bytes or more, at most {most:,}: send fewer or smaller pages")
 
     def no_room(self, alone: bool) -> Refused:
+        """Returns the error for a request that would exceed the bytes held; ``alone``: it would do so by itself."""
         self.rejected("memory")
         limit = self.settings.max_held_bytes
         if alone:
@@ -66,16 +88,16 @@ class Admission:
         )
 
     def took(self, seconds: float) -> None:
-        """A request had the engine for that long."""
+        """Records that a request used the engine for ``seconds``."""
         self._pace += 0.2 * (seconds - self._pace)
 
     def retry_after(self) -> dict[str, str]:
-        """The header that says when those who are under way may be done."""
+        """Returns a Retry-After header with the time in which the requests under way should be done (1 to 60 s)."""
         return {"Retry-After": str(min(60, max(1, math.ceil(self.requests * self._pace))))}
 
 
 class Permit:
-    """One request's place and the bytes that it holds."""
+    """The admission of one request, and the bytes that it holds."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -83,7 +105,12 @@ class Permit:
         self._open = True
 
     def hold(self, size: int) -> None:
-        """Raises Refused when the server would hold too much: 413 when it is this request alone, else 429."""
+        """Reserves ``size`` more bytes for the request.
+
+        Raises:
+            Refused: The server would hold too many bytes: because of this request alone (413), or of all together
+                (429).
+        """
         admission = self._admission
         if admission.held + size > admission.settings.max_held_bytes:
             raise admission.no_room(alone=admission.held == self._held)
@@ -91,11 +118,12 @@ class Permit:
         admission.held += size
 
     def hold_at_least(self, size: int) -> None:
+        """Raises the request's reservation to ``size`` bytes if it is smaller. Raises Refused as ``hold`` does."""
         if size > self._held:
             self.hold(size - self._held)
 
     def leave(self) -> None:
-        """Gives everything back; a second time it does nothing."""
+        """Releases the place and the bytes; further calls do nothing."""
         if self._open:
             self._open = False
             self._admission.held -= self._held
@@ -103,7 +131,7 @@ class Permit:
 
 
 class AdmittedRoute(APIRoute):
-    """A route whose requests need a place; the body is read only once they have it."""
+    """A route whose requests need a permit; their bodies are read only after they got one."""
 
     def get_route_handler(self) -> _Handler:
         handle = super().get_route_handler()
@@ -117,10 +145,21 @@ class AdmittedRoute(APIRoute):
 
 
 async def run_admitted(handle: _Handler, request: Request, admission: Admission) -> Response:
-    """Runs the handler until it answers, the client leaves, the deadline passes or the server gives up draining.
+    """Runs a handler until it answers, the client leaves, the deadline passes or the time to drain is over.
 
-    Raises Refused, and what the handler raises. A handler that is cut off keeps its place until it has really ended:
-    until then it still takes memory.
+    A handler that is cut off keeps its permit until it has really ended, because it uses memory until then.
+
+    Args:
+        handle: Answers the request; it finds the permit in ``request.scope["permit"]``.
+        request: The request, whose body has not been read.
+        admission: Limits and counts of the server.
+
+    Returns:
+        The handler's answer, or one of status 499 that nobody reads if the client left.
+
+    Raises:
+        Refused: The request was not admitted, or it was cut off (408, 503 or 504).
+        Exception: Whatever the handler raises.
     """
     announced = request.headers.get("content-length", "")
     permit = admission.enter(int(announced) if announced.isdecimal() else 0)
@@ -131,7 +170,7 @@ async def run_admitted(handle: _Handler, request: Request, admission: Admission)
     def ended(work: asyncio.Future[Response]) -> None:
         permit.leave()
         if not work.cancelled():
-            work.exception()  # seen, where nobody waits for the result any more
+            work.exception()  # marks it as retrieved in case nobody waits for the result any more
 
     work.add_done_callback(ended)
     gone = asyncio.ensure_future(body.gone())
@@ -145,10 +184,10 @@ async def run_admitted(handle: _Handler, request: Request, admission: Admission)
             task.cancel()
     if gone.done():
         admission.rejected("client left")
-        return Response(status_code=499)  # nobody reads it; the log does
+        return Response(status_code=499)  # for the log: the client is gone
     if given_up.done():
         admission.rejected("draining")
-        raise Refused(503, "the server is shutting down and ran out of time for this request: ask another one")
+        raise Refused(503, "the server is shutting down and ran out of time for this request: use another server")
     admission.rejected("deadline")
     limit = f"{admission.settings.timeout:g} s"
     if not body.complete.is_set():
@@ -157,7 +196,7 @@ async def run_admitted(handle: _Handler, request: Request, admission: Admission)
 
 
 class _Body:
-    """``receive`` of a request: counts what arrives, and tells when the client leaves after it."""
+    """Wraps a request's ``receive``: counts the bytes that arrive, and notices when the client leaves afterwards."""
 
     def __init__(self, receive: Receive, admission: Admission, permit: Permit) -> None:
         self._receive = receive
@@ -177,13 +216,14 @@ class _Body:
         return message
 
     async def gone(self) -> None:
+        """Returns when the client has disconnected after sending its whole body."""
         await self.complete.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
 class _JsonRequest(Request):
-    """Reads JSON by a parser with a depth limit, which also refuses NaN and half surrogates."""
+    """A request whose JSON is read by a parser with a depth limit, which also rejects NaN and lone surrogates."""
 
     async def json(self) -> Any:
         body = await self.body()

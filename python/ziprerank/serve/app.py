@@ -1,4 +1,4 @@
-"""The ASGI application: routes, errors, middleware, and the service that they share."""
+"""Builds the ASGI application: routes, error handlers, middleware, and the service that they share."""
 
 from __future__ import annotations
 
@@ -26,19 +26,30 @@ from ziprerank.serve.settings import Settings
 from ziprerank.serve.telemetry import Telemetry
 
 STATIC = Path(__file__).parent / "static"
-_PAGE_POLICY = (  # nothing but this server; pictures of pages are data URLs
+_PAGE_POLICY = (  # the page loads from this server only; pictures of pages are data URLs
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
 def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
-    """The service around ``reranker``; ``app.state.service`` is its inside. Raises InvalidInput."""
+    """Builds the HTTP service around a reranker.
+
+    Args:
+        reranker: Ranks the pages.
+        settings: Limits and options; None is the defaults.
+
+    Returns:
+        The application, with its ``Service`` as ``app.state.service``.
+
+    Raises:
+        InvalidInput: ``settings.text_font`` cannot be read as a font.
+    """
     service = Service(reranker, settings or Settings())
     app = FastAPIOffline(
         title="ziprerank",
         version=ziprerank.__version__,
-        summary="Ranks the pages of documents by their images.",
+        summary="Reranks document pages from their images.",
         lifespan=_lifespan,
         redoc_url=None,
     )
@@ -82,7 +93,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _report(warm_up: asyncio.Future[None]) -> None:
     if not warm_up.cancelled() and (error := warm_up.exception()):
-        logger.error("the warm-up failed, the service will not get ready", exc_info=error)
+        logger.error("the warm-up failed: the service will not become ready", exc_info=error)
 
 
 async def _answer_error(_request: Request, error: Exception) -> Response:

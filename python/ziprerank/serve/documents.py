@@ -1,4 +1,4 @@
-"""A request's documents -> candidate pages, each knowing which document it came from."""
+"""Turns a request's documents into candidate pages, and remembers which document each page came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.images import image_kind, open_image
-from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, says_pdf
+from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.sizes import Size
@@ -27,12 +27,22 @@ from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import draw_text
 from ziprerank.windows import MAX_WINDOW
 
-AHEAD = MAX_WINDOW  # pages that wait as pixels for the engine; 50 MB at 1024 px
+AHEAD = MAX_WINDOW  # pages prepared before the engine asks for them; their pixels take 50 MB at 1024 px
 
 
 @dataclass(slots=True)
 class Piece:
-    """A document as it was sent: ``data`` is a file's bytes, or text that names, holds or is the page."""
+    """A document as the client sent it.
+
+    Attributes:
+        index: 0-based position in ``list``.
+        field: Path of the field that ``data`` came from; None for a bare string or an uploaded file.
+        data: The bytes of a file, or a string: a URL, an encoded file, or words.
+        text: Whether ``data`` is words, to be drawn as a page.
+        pages: Page range of a PDF, from 1; None is all.
+        password: Password of an encrypted PDF.
+        list: The field that lists the documents.
+    """
 
     index: int
     field: str | None
@@ -44,15 +54,16 @@ class Piece:
 
     @property
     def param(self) -> str:
-        """What an error calls it: ``documents[3].image`` or ``files[0]``."""
+        """The document's name in errors: ``documents[3].image`` or ``files[0]``."""
         return f"{self.list}[{self.index}]" + (f".{self.field}" if self.field else "")
 
     def refuse(self, message: str, status: int = 422) -> Refused:
+        """Returns an error about this document."""
         return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind="invalid_document")
 
 
 def read_document(index: int, document: Document) -> Piece:
-    """A piece out of any of the shapes."""
+    """Returns the document at ``index`` of a request, whichever of the accepted shapes it has."""
     if isinstance(document, str):
         return Piece(index, None, document, text=not _is_media(document))
     if isinstance(document, ImageDocument):
@@ -68,7 +79,16 @@ def read_document(index: int, document: Document) -> Piece:
 
 
 async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None]) -> None:
-    """Puts the file in place of every URL. Raises Refused, naming the document."""
+    """Replaces every URL among the documents by the file that it points to.
+
+    Args:
+        pieces: Documents, changed in place.
+        fetcher: Downloads the files.
+        hold: Called with the number of bytes before they are kept.
+
+    Raises:
+        Refused: A file cannot be fetched (the error names the document), or ``hold`` refuses its bytes.
+    """
 
     async def fetch(piece: Piece, url: str) -> None:
         try:
@@ -79,7 +99,7 @@ async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable
     tasks = [
         asyncio.ensure_future(fetch(piece, piece.data))
         for piece in pieces
-        if isinstance(piece.data, str) and not piece.text and _is_url(piece.data)
+        if isinstance(piece.data, str) and not piece.text and is_url(piece.data)
     ]
     try:
         await asyncio.gather(*tasks)
@@ -89,11 +109,16 @@ async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable
 
 
 class Candidates:
-    """The pages of one request. Open it in a thread; ``close`` it when no thread uses it any more."""
+    """The candidate pages of one request. Call ``close`` when no thread uses them any more.
+
+    Attributes:
+        pages: The candidates.
+        origins: The document of each of ``pages``.
+    """
 
     def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
         self.pages: list[PreparedPage] = []
-        self.origins: list[Piece] = []  # [pages]
+        self.origins: list[Piece] = []
         self._rules = rules
         self._settings = settings
         self._workers = workers
@@ -101,7 +126,15 @@ class Candidates:
         self._pixels = 0
 
     def open(self, pieces: Sequence[Piece], *, render_text: bool) -> None:
-        """Opens every document; no pixel is decoded yet. Raises Refused, naming the document."""
+        """Opens every document without decoding any pixels. Blocks, so call it in a thread.
+
+        Args:
+            pieces: Documents without URLs; their data is dropped once it is open.
+            render_text: Whether words are drawn as pages.
+
+        Raises:
+            Refused: A document cannot be opened or exceeds a limit; the error names the document.
+        """
         for piece in pieces:
             try:
                 opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
@@ -113,12 +146,12 @@ class Candidates:
             piece.data = b""  # the pages hold what they need
 
     def ahead(self) -> None:
-        """Starts to prepare the pages of the first window, which is at the list's end."""
+        """Starts to prepare the pages of the first window, which is at the end of the list."""
         for page in self.pages[-AHEAD:]:
             page.start()
 
     def close(self) -> None:
-        """Waits for pages that are being prepared, drops the rest, and closes PDFs."""
+        """Waits for the pages that are being prepared, cancels the rest, and closes the PDFs."""
         for page in self.pages:
             page.close()
         self._stack.close()
@@ -141,7 +174,7 @@ class Candidates:
         return data
 
     def _pdf(self, piece: Piece, data: bytes) -> PageInput:
-        """The PDF, once it is known to have not too many pages: their sizes are read only then."""
+        """Returns the PDF after checking its number of pages, so that the sizes of too many are never read."""
         if not says_pdf(data[:HEAD_BYTES]):
             raise InvalidInput("this is not a PDF" if data else "the file is empty")
         file = PdfFile(data, name="PDF", password=piece.password)
@@ -156,10 +189,10 @@ class Candidates:
         most = self._settings.max_pages
         if len(self.pages) + pages > most:
             count = f"{len(self.pages) + pages:,} pages up to here, at most {most:,} in one request"
-            raise piece.refuse(f"{count}: send fewer, or a page range", 413)
+            raise piece.refuse(f"{count}: send fewer documents, or a page range", 413)
 
     def _check_pixels(self, data: bytes, kind: str) -> None:
-        """An image's size as its header announces it, before anything is decoded."""
+        """Checks the image's size, which its header declares, before anything is decoded. Raises InvalidInput."""
         with open_image(data, kind) as image:
             pixels = image.width * image.height
         self._pixels += pixels
@@ -172,7 +205,7 @@ class Candidates:
 
 
 class PreparedPage:
-    """A page source whose pixels the service's workers prepare, once: ahead of the engine, or when it asks."""
+    """A ``PageSource`` whose pixels the service's workers prepare, either ahead of the engine or when it asks."""
 
     def __init__(self, source: PageSource, workers: ThreadPoolExecutor) -> None:
         self._source = source
@@ -193,33 +226,33 @@ class PreparedPage:
         return self._source.size
 
     def start(self) -> Future[NDArray[np.uint8]]:
+        """Starts to prepare the pixels unless a worker already does, and returns them as a future."""
         with self._lock:
             if self._pixels is None:
                 self._pixels = self._workers.submit(self._source.prepare)
             return self._pixels
 
     def prepare(self) -> NDArray[np.uint8]:
+        """Returns the pixels [h, w, 3] as the model reads them. Raises PageError."""
         pixels = self.start().result()
         with self._lock:
             self._pixels = None  # the caller holds them now
         return pixels
 
     def picture(self, longest_side: int) -> Image.Image:
+        """Returns the page as an image whose longest side has at most that many pixels."""
         return self._source.picture(longest_side)
 
     def close(self) -> None:
+        """Cancels the preparation, or waits for its end if it has begun."""
         with self._lock:
             pixels, self._pixels = self._pixels, None
         if pixels is not None and not pixels.cancel():
             pixels.exception()
 
 
-def _is_url(text: str) -> bool:
-    return text[:8].lower().startswith(("http://", "https://"))
-
-
 def _is_media(text: str) -> bool:
-    """Whether a bare string is a file: a URL of a single word, or an encoded page."""
-    if _is_url(text):
+    """Tells whether a bare string is a file: a URL without blanks, or an encoded page."""
+    if is_url(text):
         return not any(character.isspace() for character in text[:2048].strip())
     return is_encoded_page(text)

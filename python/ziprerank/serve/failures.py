@@ -1,7 +1,7 @@
-"""Errors as HTTP answers: one body that clients of Cohere, Jina, vLLM and FastAPI all understand.
+"""Turns errors into HTTP answers with one body that clients of Cohere, Jina, vLLM and FastAPI all understand.
 
-``{"error": {"message", "type", "param", "code", "index"}, "message", "detail"}``; ``param`` is the field at fault
-(``documents[3].image``), ``index`` the document, ``code`` the HTTP status, as vLLM has it.
+The body is ``{"error": {"message", "type", "param", "code", "index"}, "message", "detail"}``. ``param`` is the field at
+fault (``documents[3].image``), ``index`` is the document's position, and ``code`` is the HTTP status, as in vLLM.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ _TAGS = {STRING, *OBJECTS.values()}
 
 
 class Refused(HTTPException):
-    """An answer that is no ranking. ``kind`` is the error's type, by default the status's own."""
+    """An error with an HTTP status, for the client.
+
+    Attributes:
+        param: The field at fault.
+        index: 0-based position of the document at fault.
+        kind: The error's type in the body; None is the usual type of the status.
+    """
 
     def __init__(
         self,
@@ -52,7 +58,13 @@ class Refused(HTTPException):
 
 
 def refuse_page(error: InvalidInput, param: str, index: int) -> Refused:
-    """A page of document ``index``, which was sent as ``param``, that the library refused."""
+    """Returns the HTTP error for a page that the library rejected.
+
+    Args:
+        error: What the library raised.
+        param: The field that held the document.
+        index: 0-based position of the document.
+    """
     reason = error.reason if isinstance(error, PageError) else str(error)
     page = f", page {error.page}" if isinstance(error, PageError) and error.page is not None else ""
     reason = reason.replace("with Pdf(..., password=...)", "in the field password")
@@ -62,7 +74,14 @@ def refuse_page(error: InvalidInput, param: str, index: int) -> Refused:
 def answer(
     status: int, message: str, error: Refused | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The body above. Text that is not valid Unicode, which a client may have sent, is escaped."""
+    """Returns an error in the body described above.
+
+    Args:
+        status: HTTP status.
+        message: What is wrong; text from the client that is not valid Unicode is escaped.
+        error: Where ``type``, ``param`` and ``index`` come from; None leaves them at their defaults.
+        headers: Further headers.
+    """
     message = message.encode("utf-8", "backslashreplace").decode()
     detail: dict[str, Any] = {"message": message, "type": _TYPES.get(status, "error"), "param": None, "code": status}
     if error is not None:
@@ -74,7 +93,7 @@ def answer(
 
 
 def from_exception(error: Exception) -> JSONResponse:
-    """The answer to any exception; those that nobody foresaw say nothing about the server."""
+    """Returns the answer for any exception; unforeseen ones become a 500 that reveals nothing about the server."""
     if isinstance(error, RequestValidationError):
         error = _first_of(error.errors())
     elif isinstance(error, PoolError):
@@ -89,7 +108,7 @@ def from_exception(error: Exception) -> JSONResponse:
 
 
 def _first_of(errors: Sequence[Mapping[str, Any]]) -> Refused:
-    """The first thing that is wrong with a body; what the client sent is not echoed."""
+    """Returns the first of a body's validation errors, without echoing what the client sent."""
     first = errors[0]
     place = list(first["loc"])
     if place[:1] == ["body"]:
@@ -98,13 +117,16 @@ def _first_of(errors: Sequence[Mapping[str, Any]]) -> Refused:
         return Refused(400, f"the body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}")
     param, index = _param(place)
     if not place and isinstance(first.get("input"), bytes):
-        return Refused(415, "the body is not announced as JSON: send Content-Type: application/json")
+        return Refused(415, "the body is not declared as JSON: send Content-Type: application/json")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Refused(422, f"{param or 'body'}: {first['msg']}{more}", param=param or None, index=index)
 
 
 def _param(place: Sequence[str | int]) -> tuple[str, int | None]:
-    """``("documents", 3, "an object with image", "image")`` -> ``"documents[3].image", 3``; without union cases."""
+    """Converts pydantic's location to a field's path and the index of its document; names of union cases are left out.
+
+    ``("documents", 3, "an object with image", "image")`` becomes ``("documents[3].image", 3)``.
+    """
     param, index = "", None
     for part in place:
         if isinstance(part, int):

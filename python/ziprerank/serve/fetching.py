@@ -1,8 +1,8 @@
-"""Documents by URL, without letting a client reach what only the server can reach.
+"""Fetches documents by URL without letting a client reach hosts that only the server can reach.
 
-The guard stands where connections are made: a host is resolved once, its addresses are checked, and the connection
-goes to the very address that was checked. A redirect is a new connection and passes the same guard. TLS certificates
-are checked against the host's name as ever.
+The guard works where connections are made: it resolves a host once, checks its addresses, and connects to the very
+address that it checked. A redirect makes a new connection, which passes the same guard. TLS certificates are checked
+against the host's name as usual.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from httpcore import AsyncNetworkBackend, AsyncNetworkStream
 from ziprerank.serve.settings import Settings
 
 MAX_REDIRECTS = 3
-_AT_ONCE = 8  # connections of the whole server
+_AT_ONCE = 8  # files that the whole server fetches at the same time
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -27,24 +27,44 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class FetchError(Exception):
-    """A URL that is not fetched, or could not be; the text is for the client."""
+    """The server may not fetch a URL, or could not; the text is for the client."""
 
 
 class Fetcher:
-    """Fetches by a service's rules. ``resolve`` gives a host's addresses, ``backend`` makes the connections."""
+    """Fetches files by URL within the limits of a service."""
 
     def __init__(
         self, settings: Settings, resolve: Resolve | None = None, backend: AsyncNetworkBackend | None = None
     ) -> None:
+        """Makes a fetcher, which opens no connection yet.
+
+        Args:
+            settings: Which hosts are allowed, and the limits of size and time.
+            resolve: Returns the IP addresses of a host and port; None asks the system.
+            backend: Makes the connections; None is httpcore's.
+        """
         self._settings = settings
         self._guard = _Guard(settings, resolve or _resolve, backend or httpcore.AnyIOBackend())
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, url: str, hold: Callable[[int], None]) -> bytes:
-        """The file at ``url``; ``hold`` is told of every byte before it is kept. Raises FetchError."""
+        """Downloads a file.
+
+        Args:
+            url: An ``http:`` or ``https:`` URL.
+            hold: Called with the number of bytes of each chunk before it is kept.
+
+        Returns:
+            The file's content.
+
+        Raises:
+            FetchError: The URL is not allowed, did not answer in time, or answered with an error or too many bytes.
+            Refused: ``hold`` refused the bytes.
+        """
         settings = self._settings
         if settings.fetch == "off":
-            raise FetchError("this server fetches no URLs: send base64 or a data URL, or ask its operator for --fetch")
+            message = "this server does not fetch URLs: send base64 or a data URL, or ask its operator for --fetch"
+            raise FetchError(message)
         async with self._places:
             try:
                 return await asyncio.wait_for(self._follow(url, hold), settings.fetch_timeout)
@@ -64,11 +84,11 @@ class Fetcher:
                     return await self._read(response, hold)
                 target = next((value for name, value in response.headers if name.lower() == b"location"), b"")
                 url = urljoin(url, target.decode("latin-1"))
-        raise FetchError(f"the URL redirects more than {MAX_REDIRECTS} times: give the last one")
+        raise FetchError(f"the URL redirects more than {MAX_REDIRECTS} times: send the final URL")
 
     async def _read(self, response: httpcore.Response, hold: Callable[[int], None]) -> bytes:
         if response.status != 200:
-            raise FetchError(f"the URL answers with status {response.status}, needed is 200")
+            raise FetchError(f"the URL answers with status {response.status}, not 200: send the file itself")
         data, limit = bytearray(), self._settings.fetch_bytes
         async for chunk in response.aiter_stream():
             if len(data) + len(chunk) > limit:
@@ -79,7 +99,7 @@ class Fetcher:
 
 
 def check_url(url: str) -> None:
-    """Raises FetchError unless the URL is http or https, with a host, without a user name."""
+    """Raises FetchError unless the URL is http or https, names a host, and has no user name or password."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -88,13 +108,13 @@ def check_url(url: str) -> None:
     if parts.scheme not in ("http", "https"):
         raise FetchError(f"URLs of scheme {parts.scheme[:20]!r} are not fetched: use https")
     if not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
-        raise FetchError("the URL is not valid: it needs a host, and anything but printable ASCII escaped")
+        raise FetchError("the URL is not valid: give it a host, and escape blanks and all but printable ASCII")
     if parts.username is not None or parts.password is not None or port == 0:
-        raise FetchError("the URL is not valid: leave out user name, password and port 0")
+        raise FetchError("the URL is not valid: it must have no user name, no password, and no port 0")
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable from everywhere; an IPv4 address inside an IPv6 one must be so too."""
+    """Tells whether an IP address is reachable from everywhere; an IPv4 address embedded in IPv6 must be so as well."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner: Iterable[ipaddress.IPv4Address | None] = ()
     if isinstance(ip, ipaddress.IPv6Address):
@@ -107,7 +127,7 @@ def is_public(address: str) -> bool:
 
 
 class _Guard(AsyncNetworkBackend):
-    """Connects to checked addresses only."""
+    """A network backend that connects only to addresses that it has checked."""
 
     def __init__(self, settings: Settings, resolve: Resolve, backend: AsyncNetworkBackend) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""JSON lines on stderr, each with the id of the request it belongs to. Queries and pages are never logged."""
+"""Logs JSON lines to stderr, each with the id of its request. Queries and pages are never logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("ziprerank.serve")
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, request_id, and what ``extra={"fields": ...}`` adds."""
+    """Formats a record as one JSON object: time, level, logger, message, request_id, and ``extra={"fields": ...}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

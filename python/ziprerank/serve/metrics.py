@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``; one registry a service."""
+"""The metrics that Prometheus reads at ``/metrics``; each service has its own registry."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Metrics:
         self._requests = Counter("ziprerank_requests", "Answered requests", ["path", "status"], registry=self.registry)
         self._seconds = Histogram(
             "ziprerank_request_seconds",
-            "From a request's first byte to its answer",
+            "Seconds from a request's first byte to its answer",
             ["path"],
             buckets=_SECONDS,
             registry=self.registry,
         )
         self._stages = Histogram(
             "ziprerank_stage_seconds",
-            "Seconds of a ranking by stage; pages is what the engine waited for pixels",
+            "Seconds of a ranking by stage; stage pages is the time that the engine waited for pixels",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -37,28 +37,38 @@ class Metrics:
         self._tokens = Counter("ziprerank_tokens", "Tokens ranked, by kind", ["kind"], registry=self.registry)
         self._pages = Counter("ziprerank_pages", "Pages ranked", registry=self.registry)
         self._rejected = Counter(
-            "ziprerank_rejected", "Requests turned away or given up, by reason", ["reason"], registry=self.registry
+            "ziprerank_rejected", "Requests rejected or abandoned, by reason", ["reason"], registry=self.registry
         )
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """Adds a gauge named ``name``, described by ``text``, that calls ``value`` whenever the metrics are read."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
     def watch_pool(self, pool: Callable[[], dict[str, int]]) -> None:
+        """Adds the counts of the engine's page-feature pool, which ``pool`` returns."""
         self.registry.register(_Pool(pool))
 
     def watch_disk(self, stats: Callable[[], dict[str, int]]) -> None:
+        """Adds the counts of the page features on disk, which ``stats`` returns."""
         self.registry.register(_Disk(stats))
 
     def answered(self, path: str, status: int, seconds: float) -> None:
+        """Counts an answered request."""
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
     def rejected(self, reason: str) -> None:
+        """Counts a request that was rejected or abandoned."""
         self._rejected.labels(reason).inc()
 
     def ranked(self, ranking: Ranking, prepare: float, queue: float) -> None:
-        """``prepare`` and ``queue`` in seconds."""
+        """Counts a ranking.
+
+        Args:
+            ranking: Its tokens, pages and stages are counted.
+            prepare: Seconds that opening its documents took.
+            queue: Seconds that it waited for the engine.
+        """
         timings, tokens = ranking.timings, ranking.tokens
         for stage, seconds in (("prepare", prepare), ("queue", queue)):
             self._stages.labels(stage).observe(seconds)
@@ -70,7 +80,7 @@ class Metrics:
 
 
 class _Pool(Collector):
-    """The engine's own counts of its page-feature pool."""
+    """Collects the engine's counts of its page-feature pool."""
 
     def __init__(self, pool: Callable[[], dict[str, int]]) -> None:
         self._pool = pool
@@ -88,7 +98,7 @@ class _Pool(Collector):
 
 
 class _Disk(Collector):
-    """The counts of the page features on disk."""
+    """Collects the counts of the page features on disk."""
 
     def __init__(self, stats: Callable[[], dict[str, int]]) -> None:
         self._stats = stats
@@ -97,10 +107,10 @@ class _Disk(Collector):
         stats = self._stats()
         for name, text in (
             ("hits", "Page features read from disk"),
-            ("misses", "Page features that were not on disk, or damaged"),
-            ("corrupt", "Damaged page features on disk, removed"),
-            ("failures", "Reads and writes that the disk refused"),
-            ("evictions", "Page features that this process removed for room"),
+            ("misses", "Page features that were missing on disk, or damaged"),
+            ("corrupt", "Damaged page features that were removed from disk"),
+            ("failures", "Reads and writes that failed"),
+            ("evictions", "Page features that this process removed to make room"),
         ):
             yield CounterMetricFamily(f"ziprerank_disk_cache_{name}", text, value=stats[name])
         yield GaugeMetricFamily("ziprerank_disk_cache_bytes", "Bytes in the folder", value=stats["bytes"])

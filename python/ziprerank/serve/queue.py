@@ -1,4 +1,4 @@
-"""One engine pass at a time, first come first served; two requests never share a pass."""
+"""The queue before the engine: one ranking at a time, in order of arrival; two requests never share a pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[_T]):
-    """What a job returned, and the seconds that it waited and ran."""
+    """The result of a job.
+
+    Attributes:
+        value: What the job returned.
+        waited: Seconds that it waited for the engine.
+        ran: Seconds that it ran.
+    """
 
     value: _T
     waited: float
@@ -27,21 +33,34 @@ class Done(Generic[_T]):
 
 
 class EngineQueue:
-    """The engine's thread and the jobs that wait for it; who may join is Admission's matter. Use from one loop."""
+    """The engine's thread and the jobs that wait for it. Use it from one event loop.
+
+    The queue itself has no limit: ``Admission`` bounds the number of requests.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ziprerank-engine")
         self._waiting: deque[_Job] = deque()
 
     def __len__(self) -> int:
-        """Jobs that wait."""
+        """Returns the number of jobs that wait."""
         return len(self._waiting)
 
     async def run(self, work: Callable[[ProgressCallback], _T], ahead: Callable[[], None]) -> Done[_T]:
-        """Runs ``work`` on the engine's thread; ``ahead`` is called once it is the next to run, to prepare pages.
+        """Runs a job on the engine's thread.
 
-        Cancelled, a waiting job leaves the queue and a running one ends at its next page or window; only then does
-        this return, so that the caller may close what the job used.
+        When the call is cancelled, a waiting job leaves the queue and a running one ends at its next page or window.
+        The call returns only after that, so that the caller may close what the job used.
+
+        Args:
+            work: The job; it calls the given callback at every page and window.
+            ahead: Called when the job is next in line, to start preparing its pages.
+
+        Returns:
+            What ``work`` returned, and how long it waited and ran.
+
+        Raises:
+            Exception: Whatever ``work`` raises.
         """
         loop = asyncio.get_running_loop()
         job = _Job(ahead)
@@ -57,13 +76,13 @@ class EngineQueue:
             return Done(value, started - submitted, perf_counter() - started)
 
         try:
-            # in the request's context, so that what is logged there carries its id
+            # run in the request's context, so that log lines written there carry the request's id
             return await settled(self._thread.submit(copy_context().run, run), job.stop.set)
         finally:
             self._leave(job)
 
     async def close(self) -> None:
-        """Waits for the job that runs; those that wait are dropped."""
+        """Drops the jobs that wait, and returns when the running one has ended."""
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     def _leave(self, job: _Job) -> None:
@@ -77,7 +96,15 @@ class EngineQueue:
 
 
 async def settled(future: Future[_T], stop: Callable[[], None] | None = None) -> _T:
-    """A thread's result. Cancelled, it drops work that has not begun; else it calls ``stop`` and waits for the end."""
+    """Waits for work in a thread, and on cancellation for its end.
+
+    Args:
+        future: The work. On cancellation it is dropped if it has not begun.
+        stop: Called on cancellation, to end work that has begun; None lets it run to its end.
+
+    Returns:
+        The work's result.
+    """
     result = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(result)
@@ -87,19 +114,22 @@ async def settled(future: Future[_T], stop: Callable[[], None] | None = None) ->
         if not future.cancel():
             await asyncio.wait([result])
             if not result.cancelled():
-                result.exception()  # seen: the caller hears of the cancellation instead
+                result.exception()  # marks it as retrieved: the caller gets the cancellation instead
         raise
 
 
 class _Stopped(Exception):
-    """Ends a job whose client is gone; never leaves this module."""
+    """Ends a job whose client is gone; it never leaves this module."""
 
 
 class _Job:
+    """A job in the queue, and the event that stops it."""
+
     def __init__(self, ahead: Callable[[], None]) -> None:
         self.ahead = ahead
         self.stop = Event()
 
     def check(self, _done: int, _total: int) -> None:
+        """Ends the job if it has been stopped. A ranking calls this as its progress callback."""
         if self.stop.is_set():
             raise _Stopped

@@ -1,4 +1,4 @@
-"""The paths of the service."""
+"""The routes of the service."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ziprerank.windows import MAX_WINDOW
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text}
     for status, text in {
-        400: "Not JSON, or not a form",
-        401: "No API key",
-        408: "The body came too slowly",
-        413: "Too large",
-        422: "A field or a page that cannot be ranked",
-        429: "Queue full; see Retry-After",
-        503: "Shutting down",
-        504: "Deadline exceeded",
+        400: "The body is not valid JSON, or not a valid form",
+        401: "The API key is missing or wrong",
+        408: "The body arrived too slowly",
+        413: "The request is too large",
+        422: "A field is invalid, or a page cannot be ranked",
+        429: "The queue is full; see Retry-After",
+        503: "The server is shutting down",
+        504: "The deadline passed before the request was answered",
     }.items()
 }
-_bearer = HTTPBearer(auto_error=False, description="Where the server was started with an API key.")
+_bearer = HTTPBearer(auto_error=False, description="Needed if the server was started with an API key.")
 
 
 def _service(request: Request) -> Service:
@@ -56,7 +56,7 @@ operations = APIRouter(tags=["operations"])
 @ranking.post("/v2/rerank", summary="Rerank (Cohere v2, vLLM)", response_model_exclude_none=True)
 @ranking.post("/rerank", summary="Rerank (vLLM)", response_model_exclude_none=True)
 async def rerank(body: RerankRequest, service: AnyService, permit: AnyPermit) -> RerankResponse:
-    """Ranks page images, whole PDFs, or texts drawn as pages, by a query."""
+    """Reranks page images, whole PDFs, or texts drawn as pages by their relevance to a query."""
     pieces = [read_document(index, document) for index, document in enumerate(body.documents)]
     echo = None
     if body.return_documents:
@@ -74,7 +74,7 @@ async def rerank_files(
     files: Annotated[list[UploadFile], File(description="PDF, JPEG, PNG or WebP files.")],
     query: Annotated[str, Form()],
     pages: Annotated[str | None, Form(description="Pages of each PDF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")] = None,
-    password: Annotated[str | None, Form(description="Of encrypted PDFs.")] = None,
+    password: Annotated[str | None, Form(description="Password of encrypted PDFs.")] = None,
     top_n: Annotated[int | None, Form(ge=0)] = None,
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
@@ -82,7 +82,7 @@ async def rerank_files(
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
 ) -> RerankResponse:
-    """As `/v1/rerank`, with the files as parts of a form; `index` is the position of a page's file."""
+    """Does the same as `/v1/rerank` for files uploaded in a form; a result's `index` is the position of its file."""
     options = Options(
         top_n=top_n,
         keep_ratio=keep_ratio,
@@ -100,13 +100,13 @@ async def rerank_files(
 
 @operations.get("/health")
 async def health() -> dict[str, str]:
-    """The process answers."""
+    """Answers as long as the process runs."""
     return {"status": "ok"}
 
 
-@operations.get("/ready", responses={503: {"description": "Warming up or shutting down"}})
+@operations.get("/ready", responses={503: {"description": "The server is warming up or shutting down"}})
 async def ready(service: AnyService) -> Response:
-    """The model has run once and the server takes requests."""
+    """Tells whether the server takes requests: the model has run once, and the server is not shutting down."""
     if service.admission.draining:
         return JSONResponse({"status": "shutting down"}, 503)
     return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
@@ -114,7 +114,7 @@ async def ready(service: AnyService) -> Response:
 
 @operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})
 async def info(request: Request, service: AnyService) -> dict[str, Any]:
-    """What model runs, on what, within which limits."""
+    """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
     service.check_key(request.headers.get("authorization"))
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
     return {
@@ -152,5 +152,5 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
 
 @operations.get("/metrics", response_class=Response)
 async def metrics(service: AnyService) -> Response:
-    """For Prometheus."""
+    """Returns the metrics in Prometheus' text format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
-"""Requests and answers: Cohere's v1 and v2, Jina's and vLLM's shapes in one, and ours for PDFs.
+"""The bodies of requests and answers: the shapes of Cohere v1 and v2, Jina and vLLM in one, and our own for PDFs.
 
-A field that no shape here has is refused by name, and so is a number given as a string.
+An unknown field is rejected by its name, and so is a number that is given as a string.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ziprerank.windows import MAX_WINDOW
 Extra = Literal["logit", "kept", "timings", "thumbnail"]
 
 _IMAGE = (
-    "A JPEG, PNG or WebP image or a PDF: base64, a `data:` URL, or an `https:` URL where the server fetches. "
+    "A JPEG, PNG or WebP image or a PDF, as base64, a `data:` URL, or an `https:` URL if the server fetches URLs. "
     "Every page of a PDF is a candidate."
 )
 
@@ -24,13 +24,13 @@ class _Strict(BaseModel):
 
 
 class ImageDocument(_Strict):
-    """Jina's image document."""
+    """An image document as in Jina's API."""
 
     image: str = Field(description=_IMAGE)
 
 
 class TextDocument(_Strict):
-    """Cohere's v1 and Jina's text document; needs `render_text`."""
+    """A text document as in Cohere's v1 and Jina's API; needs `render_text`."""
 
     text: str
 
@@ -38,7 +38,7 @@ class TextDocument(_Strict):
 class PdfDocument(_Strict):
     """A whole PDF, or some of its pages."""
 
-    pdf: str = Field(description="Base64, a `data:` URL, or an `https:` URL where the server fetches.")
+    pdf: str = Field(description="Base64, a `data:` URL, or an `https:` URL if the server fetches URLs.")
     pages: str | None = Field(None, description="From 1: `1-20`, `3`, `5-` or `1-4,9`; null is all.", examples=["1-20"])
     password: str | None = None
 
@@ -58,13 +58,13 @@ class TextPart(_Strict):
 
 
 class ContentDocument(_Strict):
-    """vLLM's document; one part, since a document is one page."""
+    """A document as in vLLM's API; it has exactly one part, since a document is one page."""
 
     content: list[Annotated[ImagePart | TextPart, Field(discriminator="type")]] = Field(min_length=1, max_length=1)
 
 
 def _shape(value: Any) -> str | None:
-    """The case of ``Document``: a string, or an object by the first known key."""
+    """Returns the tag of a ``Document``: that of strings, or of the object's first known key; None if it has none."""
     if isinstance(value, str):
         return STRING
     keys = value.keys() if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else ()
@@ -89,17 +89,17 @@ Document = Annotated[
 
 
 class Options(_Strict):
-    """What a ranking may be asked for, beside its query and its pages."""
+    """The options of a ranking."""
 
-    top_n: int | None = Field(None, ge=0, description="How many results; null and 0 are all.")
+    top_n: int | None = Field(None, ge=0, description="Number of results; null and 0 return all.")
     keep_ratio: float | None = Field(
         None, gt=0, le=1, allow_inf_nan=False, description="Share of each page's visual tokens that the decoder reads."
     )
     window: Literal["auto", "off"] | Annotated[int, Field(ge=1, le=MAX_WINDOW)] = Field(
-        "auto", description="Pages in one pass; `auto` is the bundle's, `off` insists on one pass."
+        "auto", description="Pages in one pass; `auto` is the bundle's default, `off` demands a single pass."
     )
-    stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's.")
-    include: list[Extra] = Field([], max_length=8, description="What results carry beside index and score.")
+    stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's default.")
+    include: list[Extra] = Field([], max_length=8, description="What to return in addition to index and score.")
     thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side of a thumbnail in pixels.")
 
 
@@ -109,33 +109,37 @@ class RerankRequest(Options):
     query: str = Field(description="What to look for.", examples=["dividend shareholders board directors"])
     documents: list[Document] = Field(
         min_length=1,
-        description="Page images, PDFs, or texts with `render_text`. A string is an image or a PDF where its base64 "
-        "begins as one, a `data:` or `https:` URL, else text.",
+        description="Page images, PDFs, or texts with `render_text`. A string is read as a file if it is a `data:` or "
+        "`https:` URL or the base64 of an image or a PDF; any other string is text.",
     )
-    model: str | None = Field(None, description="Any name: this server has one model, which the answer names.")
-    return_documents: bool = Field(False, description="Results carry the document as it was sent.")
-    render_text: bool = Field(False, description="Draw texts as page images; without it they are refused.")
-    # Fields that clients of other servers send by themselves. They set how much of a text is read, or who asks;
-    # pages are never cut and requests are served as they come, so they change nothing here.
-    max_tokens_per_doc: int | None = Field(None, description="Accepted from Cohere's clients; pages are never cut.")
-    max_chunks_per_doc: int | None = Field(None, description="Accepted from Cohere's clients; pages are never cut.")
-    truncate_prompt_tokens: int | None = Field(None, description="Accepted from vLLM's clients; pages are never cut.")
-    priority: int | None = Field(None, description="Accepted; requests are served as they come.")
-    user: str | None = Field(None, description="Accepted; nothing depends on it.")
+    model: str | None = Field(None, description="Any name; the server has one model, which the answer names.")
+    return_documents: bool = Field(False, description="Whether each result carries its document as it was sent.")
+    render_text: bool = Field(False, description="Whether texts are drawn as page images; otherwise they are rejected.")
+    # Clients of other servers send the fields below by themselves. These limit how much of a text is read, or say who
+    # asks. Here pages are never cut and requests are served in order of arrival, so the fields change nothing.
+    max_tokens_per_doc: int | None = Field(None, description="Sent by Cohere's clients and ignored: pages are not cut.")
+    max_chunks_per_doc: int | None = Field(None, description="Sent by Cohere's clients and ignored: pages are not cut.")
+    truncate_prompt_tokens: int | None = Field(
+        None, description="Sent by vLLM's clients and ignored: pages are not cut."
+    )
+    priority: int | None = Field(None, description="Ignored: requests are served in order of arrival.")
+    user: str | None = Field(None, description="Ignored.")
 
 
 class Kept(BaseModel):
-    """Which visual tokens of a page the decoder read."""
+    """The visual tokens of a page that the decoder read."""
 
     ratio: float
     rows: int
     columns: int
-    tokens: list[int] = Field(description="Ascending, `row * columns + column`.")
+    tokens: list[int] = Field(description="Ascending positions, `row * columns + column`.")
 
 
 class Result(BaseModel):
-    index: int = Field(description="Position in `documents`, or of the file; every page of a PDF has its PDF's.")
-    page: int | None = Field(None, description="From 1, where the document is a PDF.")
+    """One ranked page."""
+
+    index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
+    page: int | None = Field(None, description="Number of the page from 1 if the document is a PDF.")
     relevance_score: float = Field(description="Softmax of the logit over the page's last window.")
     document: str | dict[str, Any] | None = None
     logit: float | None = None
@@ -144,14 +148,14 @@ class Result(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens over all passes. The decoder read `text_tokens + kept_tokens`."""
+    """Tokens, summed over all passes. The decoder read `text_tokens + kept_tokens`."""
 
     prompt_tokens: int
     total_tokens: int
     text_tokens: int
-    visual_tokens: int = Field(description="Before anything is left out.")
-    blank_tokens: int = Field(description="Of blank paper, left out before the model.")
-    kept_tokens: int
+    visual_tokens: int = Field(description="Visual tokens of the whole pages.")
+    blank_tokens: int = Field(description="Visual tokens of blank paper that were left out before the model.")
+    kept_tokens: int = Field(description="Visual tokens left after pruning.")
 
 
 class ApiVersion(BaseModel):
@@ -164,7 +168,7 @@ class BilledTokens(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds. Stages overlap: `pages` is what the engine waited for pixels."""
+    """Milliseconds of each stage. Stages overlap: `pages` is the time that the engine waited for pixels."""
 
     prepare: float = Field(description="Fetching, decoding and opening the documents.")
     queue: float
@@ -186,7 +190,7 @@ class Meta(BaseModel):
 
 
 class RerankResponse(BaseModel):
-    """Results best first. With several windows the order is what counts: a score is its last window's."""
+    """The results, best first. With several windows go by the order: each score comes from the page's last window."""
 
     id: str
     model: str
@@ -204,7 +208,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """The same message where clients of vLLM, Cohere, and Jina look for it."""
+    """An error; the message is repeated where clients of vLLM, Cohere and Jina look for it."""
 
     error: ErrorDetail
     message: str

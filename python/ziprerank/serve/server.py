@@ -1,4 +1,4 @@
-"""The process: a socket, signals, and an exit that waits for accepted requests."""
+"""Runs the service as a process: its socket, its signals, and an exit that waits for the accepted requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,22 @@ from ziprerank.errors import InvalidInput
 from ziprerank.serve.admission import Admission
 from ziprerank.serve.logs import logger
 
-_CONNECTIONS = 512  # open at once, most of them idle; over it uvicorn answers 503
+_CONNECTIONS = 512  # open at the same time, most of them idle; beyond that uvicorn answers 503
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises InvalidInput."""
+    """Binds a socket.
+
+    Args:
+        host: IPv4 or IPv6 address, or a host name with an IPv4 address.
+        port: TCP port; 0 takes a free one.
+
+    Returns:
+        The bound socket.
+
+    Raises:
+        InvalidInput: The address cannot be bound.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,12 +37,19 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except (OSError, OverflowError) as error:
         bound.close()
-        raise InvalidInput(f"{host}:{port} cannot be listened on: {error}") from error
+        raise InvalidInput(f"cannot listen on {host}:{port} ({error}): choose another address or port") from error
     return bound
 
 
 def serve(app: FastAPI, bound: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT; returns when every accepted request is answered, or the time to drain is over."""
+    """Serves until SIGTERM or SIGINT, then drains.
+
+    Returns when every accepted request has an answer, or when the time to drain is over.
+
+    Args:
+        app: The application of ``create_app``.
+        bound: A bound socket.
+    """
     admission: Admission = app.state.service.admission
     config = uvicorn.Config(
         app,
@@ -42,7 +60,7 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
         access_log=False,
         server_header=False,
         limit_concurrency=_CONNECTIONS,
-        timeout_graceful_shutdown=round(admission.settings.drain) + 5,  # after the service has given up by itself
+        timeout_graceful_shutdown=round(admission.settings.drain) + 5,  # the service itself gives up first
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it is done
@@ -50,7 +68,7 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells the service of the signal at once: it takes no more requests and begins to count the time to drain."""
+    """A uvicorn server that stops admission as soon as the signal arrives, and then limits the time to drain."""
 
     def __init__(self, config: uvicorn.Config, admission: Admission) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""One reranker behind one queue: a request's documents in, its answer out."""
+"""Ranks the documents of HTTP requests: one reranker behind one queue."""
 
 from __future__ import annotations
 
@@ -38,11 +38,20 @@ from ziprerank.serve.text_page import check_font
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
-_SEVERAL = "ranked by {} windows: the order is final, a score is that of the page's last window"
+_SEVERAL = "ranked in {} windows: go by the order of the results; each score comes from the page's last window"
 
 
 class Service:
-    """Everything that the routes share. Use from one event loop."""
+    """What the routes share. Use it from one event loop.
+
+    Attributes:
+        reranker: Ranks the pages.
+        settings: Limits and options.
+        model_name: The name in answers.
+        admission: Bounds the requests under way.
+        metrics: Counts what the service does.
+        ready: Whether the model has run once.
+    """
 
     def __init__(self, reranker: Reranker, settings: Settings) -> None:
         check_font(settings.text_font)
@@ -64,7 +73,7 @@ class Service:
         self.metrics.gauge("ziprerank_held_bytes", "Bodies and fetched files held", lambda: self.admission.held)
 
     async def warm_up(self) -> None:
-        """Ranks a blank page, so that the first client does not wait for lazy parts; then the service is ready."""
+        """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
         side = self.reranker.bundle.image.longest_side
         page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
         done = await self._queue.run(lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None)
@@ -72,11 +81,12 @@ class Service:
         logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
 
     async def close(self) -> None:
+        """Drops the rankings that wait, and returns when the running one and all workers have ended."""
         await self._queue.close()
         await asyncio.to_thread(self._workers.shutdown)
 
     def check_key(self, authorization: str | None) -> None:
-        """Raises Refused (401) unless no key is needed or the header carries one."""
+        """Raises Refused (401) if the service has API keys and the Authorization header carries none of them."""
         if not self.settings.api_keys:
             return
         scheme, _, key = (authorization or "").partition(" ")
@@ -96,7 +106,24 @@ class Service:
         render_text: bool = False,
         echo: Sequence[object] | None = None,
     ) -> RerankResponse:
-        """Ranks the pages of ``pieces``; ``echo`` are the documents that results carry. Raises Refused."""
+        """Ranks the pages of a request's documents.
+
+        Args:
+            query: What to look for.
+            pieces: The documents.
+            options: The request's options.
+            permit: The request's admission, which accounts for fetched files.
+            render_text: Whether words are drawn as pages.
+            echo: The documents as results return them; None returns none.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            Refused: A field or a document is invalid, or a limit is exceeded.
+            InvalidInput: The ranking rejects its arguments.
+            EngineError: The engine failed.
+        """
         started = perf_counter()
         self._check(query, pieces)
         candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
@@ -136,7 +163,7 @@ class Service:
             raise refuse_page(error, origin.param, origin.index) from error
 
     def _check(self, query: str, pieces: Sequence[Piece]) -> None:
-        """What can be refused before a document is opened."""
+        """Checks what can be checked before a document is opened. Raises Refused."""
         try:
             self.reranker.prompts.check_query(query)
         except InvalidInput as error:
@@ -218,7 +245,7 @@ class Service:
 
 
 def _thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list[str]:
-    """A JPEG of each ranked page as a data URL."""
+    """Returns a JPEG of each ranked page as a data URL, its longest side at most ``side`` px."""
     drawn = []
     for page in ranking:
         stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What an operator decides about the service; every field is a flag of ``ziprerank serve`` and a variable."""
+"""The operator's settings of the service; each one is a flag of ``ziprerank serve`` and an environment variable."""
 
 from __future__ import annotations
 
@@ -16,43 +16,55 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits of one service. Raises InvalidInput for values under which no request could be answered."""
+    """Limits and options of one service.
+
+    Attributes:
+        model_name: The name in answers; None is the name of the bundle's checkpoint.
+        api_keys: A client needs one of these keys to rank and for ``/info``; if empty, no key is needed.
+        cors_origins: Origins of web pages that may call the service.
+        web_page: Whether ``/`` serves the web page.
+        queue: Most requests under way: being read, prepared, waiting for the engine, or running.
+        timeout: Most seconds from a request's first byte to its answer.
+        drain: Seconds that accepted requests have after SIGTERM.
+        workers: Threads that decode and render pages while the engine runs.
+        max_body_bytes: Most bytes of one request's body.
+        max_held_bytes: Most bytes of the bodies and fetched files of all requests under way together.
+        max_pages: Most candidate pages of one request.
+        max_image_pixels: Most pixels of one image, checked before it is decoded; A4 at 600 dpi has 35 million.
+        max_total_pixels: Most pixels of all images of one request together.
+        fetch: Which URLs the server fetches: ``"off"`` none, ``"public"`` those of hosts with public addresses,
+            ``"listed"`` those of ``fetch_hosts``.
+        fetch_hosts: Hosts such as ``example.com`` or ``*.example.com``; a listed host may have a private address.
+        fetch_bytes: Most bytes of one fetched file.
+        fetch_timeout: Most seconds to fetch one file.
+        text_font: Font file for ``render_text``; None is Pillow's own font, which has Latin letters only.
+
+    Raises:
+        InvalidInput: With these values no request could be answered.
+    """
 
     model_name: str | None = None
-    """the name that answers carry; None: the name of the bundle's checkpoint"""
     api_keys: tuple[str, ...] = ()
-    """any of them opens what ranks and ``/info``; none: no key is needed"""
     cors_origins: tuple[str, ...] = ()
     web_page: bool = True
 
     queue: int = 16
-    """requests under way: being read, prepared, waiting for the engine, or run"""
     timeout: float = 60.0
-    """seconds from a request's first byte to its answer"""
     drain: float = 30.0
-    """seconds that accepted requests have after SIGTERM"""
     workers: int = min(4, os.cpu_count() or 1)
-    """threads that decode and render pages while the engine runs"""
 
     max_body_bytes: int = 64 * MIB
     max_held_bytes: int = 256 * MIB
-    """bodies and fetched files of all requests under way together"""
     max_pages: int = 500
-    """candidates of one request"""
     max_image_pixels: int = 40_000_000
-    """of one image before it is decoded; A4 at 600 dpi has 35 million"""
     max_total_pixels: int = 1_500_000_000
-    """of all images of one request"""
 
     fetch: Fetch = "off"
-    """``public``: URLs whose host has public addresses; ``listed``: those of ``fetch_hosts`` only"""
     fetch_hosts: tuple[str, ...] = ()
-    """``example.com`` or ``*.example.com``; a listed host may have a private address"""
     fetch_bytes: int = 32 * MIB
     fetch_timeout: float = 10.0
 
     text_font: Path | None = None
-    """the font of ``render_text``; None: Pillow's own, which has Latin letters only"""
 
     def __post_init__(self) -> None:
         for name in ("queue", "workers", "max_body_bytes", "max_held_bytes", "max_pages", "max_image_pixels"):

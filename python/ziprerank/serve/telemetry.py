@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its counts, and an answer when all else failed."""
+"""Middleware that gives every request an id, a log line and its metrics, and answers when everything else failed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ziprerank.serve.logs import logger, request_id
 from ziprerank.serve.metrics import Metrics
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET = ("/health", "/ready", "/metrics")  # asked every few seconds; logged at debug level
+_QUIET = ("/health", "/ready", "/metrics")  # requested every few seconds, so logged at debug level
 
 
 class Telemetry:
-    """ASGI middleware. A client's own ``X-Request-ID`` is taken over where it is short and plain."""
+    """ASGI middleware; it keeps a client's own ``X-Request-ID`` if that is short and plain."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: Collection[str]) -> None:
         self._app = app
         self._metrics = metrics
-        self._paths = paths  # others share one label, so that nobody can fill the metrics with names
+        self._paths = paths  # all other paths share one label, so that no client can flood the metrics with names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

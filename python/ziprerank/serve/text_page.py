@@ -1,4 +1,4 @@
-"""A text as a page image, for requests that ask for it."""
+"""Draws a text as a page image, for requests that set ``render_text``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ziprerank.errors import InvalidInput
 
-SHAPE = 0.77  # width of the sheet, in heights; letter paper
-LARGEST, SMALLEST = 20, 9  # pixels of type; below that, letters run together
-SPACING = 1.25  # lines, in pixels of type
-MARGIN = 0.04  # of the sheet's height
+SHAPE = 0.77  # width / height of the sheet, as of letter paper
+LARGEST, SMALLEST = 20, 9  # font sizes in px; letters smaller than that run together
+SPACING = 1.25  # line height / font size
+MARGIN = 0.04  # margin / height of the sheet
 MOST_CHARACTERS = 20_000  # more than fits the largest sheet at the smallest type
 
 
@@ -23,10 +23,19 @@ def check_font(path: Path | None) -> None:
 
 
 def draw_text(text: str, height: int, font: Path | None = None) -> Image.Image:
-    """``text`` in black on a white sheet of ``height`` px, its type as large as lets all of it fit.
+    """Draws a text in black on a white sheet, in the largest font size at which all of it fits.
 
-    ``font``: a TrueType or OpenType file; None is Pillow's own, which has Latin letters. Raises InvalidInput for a
-    text that is empty, does not fit one sheet, or has characters that the font lacks: nothing is cut or left out.
+    Args:
+        text: What to draw; nothing of it is cut or left out.
+        height: Height of the sheet in px.
+        font: TrueType or OpenType file; None is Pillow's own font, which has Latin letters only.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        InvalidInput: The text is empty, does not fit on one sheet, or has characters that the font lacks; or the font
+            cannot be read.
     """
     if not text.strip():
         raise InvalidInput("the text is empty: leave it out")
@@ -45,7 +54,7 @@ def draw_text(text: str, height: int, font: Path | None = None) -> Image.Image:
     else:
         raise InvalidInput(
             f"text of {len(text):,} characters fills {len(lines)} lines at {SMALLEST} px, "
-            f"a page of {width} x {height} px has {most}: split it"
+            f"a page of {width} x {height} px holds {most}: split it"
         )
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -65,7 +74,10 @@ def _font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _missing(text: str, font: ImageFont.FreeTypeFont) -> str | None:
-    """The first character that the font draws as its empty box, if any; blanks and controls are never drawn."""
+    """Returns the first character that the font lacks and would draw as a box, ignoring blanks and control characters.
+
+    Returns None if the font has them all.
+    """
     box = bytes(font.getmask("\U0010ffff"))
     for character in dict.fromkeys(text):
         if unicodedata.category(character)[0] not in "CZ" and bytes(font.getmask(character)) == box:
@@ -74,7 +86,7 @@ def _missing(text: str, font: ImageFont.FreeTypeFont) -> str | None:
 
 
 def _wrap(paragraph: str, font: ImageFont.FreeTypeFont, measure: int) -> Iterator[str]:
-    """Lines at most ``measure`` px long, broken at blanks; a longer word is broken where the line ends."""
+    """Breaks a paragraph at blanks into lines of at most ``measure`` px; longer words are broken at the line's end."""
     line = ""
     for word in "".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in paragraph).split():
         rest = word

@@ -1,4 +1,4 @@
-// What the visitor does -> requests to this server -> what view.js draws.
+// Turns what the visitor does into requests to this server, and has view.js draw the answers.
 import * as view from "./view.js";
 
 const form = document.getElementById("form");
@@ -8,7 +8,7 @@ const ratio = document.getElementById("ratio");
 const key = document.getElementById("key");
 
 let files = [];
-let underWay = null; // the AbortController of the request under way: the server stops when its client leaves
+let underWay = null; // the AbortController of the request under way; aborting it makes the server stop too
 const thumbnails = new Map(); // "file/page" -> data URL, so that ranking again sends no picture twice
 
 async function ask(path, options = {}) {
@@ -74,7 +74,7 @@ form.addEventListener("submit", (event) => {
 });
 fileInput.addEventListener("change", () => choose(fileInput.files));
 for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
-  document.addEventListener(type, (event) => {  // beside the box too, where the browser would open the file itself
+  document.addEventListener(type, (event) => {  // also outside the box, where the browser would otherwise open the file
     event.preventDefault();
     drop.classList.toggle("over", type === "dragenter" || type === "dragover");
     if (type === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files);

@@ -16,7 +16,7 @@ function bar(share) {
   fill.style.width = `${(100 * share).toFixed(1)}%`;
   const track = element("div", null, fill);
   track.className = "bar";
-  track.setAttribute("aria-hidden", "true"); // the number stands beside it
+  track.setAttribute("aria-hidden", "true"); // the number next to it says the same
   return track;
 }
 
@@ -86,7 +86,7 @@ function card(result, place) {
   return element("li", null, heading, bar(result.relevance_score), numbers, sheet);
 }
 
-// One canvas pixel a patch, stretched over the page: grey where pruning dropped it.
+// Covers a page with a canvas of one pixel per patch, grey where pruning dropped the patch.
 function mask({ rows, columns, tokens }) {
   const canvas = element("canvas", null);
   [canvas.width, canvas.height, canvas.hidden] = [columns, rows, !shaded];
