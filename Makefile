@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find engine python kernels export train bench cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
-PY := python export kernels train tests bench docs
+PY := python export kernels train tests bench docs/site
 
 .PHONY: demo test lint format docs clean
 
