@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find engine python kernels export train bench cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
-PY := python export kernels train tests bench
+PY := python export kernels train tests bench docs/site
 
 # Each process runs whole files, in the order in which they stand; every process needs about a gigabyte.
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all lint format docs clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
 	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
@@ -34,6 +34,9 @@ format: $(VENV)/.dev ## let ruff and clang-format rewrite the sources
 	$(BIN)/ruff check --fix $(PY)
 	$(BIN)/ruff format $(PY)
 	$(BIN)/clang-format -i $(CPP)
+
+docs: $(VENV)/.dev ## the documentation as a site, in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build

@@ -1,9 +1,9 @@
-"""Writes sample.pdf: the pocket report of an invented ferry company, 18 pages with text, tables and charts.
+"""Writes sample.pdf, the pocket report of an invented ferry company: 18 pages with text, tables and charts.
 
     python make_sample_pdf.py [OUT]
 
-Pages are 4 inches square with text of 10 to 12 points, a scale that the small models read. Needs reportlab; the
-same version of it writes the same bytes every time.
+Pages are 4 inches square with text of 10 to 12 points, a scale that the small models can read. Needs reportlab; one
+version of it writes the same bytes every time.
 """
 
 from __future__ import annotations

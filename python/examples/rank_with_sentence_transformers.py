@@ -1,4 +1,4 @@
-"""As CrossEncoder.rank. python rank_with_sentence_transformers.py "lifeboat drills" sample.pdf"""
+"""Ranks as CrossEncoder.rank does. python rank_with_sentence_transformers.py "lifeboat drills" sample.pdf"""
 
 import sys
 

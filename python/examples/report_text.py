@@ -1,4 +1,4 @@
-"""What stands in sample.pdf: one page a chapter, each on a subject of its own. The company is invented."""
+"""The text of sample.pdf: one chapter a page, each on a subject of its own. The company is invented."""
 
 from __future__ import annotations
 

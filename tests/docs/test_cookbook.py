@@ -1,8 +1,9 @@
-"""The pages under docs/cookbook/ run: each from top to bottom, as a reader would, and says what it prints.
+"""The cookbook, docs/python.md and the README run: each from top to bottom, as a reader would, with the output shown.
 
 What a fence's language means there:
 
-- ``bash`` and ``python`` are run, in order, in one folder that holds the sample PDF as ``report.pdf``.
+- ``bash`` and ``python`` are run, in order, in one folder. It holds the sample PDF as ``report.pdf``, and at its path
+  in the repository.
 - A block of any language whose first line is a comment of nothing but a file name (``# index.py``, ``// main.cpp``) is
   written to that file and not run by itself.
 - ``text`` is the output of the run before it; ``...`` stands for anything, and white space does not count.
@@ -26,7 +27,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COOKBOOK = ROOT / "docs" / "cookbook"
-PAGES = sorted(COOKBOOK.glob("*.md"))
+PAGES = [*sorted(COOKBOOK.glob("*.md")), ROOT / "docs" / "python.md", ROOT / "README.md"]
+SAMPLE = "python/examples/sample.pdf"
 SECONDS = 300  # for one block
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -91,7 +93,9 @@ def _run(block: Block, folder: Path) -> str:
 def folder() -> Iterator[Path]:
     """A short path, as a reader's would be: sockets have no room for pytest's."""
     with tempfile.TemporaryDirectory(prefix="cookbook-") as path:
-        shutil.copy(ROOT / "python" / "examples" / "sample.pdf", Path(path) / "report.pdf")
+        for name in ("report.pdf", SAMPLE):
+            (Path(path) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / SAMPLE, Path(path) / name)
         yield Path(path)
 
 
