@@ -1,5 +1,6 @@
 """Sessions of the engine in a process with a driver library and an ONNX Runtime that stand in for a GPU's
-(engine/tests/fakes), and what they recorded."""
+(engine/tests/fakes), and what they recorded.
+"""
 
 from __future__ import annotations
 

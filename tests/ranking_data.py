@@ -16,7 +16,8 @@ WORDS = ("river", "budget", "orchard", "signal", "harbour", "ledger", "meadow", 
 
 def write_ranking_data(root: Path) -> Path:
     """A checkpoint with ZipRerank's own prompt, 6 conversations of 3 passages, and 6 queries on 4 pages, as rows of our
-    own and as MMDocIR's public files hold them."""
+    own and as MMDocIR's public files hold them.
+    """
     save_tiny_checkpoint(root / "model", layers=4)
     (root / "model" / "prompt.json").unlink()
     conversations = []

@@ -15,19 +15,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "ziprerank": ROOT / "python/ziprerank",
-    **{f"ziprerank.{room}": ROOT / room for room in ("export", "kernels", "train", "bench")},
+    **{f"ziprerank.{room}": ROOT / room for room in ("export", "kernels", "train")},
+    "ziprerank.comparison": ROOT / "bench" / "comparison",
+    "bench": ROOT / "bench",
 }
 # docs/structure.md, "Imports point one way": the rooms that a room may import besides itself and `ziprerank.errors`.
 # "python" is the package itself, without those of its rooms that are named here.
 MAY_IMPORT = {
     "kernels": set(),
     "export": {"kernels"},
-    "train": {"export", "kernels"},
+    "train": {"python", "export", "kernels"},
     "python": set(),
     "integrations": {"python"},
     "scale": {"python", "export"},
-    "cli": {"python", "scale", "export", "kernels", "train", "bench"},
-    "bench": {"python", "cli", "export", "kernels", "train"},
+    "comparison": {"python", "export", "kernels", "train"},
+    "cli": {"python", "scale", "export", "kernels", "train", "comparison"},
+    "bench": {"python", "cli", "export", "kernels", "train", "comparison"},
 }
 
 Graph = Mapping[str, set[str]]
@@ -37,7 +40,10 @@ def modules(folders: Mapping[str, Path]) -> dict[str, Path]:
     """Every module's file by its full name: of a package its ``__init__.py``, of a compiled module its stub."""
     found = {}
     for package, folder in folders.items():
+        inner = [other for other in folders.values() if other != folder and other.is_relative_to(folder)]
         for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.pyi")]):
+            if any(file.is_relative_to(other) for other in inner):
+                continue  # a package of its own
             parts = [package, *file.relative_to(folder).with_suffix("").parts]
             found[".".join(parts).removesuffix(".__init__")] = file
     return found
@@ -100,6 +106,8 @@ def circles(graph: Graph) -> list[list[str]]:
 def room(module: str) -> str:
     """The room that a module is in, by the names of `MAY_IMPORT`."""
     parts = module.split(".")
+    if parts[0] in MAY_IMPORT:
+        return parts[0]
     return parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else "python"
 
 

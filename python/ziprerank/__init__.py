@@ -12,6 +12,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ziprerank import errors
+from ziprerank._version import __version__
 from ziprerank.runtime.onnxruntime import find_runtime, keep_quiet
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ziprerank.ranking import RankedPage, Ranking, Timings, Tokens
     from ziprerank.reranker import Reranker
 
-__version__ = "0.1.0"
 __all__ = ["Bundle", "Pdf", "RankedPage", "Ranking", "Reranker", "Timings", "Tokens", "__version__", "errors"]
 
 _HOMES = {

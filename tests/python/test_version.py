@@ -1,4 +1,4 @@
-"""The version stands in three places, which must agree."""
+"""The version is written in several files, which must agree."""
 
 from __future__ import annotations
 

@@ -241,7 +241,8 @@ class Ranker:
         self, text_ids: Sequence[int], pages: Sequence[EncodedPage], target: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """Ids ``[S']`` with every visual token's pad, the target but for its last token included, and positions
-        ``[3, 1, S']``, both on the host."""
+        ``[3, 1, S']``, both on the host.
+        """
         ids: list[int] = []
         remaining = iter(pages)
         for token in text_ids:
@@ -269,7 +270,7 @@ class Ranker:
 
 
 def _name_dtype(config: Path, name: str) -> None:
-    """transformers writes the dtype that the model has in memory."""
+    """Transformers writes the dtype that the model has in memory."""
     content = json.loads(config.read_text(encoding="utf-8"))
     for part in (content, *(value for value in content.values() if isinstance(value, dict))):
         if "dtype" in part:

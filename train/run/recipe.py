@@ -54,7 +54,8 @@ class UntrainedStage(Protocol):
 @dataclass(frozen=True)
 class PlannedStage:
     """A stage and how it is optimised; with ``epochs`` the steps follow from the data, with ``batch`` accumulation
-    from the number of processes."""
+    from the number of processes.
+    """
 
     name: str
     stage: Stage | UntrainedStage

@@ -210,7 +210,8 @@ def _normalised(value: float, *parts: float) -> float:
 
 def basis(table: Tensor, visual: Tensor) -> Tensor:
     """The residual stream's new basis, ``[H, H]`` orthogonal: where visual tokens ``[n, H]`` and the table
-    ``[vocabulary, H]`` vary, most variance first. Its last coordinates are given up to marks."""
+    ``[vocabulary, H]`` vary, most variance first. Its last coordinates are given up to marks.
+    """
     total = torch.zeros(WIDTH, WIDTH)
     for part in (visual, table):
         unit = F.normalize(part.float(), dim=-1)

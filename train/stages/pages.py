@@ -27,7 +27,8 @@ from .ranking import RankingBatch, RankingStage, RankingTask, check_most, collec
 @dataclass(frozen=True, kw_only=True)
 class PagesData:
     """Where the examples are: ``mmdocir`` rankings, with the folder of their unpacked pages, or ``jsonl`` rows of
-    `page_row`."""
+    `page_row`.
+    """
 
     path: Path
     format: Literal["mmdocir", "jsonl"] = "mmdocir"

@@ -130,7 +130,8 @@ class RankingTask(ABC, Generic[E, S]):
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Means over the held-out examples at the first keep ratio, candidates as they come: both losses, and how often
-        the best one scores highest."""
+        the best one scores highest.
+        """
         del step
         if not self.evaluated:
             raise TrainError("evaluate_every is set but held_out is 0: hold some examples out")

@@ -135,7 +135,8 @@ class Reader(nn.Module):
 
     def forward(self, pixels: Tensor, *, read: bool) -> tuple[Tensor | None, Tensor]:
         """``[B, h, w]`` uint8 -> unit visual tokens ``[B, n, H]`` if asked to ``read``, and the hidden state
-        ``[B, P, d]`` to spell from."""
+        ``[B, P, d]`` to spell from.
+        """
         patches, grid = self.tower.patches(pixels), self.tower.grid(pixels)
         if not read:
             return None, self.tower.hidden(patches, grid, depth=self.spell_after + 1)[0]
@@ -166,7 +167,8 @@ class Reader(nn.Module):
 
 class Reading:
     """The stage on opened stores; of the checkpoint's parameters it trains the tower's, but for the position table and
-    the DeepStack mergers."""
+    the DeepStack mergers.
+    """
 
     name = "reading"
     no_muon = ("tower.visual.patch_embed", "tower.visual.merger", "tower.visual.pos_embed", "spell", "log_scale")
@@ -240,7 +242,8 @@ class Reading:
 
     def loss(self, batch: ReadingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """Beside the losses it logs ``recall``, of tokens of content among their cell's ten nearest, and
-        ``characters``, the share of printed ones that are right; each only where a batch has any."""
+        ``characters``, the share of printed ones that are right; each only where a batch has any.
+        """
         del progress
         visual, early = self._forward(batch.pixels, read=self.stage.read)
         spelling, logged = self._spelling_loss(early, batch.slots)

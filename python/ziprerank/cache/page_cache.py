@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import ziprerank
+from ziprerank._version import __version__
 from ziprerank.bundle import Bundle
 from ziprerank.cache.bounded_folder import BoundedFolder
 from ziprerank.errors import InvalidInput
@@ -170,7 +170,7 @@ def _identity(bundle: Bundle, info: dict[str, Any]) -> str:
             "device": info["device"],
             "kernels": info["prune_kernel"],  # on the CPU: the instruction set
             "onnxruntime": info["runtime_version"],
-            "ziprerank": ziprerank.__version__,
+            "ziprerank": __version__,
         },
         sort_keys=True,
     )

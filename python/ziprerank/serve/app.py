@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-import ziprerank
+from ziprerank._version import __version__
 from ziprerank.errors import ZipRerankError
 from ziprerank.reranker import Reranker
 from ziprerank.serve.failures import from_exception
@@ -48,7 +48,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     service = Service(reranker, settings or Settings())
     app = FastAPIOffline(
         title="ziprerank",
-        version=ziprerank.__version__,
+        version=__version__,
         summary="Reranks document pages from their images.",
         lifespan=_lifespan,
         redoc_url=None,

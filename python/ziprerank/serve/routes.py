@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
-import ziprerank
+from ziprerank._version import __version__
 from ziprerank.serve.admission import AdmittedRoute, Permit
 from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
@@ -119,7 +119,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
     return {
         "name": "ziprerank",
-        "version": ziprerank.__version__,
+        "version": __version__,
         "model": service.model_name,
         "bundle_id": bundle.bundle_id,
         "precision": bundle.precision,
