@@ -1,4 +1,4 @@
-"""Pruning on PyTorch tensors. Their device alone decides what runs:
+"""Prunes on PyTorch tensors, whose device alone decides what runs.
 
 - CUDA: the Triton kernels (extra ``kernels``), in three launches, without host synchronisation once sizes are known;
 - CPU: the specification, `ziprerank.kernels.reference`, which CUDA tensors never fall back to;

@@ -1,5 +1,6 @@
-"""Sessions of the engine in a process with a driver library and an ONNX Runtime that stand in for a GPU's
-(engine/tests/fakes), and what they recorded.
+"""Runs sessions of the engine on stand-ins for a GPU (engine/tests/fakes), and returns what these recorded.
+
+The stand-ins are a driver library and an ONNX Runtime; each session has a process of its own.
 """
 
 from __future__ import annotations

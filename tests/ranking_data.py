@@ -15,8 +15,9 @@ WORDS = ("river", "budget", "orchard", "signal", "harbour", "ledger", "meadow", 
 
 
 def write_ranking_data(root: Path) -> Path:
-    """A checkpoint with ZipRerank's own prompt, 6 conversations of 3 passages, and 6 queries on 4 pages, as rows of our
-    own and as MMDocIR's public files hold them.
+    """Writes a checkpoint with ZipRerank's own prompt, and data to train it on.
+
+    The data are 6 conversations of 3 passages, and 6 queries on 4 pages: as rows of our own, and as in MMDocIR's files.
     """
     save_tiny_checkpoint(root / "model", layers=4)
     (root / "model" / "prompt.json").unlink()

@@ -1,5 +1,7 @@
-"""The engine's `cuda` provider without a GPU, in a process with a driver library and an ONNX Runtime that stand in for
-a GPU's (fake_gpu.py). The kernels are compiled for real, and the driver records what it is asked to launch.
+"""The engine's `cuda` provider without a GPU.
+
+A driver library and an ONNX Runtime take the places of a GPU's in a process of their own (fake_gpu.py). The kernels are
+compiled for real, and the driver records what it is asked to launch.
 
 That is a check of the calls, and of what the engine does with pages, buffers and results; not of what a GPU does with
 them, nor of ONNX Runtime's CUDA provider: tests/gpu is.

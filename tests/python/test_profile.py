@@ -106,8 +106,9 @@ def test_every_stage_lies_within_its_call(profile: Profile) -> None:
 
 
 def test_stages_agree_with_the_timings_of_the_ranking(profile: Profile) -> None:
-    """A slice encloses the measurement of the same stage; and all stages together fit into the pass, so none of them
-    can be longer than the pass less what was measured of the others.
+    """A slice encloses the measurement of the same stage, and all stages together fit into the pass.
+
+    So none of them can be longer than the pass less what was measured of the others.
     """
     for ranking, one in zip(profile.rankings, profile.passes, strict=True):
         stages = {path[0]: share.ms for path, share in stages_of(profile, one).items() if len(path) == 1}

@@ -32,8 +32,10 @@ MULTIPLE = 32
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """``pixels [h, w]`` uint8 grey; ``tokens [m]`` int32 with ``boxes [m, 4]`` f32 px and the ``word [m]`` each belongs
-    to; ``characters [c]`` uint8 (ASCII, 0 for any other) with boxes.
+    """A page with the places of its text.
+
+    ``pixels [h, w]`` are uint8 grey; ``tokens [m]`` int32 have ``boxes [m, 4]`` f32 px and the ``word [m]`` that each
+    belongs to; ``characters [c]`` are uint8 (ASCII, 0 for any other), with boxes.
     """
 
     document: str

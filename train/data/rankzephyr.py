@@ -1,4 +1,4 @@
-"""RankZephyr's training set: conversations of a prompt with passages and a teacher's order, numbered or lettered.
+r"""RankZephyr's training set: conversations of a prompt with passages and a teacher's order, numbered or lettered.
 
 The rows of castorini's RankZephyr set (identifiers ``[1]``..``[20]``) and of FIRST's conversion of it (identifiers
 ``[A]``..``[T]``), on which ZipRerank's first stage was trained, as read by rank_llm's and FIRST's training scripts:

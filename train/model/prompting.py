@@ -54,8 +54,9 @@ class Prompting:
         return self._encode(" " + self.query(query))
 
     def target(self, order: Sequence[int]) -> list[int]:
-        """What follows the prompt's ``[`` when the pages rank in ``order``, best first: ``B] > [A]``, then the
-        tokenizer's ``<|im_end|>`` where it has one.
+        """Return what follows the prompt's ``[`` when the pages rank in ``order``, best first.
+
+        That is ``B] > [A]`` and the like, then the tokenizer's ``<|im_end|>`` where it has one.
 
         Raises:
             TrainError: the order is empty, names a page twice or one beyond `MOST_PAGES`, or the tokenizer merges a

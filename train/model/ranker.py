@@ -240,8 +240,9 @@ class Ranker:
     def _layout(
         self, text_ids: Sequence[int], pages: Sequence[EncodedPage], target: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """Ids ``[S']`` with every visual token's pad, the target but for its last token included, and positions
-        ``[3, 1, S']``, both on the host.
+        """Return ids ``[S']`` and positions ``[3, 1, S']`` of the whole sequence, both on the host.
+
+        The ids hold a pad for every visual token, and the target without its last token.
         """
         ids: list[int] = []
         remaining = iter(pages)

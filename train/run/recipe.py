@@ -53,8 +53,9 @@ class UntrainedStage(Protocol):
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage and how it is optimised; with ``epochs`` the steps follow from the data, with ``batch`` accumulation
-    from the number of processes.
+    """A stage and how it is optimised.
+
+    With ``epochs`` the steps follow from the data, and with ``batch`` accumulation from the number of processes.
     """
 
     name: str

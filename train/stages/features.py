@@ -130,9 +130,9 @@ def text_tokens(tower: Tower, pages: Sequence[StoredPage]) -> Tensor:
 
 @torch.no_grad()
 def fold_scale(tower: Tower, pages: Sequence[StoredPage], norm: float) -> float:
-    """Scale the merger's last layer so that visual tokens of cells with text have ``norm`` on average, as token
-    embeddings have.
+    """Scale the merger's last layer so that visual tokens of cells with text have the mean norm ``norm``.
 
+    That is the norm of token embeddings.
     Reading is trained on directions alone, and leaves tokens of text four times as long as those of blank paper.
     Returns the factor.
 

@@ -209,8 +209,10 @@ def _normalised(value: float, *parts: float) -> float:
 
 
 def basis(table: Tensor, visual: Tensor) -> Tensor:
-    """The residual stream's new basis, ``[H, H]`` orthogonal: where visual tokens ``[n, H]`` and the table
-    ``[vocabulary, H]`` vary, most variance first. Its last coordinates are given up to marks.
+    """Return a new basis of the residual stream, ``[H, H]`` orthogonal, the direction of most variance first.
+
+    Variance is that of the visual tokens ``[n, H]`` and the table ``[vocabulary, H]``. The last coordinates are given
+    up to marks.
     """
     total = torch.zeros(WIDTH, WIDTH)
     for part in (visual, table):

@@ -26,8 +26,9 @@ from .ranking import RankingBatch, RankingStage, RankingTask, check_most, collec
 
 @dataclass(frozen=True, kw_only=True)
 class PagesData:
-    """Where the examples are: ``mmdocir`` rankings, with the folder of their unpacked pages, or ``jsonl`` rows of
-    `page_row`.
+    """Where the examples are.
+
+    Either ``mmdocir`` rankings, with the folder of their unpacked pages, or ``jsonl`` rows of `page_row`.
     """
 
     path: Path

@@ -129,8 +129,9 @@ class RankingTask(ABC, Generic[E, S]):
         }
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Means over the held-out examples at the first keep ratio, candidates as they come: both losses, and how often
-        the best one scores highest.
+        """Return means over the held-out examples: both losses, and how often the best candidate scores highest.
+
+        The keep ratio is the first of the recipe's, and candidates keep their order.
         """
         del step
         if not self.evaluated:

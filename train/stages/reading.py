@@ -134,8 +134,9 @@ class Reader(nn.Module):
         self.spell_after = spell_after
 
     def forward(self, pixels: Tensor, *, read: bool) -> tuple[Tensor | None, Tensor]:
-        """``[B, h, w]`` uint8 -> unit visual tokens ``[B, n, H]`` if asked to ``read``, and the hidden state
-        ``[B, P, d]`` to spell from.
+        """Run the tower on pixels ``[B, h, w]`` uint8.
+
+        Returns unit visual tokens ``[B, n, H]`` if asked to ``read``, and the hidden state ``[B, P, d]`` to spell from.
         """
         patches, grid = self.tower.patches(pixels), self.tower.grid(pixels)
         if not read:
@@ -166,8 +167,9 @@ class Reader(nn.Module):
 
 
 class Reading:
-    """The stage on opened stores; of the checkpoint's parameters it trains the tower's, but for the position table and
-    the DeepStack mergers.
+    """The stage on opened stores.
+
+    It trains the tower's parameters but for the position table and the DeepStack mergers.
     """
 
     name = "reading"
@@ -241,8 +243,10 @@ class Reading:
         )
 
     def loss(self, batch: ReadingBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Beside the losses it logs ``recall``, of tokens of content among their cell's ten nearest, and
-        ``characters``, the share of printed ones that are right; each only where a batch has any.
+        """Return the loss and what is logged: the parts of the loss, ``recall`` and ``characters``.
+
+        ``recall`` is the share of tokens of content among the ten nearest of their cell, ``characters`` the share of
+        printed ones that are right; each only where a batch has any.
         """
         del progress
         visual, early = self._forward(batch.pixels, read=self.stage.read)
