@@ -18,10 +18,11 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from ziprerank.bundle import default_bundle
 from ziprerank.train.errors import TrainError
@@ -63,12 +64,12 @@ def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
     model = random_model(json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8")), seed)
     if kind == "reader":
         _load_reading(model, bundle)
-        model = model.to(torch.float16)
+        cast(nn.Module, model).to(torch.float16)
     model.save_pretrained(out)
     return out
 
 
-def random_model(config: Mapping[str, object], seed: int) -> Qwen3VLForConditionalGeneration:
+def random_model(config: Mapping[str, Any], seed: int) -> Qwen3VLForConditionalGeneration:
     """A model of ``config`` in float32 with random weights: transformers' own, but for larger token embeddings.
 
     Reading trains visual tokens to point at token embeddings, which stay as they are drawn: normal, deviation 0.5.
@@ -77,7 +78,7 @@ def random_model(config: Mapping[str, object], seed: int) -> Qwen3VLForCondition
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**config))
-        model.get_input_embeddings().weight.normal_(std=_TABLE_STD)
+        cast(nn.Embedding, model.get_input_embeddings()).weight.normal_(std=_TABLE_STD)
     return model
 
 

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from ziprerank.export import ExportOptions, export_checkpoint
@@ -146,8 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=13, help="of the random weights; default 13")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="in the recipe")
     chosen = vars(parser.parse_args(arguments))
-    lists = {name: tuple(chosen.pop(name)) for name in ("pdfs", "fonts", "synthetic", "most_pages", "overrides")}
-    print(run_small_recipe(SmallRecipe(**chosen, **lists)))
+    lists = ("pdfs", "fonts", "synthetic", "most_pages", "overrides")
+    settings: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in chosen.items()}
+    print(run_small_recipe(SmallRecipe(**settings)))
 
 
 if __name__ == "__main__":
