@@ -64,7 +64,7 @@ def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
     model = random_model(json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8")), seed)
     if kind == "reader":
         _load_reading(model, bundle)
-        model.half()
+        cast(nn.Module, model).to(torch.float16)
     model.save_pretrained(out)
     return out
 
