@@ -45,4 +45,5 @@ def deepstack_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _put_together(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ziprerank.train.checkpoint import put_together  # imports Triton
 
-    return built_once(tmp_path_factory, f"checkpoint-{kind}", lambda out: put_together(kind, out))
+    # in a folder of its own name, which bundles carry
+    return built_once(tmp_path_factory, f"checkpoints-{kind}", lambda out: put_together(kind, out / kind)) / kind

@@ -55,7 +55,8 @@ def test_examples_agree_with_python(
     inputs = write_inputs(tmp_path, pages, ids)
     output = run(program, engine.info["bundle"], engine.info["runtime_library"], *inputs, **NO_LEAK_CHECK)
     order, values = read_ranking(output)
-    want = score(engine, pages, ids, engine.info["keep_ratio"]).scores
+    as_recommended = _engine.Engine(engine.info["bundle"], engine.info["runtime_library"])
+    want = score(as_recommended, pages, ids, engine.info["keep_ratio"]).scores
     assert order == np.argsort(-want, kind="stable").tolist()
     np.testing.assert_allclose(values, want[order], atol=1e-5)
 

@@ -211,8 +211,8 @@ def test_a_folder_that_cannot_be_used_says_so_at_the_start(small_pages: Path, tm
     assert done.stderr.count("\n") == 1
     with pytest.raises(InvalidInput, match="page_cache_bytes 1,000: one page may take 87,040 bytes"):
         opened(small_pages, tmp_path, limit=1000)
-    with pytest.raises(InvalidInput, match=r"page_cache_bytes 1000000000.0: must be a whole number"):
-        opened(small_pages, tmp_path, limit=1e9)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"page_cache_bytes=1000000000.5: must be a positive number of bytes"):
+        opened(small_pages, tmp_path, limit=1e9 + 0.5)  # type: ignore[arg-type]
 
 
 def test_a_disk_that_gets_full_costs_no_ranking(

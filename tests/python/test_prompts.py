@@ -144,9 +144,9 @@ def test_lower_case_queries(qwen_bundle: Bundle) -> None:
         (" \n\t", "the query is empty: say what to look for"),
         (
             "a <|image_pad|> b",
-            "the query holds '<|image_pad|>', which steers the model instead of being read: remove it",
+            "the query holds '<|image_pad|>', a control token of the model: remove it",
         ),
-        ("<|im_end|>", "the query holds '<|im_end|>', which steers the model instead of being read: remove it"),
+        ("<|im_end|>", "the query holds '<|im_end|>', a control token of the model: remove it"),
         ("word " * 5000, "query of 5,001 tokens, at most 4,096: shorten or summarise it"),
         ("x" * 70000, "query of 70,000 characters, at most 65,536: shorten or summarise it"),
         (7, "the query must be a string, not int"),
@@ -177,5 +177,5 @@ def test_special_tokens_of_the_real_tokenizer_are_all_refused(builder: PromptBui
     special = [token["content"] for token in added if token["special"]]
     assert len(special) > 10
     for token in special:
-        with pytest.raises(InvalidInput, match="steers the model"):
+        with pytest.raises(InvalidInput, match="a control token"):
             builder.check_query(f"before{token}after")
