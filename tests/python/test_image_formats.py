@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from PIL import Image, TiffImagePlugin, features
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs import formats
 from ziprerank.inputs.pages import open_pages, with_pdf_options
+from ziprerank.integrations.documents import DocumentPage, open_documents
+from ziprerank.serve.documents import Candidates, Piece
+from ziprerank.serve.failures import Refused
+from ziprerank.serve.settings import Settings
 
 HAS_AVIF = pytest.mark.skipif(find_spec("PIL.AvifImagePlugin") is None, reason="this Pillow has no AVIF decoder")
 
@@ -237,3 +242,30 @@ def test_no_decoder_for_a_known_format(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats.features, "check", lambda feature: feature != "jpg_2000")
     with pytest.raises(InvalidInput, match="no decoder for JPEG 2000 is installed: install a Pillow that has one"):
         formats.decoder("JPEG 2000")
+
+
+def test_a_document_of_a_framework_shows_one_page_of_a_tiff() -> None:
+    data = tiff(sheets(3))
+    with open_documents([DocumentPage(data, 3, "metadata['page']")], RULES) as candidates:
+        assert [page.size for page in candidates.pages] == [(256, 352)]
+    for page in (None, 4, "iii"):
+        with (
+            pytest.raises(PageError, match="the TIFF has 3 pages: say which with metadata"),
+            open_documents([DocumentPage(data, page, "metadata['page']")], RULES),
+        ):
+            pass
+
+
+def test_the_service_counts_the_pages_of_a_tiff() -> None:
+    data = tiff(sheets(3))
+    with ThreadPoolExecutor(1) as workers:
+        candidates = Candidates(RULES, Settings(max_pages=2), workers)
+        with pytest.raises(Refused, match="3 pages up to here, at most 2 in one request"):
+            candidates.open([Piece(0, None, data)], render_text=False)
+        candidates.open([Piece(0, None, data, pages="2-3")], render_text=False)
+        assert [page.page for page in candidates.pages] == [2, 3]
+        candidates.close()
+        small = Candidates(RULES, Settings(max_image_pixels=256 * 330), workers)
+        with pytest.raises(Refused, match="image of 90,112 pixels, at most 84,480: scale down first"):
+            small.open([Piece(0, None, data)], render_text=False)
+        small.close()
