@@ -133,7 +133,7 @@ def test_text_is_refused(compressor: ZipRerankCompressor, documents: list[Docume
         ({"source": "SAMPLE", "page": 18}, r"candidate 1 .*page 19 is outside 1..18"),
         ({"source": "SAMPLE", "page": -1}, "candidate 1 .*is -1: pages are counted from 0"),
         ({"source": "SAMPLE", "page": 1.5}, "candidate 1 .*is 1.5: give a whole number"),
-        ({"source": __file__}, "candidate 1 .*unsupported format, known are PDF, JPEG, PNG and WebP"),
+        ({"source": __file__}, "candidate 1 .*unsupported format, known are PDF, JPEG, PNG, WebP, TIFF"),
     ],
 )
 def test_bad_documents(

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from page_images import RULES, UPRIGHT, encoded, png, prepared, refusal
 from PIL import Image
-from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.pages import open_pages
-
-RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def prepared(page: Any) -> np.ndarray:
-    with open_pages(page, RULES) as sources:
-        (source,) = sources
-        pixels = source.prepare()
-        assert pixels.shape == (*source.size, 3)
-        assert pixels.dtype == np.uint8
-        assert pixels.flags.c_contiguous
-        return pixels
-
-
-def prepare_all(page: Any) -> None:
-    with open_pages(page, RULES) as sources:
-        for source in sources:
-            source.prepare()
-
-
-def refusal(page: Any) -> str:
-    with pytest.raises(PageError) as caught:
-        prepare_all(page)
-    return str(caught.value)
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that announces a size and holds almost no pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_an_array_at_its_final_size_is_untouched(noise: Callable[..., np.ndarray]) -> None:
@@ -88,16 +45,7 @@ def test_exif_orientation_is_applied(orientation: int, noise: Callable[..., np.n
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = prepared(encoded(image, "PNG", exif=exif))
-    upright = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: np.rot90(a, -1),
-        7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
-        8: lambda a: np.rot90(a, 1),
-    }[orientation](np.asarray(image))
+    upright = UPRIGHT[orientation](np.asarray(image))
     assert np.array_equal(pixels, upright)
 
 
@@ -144,25 +92,25 @@ def test_the_picture_is_not_resized_for_the_model(noise: Callable[..., np.ndarra
         (np.zeros((1, 1, 3), np.uint8), "array: image of 1 x 1 px, each side needs at least 16 px: use a larger image"),
         (Image.new("RGB", (1, 1)), "image: image of 1 x 1 px, each side needs at least 16 px: use a larger image"),
         (
-            png_header(30000, 30000),
+            png(30000, 30000, 8, 2, b""),
             "bytes: image of 30000 x 30000 px has 900,000,000 pixels, at most 89,478,485: scale it down first",
         ),
-        (png_header(8000, 20), "bytes: size 8000 x 20 has an aspect ratio of 400.0, at most 200: crop or split it"),
+        (png(8000, 20, 8, 2, b""), "bytes: size 8000 x 20 has an aspect ratio of 400.0, at most 200: crop or split it"),
         (
             b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff",
             "bytes: image of 16777216 x 16777216 px has 281,474,976,710,656 pixels, at most 89,478,485: "
             "scale it down first",
         ),
         (b"", "bytes: the file is empty"),
-        (b"GIF89a" + bytes(100), "bytes: unsupported format, known are PDF, JPEG, PNG and WebP: convert it first"),
+        (
+            b"%!PS-Adobe-3.0",
+            "bytes: unsupported format, known are PDF, JPEG, PNG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF and HEIC: "
+            "convert it first",
+        ),
         (np.zeros((64, 64), np.uint8), "array: array of shape [64, 64] and dtype uint8, needed is uint8 [h, w, 3]"),
         (
             np.zeros((64, 64, 3), np.float32),
             "array: array of shape [64, 64, 3] and dtype float32, needed is uint8 [h, w, 3]",
-        ),
-        (
-            Image.new("F", (64, 64)),
-            "image: image of mode F (float) has no defined range: convert it to 8-bit RGB first",
         ),
     ],
 )

@@ -206,11 +206,11 @@ def test_page_ranges(text: str, numbers: list[int]) -> None:
         ("", "page range '' is not understood: write it as '1-20', '3', '5-' or '1-4,9'"),
         ("a-b", "page range 'a-b' is not understood: write it as '1-20', '3', '5-' or '1-4,9'"),
         ("-", "page range '-' is not understood: write it as '1-20', '3', '5-' or '1-4,9'"),
-        ("5-20", "page range '5-20' is outside 1..10: the PDF has 10 pages"),
-        ("4-2", "page range '4-2' is outside 1..10: the PDF has 10 pages"),
-        ("0", "page 0 is outside 1..10: the PDF has 10 pages"),
-        ("1-999999999999", "page range '1-999999999999' is outside 1..10: the PDF has 10 pages"),
-        ([11], "page 11 is outside 1..10: the PDF has 10 pages"),
+        ("5-20", "page range '5-20' is outside 1..10: the file has 10 pages"),
+        ("4-2", "page range '4-2' is outside 1..10: the file has 10 pages"),
+        ("0", "page 0 is outside 1..10: the file has 10 pages"),
+        ("1-999999999999", "page range '1-999999999999' is outside 1..10: the file has 10 pages"),
+        ([11], "page 11 is outside 1..10: the file has 10 pages"),
         ([], "the page range is empty: give pages such as '1-20'"),
         ([1.5], "page 1.5 is not a whole number"),
         ("1-3,2", "page 2 is named twice: name each page once"),
@@ -224,5 +224,5 @@ def test_bad_page_ranges(pages: Any, message: str) -> None:
 
 def test_a_bad_range_names_the_file(sample: Path) -> None:
     assert refusal(Pdf(sample, pages="17-30")) == (
-        f"candidate 0 ({sample}): page range '17-30' is outside 1..18: the PDF has 18 pages"
+        f"candidate 0 ({sample}): page range '17-30' is outside 1..18: the file has 18 pages"
     )

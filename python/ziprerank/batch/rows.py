@@ -15,11 +15,11 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from ziprerank.errors import InvalidInput
+from ziprerank.inputs.formats import SUFFIXES
 
 Document: TypeAlias = "str | bytes"
 """The absolute path of a PDF or an image, or such a file's bytes."""
 
-SUFFIXES = (".pdf", ".jpg", ".jpeg", ".png", ".webp")
 _AT_ONCE = 256  # rows that are read and grouped by document at a time
 
 

@@ -19,7 +19,7 @@ from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
 from ziprerank.windows import MAX_WINDOW, WindowOption
 
 Query = Annotated[str, typer.Argument(help="What to look for.")]
-Files = Annotated[list[Path], typer.Argument(help="PDF, JPEG, PNG or WebP files; every page of a PDF is a candidate.")]
+Files = Annotated[list[Path], typer.Argument(help="PDFs and images; every page of a PDF or a TIFF is a candidate.")]
 TopK = Annotated[int | None, typer.Option(help="Show only the best pages.")]
 KeepRatio = Annotated[
     float | None,
@@ -29,7 +29,7 @@ Window = Annotated[
     str, typer.Option(help=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' (the bundle's) or 'off' (all at once).")
 ]
 Stride = Annotated[int | None, typer.Option(help="Pages by which the window moves. Default: the bundle's.")]
-Pages = Annotated[str | None, typer.Option(help="Pages of each PDF, from 1: '1-20', '3', '5-', '1-4,9'.")]
+Pages = Annotated[str | None, typer.Option(help="Pages of each PDF or TIFF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Queries = Annotated[list[str] | None, typer.Option("--query", help="A query for these pages; may be repeated.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
 Provider = Annotated[str, typer.Option(help=EngineOptions.__dataclass_fields__["provider"].metadata["help"])]

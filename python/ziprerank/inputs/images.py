@@ -1,59 +1,173 @@
-"""Decodes raster images to RGB: JPEG, PNG and WebP files, and any Pillow image."""
+"""Opens and decodes raster images: files of the known formats, and any Pillow image."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs.sizes import Size, check_pixels, fit_longest_side
+from ziprerank.inputs.colours import on_white
+from ziprerank.inputs.formats import animated, decoder, image_kind
+from ziprerank.inputs.png import open_png
+from ziprerank.inputs.sizes import MAX_IMAGE_PIXELS, Size, check_pixels, fit_longest_side
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5..8 swap the sides
+_WIDTH, _HEIGHT, _SUBFILE = 256, 257, 254  # TIFF tags
+_NOT_A_PAGE = 0b101  # bits of _SUBFILE: a smaller copy of another page, or the mask of one
+_MAX_FRAMES = 10_000  # of a TIFF; 1 MB has room for 50,000 empty ones
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def image_kind(head: bytes) -> str | None:
-    """Returns ``"JPEG"``, ``"PNG"``, ``"WebP"`` or None, from a file's first 12 bytes."""
-    if head[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
+@contextmanager
+def open_image(data: Path | bytes, kind: str, frame: int = 0) -> Iterator[ImageFile]:
+    """Opens an image without decoding its pixels; a context manager that closes the file.
+
+    The decoder is named, not guessed: only the known formats are ever parsed, and Pillow's process-wide pixel limit
+    plays no part.
+
+    Args:
+        data: The file or its bytes.
+        kind: Its format, as ``image_kind`` names it.
+        frame: 0-based frame of a TIFF, as ``image_pages`` returns it.
+
+    Yields:
+        The image, which a caller decodes within the context.
+
+    Raises:
+        InvalidInput: The header is damaged or announces too many pixels, the file is an animation, or no decoder is
+            installed for its format.
+    """
+    with _opened(data, kind) as image:
+        if frame and not _seek(image, frame):
+            raise InvalidInput(f"the {kind} image lost its frame {frame + 1} while it was being ranked: rank it again")
+        check_pixels(image.height, image.width)
+        if kind != "TIFF":
+            refuse_animation(image, kind)
+        yield image
+
+
+def image_pages(data: Path | bytes, kind: str) -> list[tuple[int, Size]]:
+    """Returns the 0-based frame and the upright (height, width) of each page; one, unless the file is a TIFF.
+
+    Frames of a TIFF that are a smaller copy or the mask of another one are not pages.
+
+    Raises:
+        InvalidInput: The file cannot be opened (as ``open_image``), or has more than 10,000 frames.
+    """
+    if kind != "TIFF":
+        with open_image(data, kind) as image:
+            return [(0, upright_size(image))]
+    frames: list[tuple[int, Size, bool]] = []
+    with _opened(data, kind) as image:
+        while _seek(image, len(frames)):
+            if len(frames) == _MAX_FRAMES:
+                raise InvalidInput(f"TIFF of more than {_MAX_FRAMES:,} frames: split it")
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            frames.append((len(frames), upright_size(image), bool(tags.get(_SUBFILE, 0) & _NOT_A_PAGE)))
+    pages = [(frame, size) for frame, size, part in frames if not part]
+    return pages or [(frame, size) for frame, size, _ in frames]
+
+
+def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
+    """Returns the file behind a Pillow image, and its format, if the file and not the object has to be ranked.
+
+    That is a PNG not yet decoded, which Pillow would decode to find its orientation, and a TIFF with several pages, of
+    which the object holds one at a time. None for any other image.
+
+    Raises:
+        InvalidInput: The other pages of a TIFF cannot be read any more.
+    """
+    kind = None
+    if isinstance(image, PngImageFile) and image.tile:
+        kind = "PNG"
+    elif isinstance(image, TiffImageFile) and _has_pages(image):
+        kind = "TIFF"
+    if kind is None:
+        return None
+    stream = getattr(image, "fp", None) or getattr(image, "_fp", None)
+    try:
+        at = stream.tell()  # type: ignore[union-attr]
+        stream.seek(0)  # type: ignore[union-attr]
+        data: bytes = stream.read()  # type: ignore[union-attr]
+        stream.seek(at)  # type: ignore[union-attr]
+    except Exception:  # it is closed, or a stream that cannot go back
+        data = b""
+    if image_kind(data[:48]) == kind:
+        return data, kind
+    if kind == "TIFF":
+        raise InvalidInput(
+            "the file of this TIFF is closed, so its other pages cannot be read: pass its path or bytes, or "
+            "image.copy() for this page alone"
+        )
     return None
 
 
-def open_image(data: Path | bytes, kind: str) -> ImageFile:
-    """Opens an image without decoding its pixels.
+def refuse_animation(image: Image.Image, kind: str) -> None:
+    """Raises InvalidInput if ``image`` is one of several frames that are not pages."""
+    if kind.upper() in ("GIF", "WEBP", "PNG", "AVIF", "HEIC", "HEIF") and getattr(image, "is_animated", False):
+        raise animated(kind)
 
-    The decoder is named, not guessed: only these three formats are ever parsed, and Pillow's process-wide pixel
-    limit plays no part.
 
-    Raises:
-        InvalidInput: The header is damaged, or announces too many pixels.
-    """
-    stream = io.BytesIO(data) if isinstance(data, bytes) else io.BytesIO(data.read_bytes())
+@contextmanager
+def _opened(data: Path | bytes, kind: str) -> Iterator[ImageFile]:
+    with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as stream:
+        try:
+            if kind == "PNG":
+                image: ImageFile = open_png(stream.read())
+            else:
+                _check_header(stream.read(30), kind)
+                stream.seek(0)
+                image = decoder(kind)(stream)
+        except InvalidInput:
+            raise
+        except Image.DecompressionBombError as error:
+            raise InvalidInput(f"image of more than {MAX_IMAGE_PIXELS:,} pixels: scale it down first") from error
+        except Exception as error:  # Pillow's plugins raise SyntaxError, OSError, ValueError, struct.error, ...
+            raise InvalidInput(f"damaged {kind} image: {error}") from error
+        yield image
+
+
+def _seek(image: Image.Image, frame: int) -> bool:
     try:
-        if kind == "JPEG":
-            image: ImageFile = JpegImageFile(stream)
-        elif kind == "PNG":
-            image = PngImageFile(stream)
-        else:
-            check_webp_header(stream.getbuffer()[:30].tobytes())
-            image = WebPImageFile(stream)
-    except InvalidInput:
-        raise
-    except Exception as error:  # Pillow's plugins raise SyntaxError, OSError, ValueError, struct.error, ...
-        raise InvalidInput(f"damaged {kind} image: {error}") from error
-    return image
+        image.seek(frame)
+    except EOFError:
+        return False
+    except Exception as error:  # as above
+        raise InvalidInput(f"damaged image, its frame {frame + 1} cannot be read: {error}") from error
+    return True
+
+
+def _has_pages(image: TiffImageFile) -> bool:
+    try:
+        return image.n_frames > 1
+    except Exception as error:  # as above
+        raise InvalidInput(f"damaged TIFF image: {error}") from error
+
+
+def _check_header(head: bytes, kind: str) -> None:
+    """Refuses too many pixels before Pillow opens the file. ``head`` is the file's first 30 bytes."""
+    if kind == "WebP":
+        check_webp_header(head)
+    elif kind == "GIF" and len(head) >= 10:
+        check_pixels(int.from_bytes(head[8:10], "little"), int.from_bytes(head[6:8], "little"))
 
 
 def check_webp_header(head: bytes) -> None:
@@ -78,38 +192,37 @@ def check_webp_header(head: bytes) -> None:
 
 
 def upright_size(image: Image.Image) -> Size:
-    """Returns (height, width) after the EXIF orientation; decodes nothing."""
-    width, height = image.size
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF data says nothing about the pixels, so it is ignored, as by to_rgb
-        orientation = 1
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    """Returns (height, width) after the orientation; decodes nothing."""
+    if isinstance(image, TiffImageFile):
+        if not image.tile:  # decoded, and turned by Pillow
+            return image.height, image.width
+        width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]  # Pillow's size may be turned already
+    else:
+        width, height = image.size
+    return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Decodes ``image`` to an upright RGB image: transparency over white, 16 bits scaled to 8, first frame only.
+    """Decodes ``image`` to an upright RGB image as ``on_white`` converts it; the current frame only.
 
     Raises:
-        InvalidInput: The pixels are damaged, or floats, which have no defined range.
+        InvalidInput: The pixels are damaged, or ``on_white`` refuses them.
     """
+    turn = None if isinstance(image, TiffImageFile) else _UPRIGHT.get(_orientation(image))  # Pillow turns a TIFF
     try:
         image.load()
     except Exception as error:  # as above
         raise InvalidInput(f"damaged image, its pixels cannot be decoded: {error}") from error
+    return on_white(image if turn is None else image.transpose(turn))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 to 8; damaged EXIF data says nothing about the pixels, so it is ignored."""
     try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data: the image is taken as it lies, as by upright_size
-        image = image.copy()
-    if image.mode == "F":
-        raise InvalidInput("image of mode F (float) has no defined range: convert it to 8-bit RGB first")
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        page = image.convert("RGBA")
-        white = Image.new("RGBA", page.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, page).convert("RGB")
-    return image.convert("RGB")
+        found: int = Image.Image.getexif(image).get(_ORIENTATION, 1)  # PngImageFile's own method decodes
+    except Exception:  # as above
+        return 1
+    return found
 
 
 def resize_page(image: Image.Image, size: Size, rules: ImageRules) -> NDArray[np.uint8]:
@@ -120,14 +233,3 @@ def resize_page(image: Image.Image, size: Size, rules: ImageRules) -> NDArray[np
     if (size[1], size[0]) != image.size:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    levels = np.asarray(image).astype(np.int64)
-    low, high = int(levels.min()), int(levels.max())
-    if low < 0 or high > 65535:
-        raise InvalidInput(
-            f"image of mode {image.mode} with values {low}..{high}, known are 0..65535: convert it first"
-        )
-    grey = ((levels * 255 + 32767) // 65535).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")

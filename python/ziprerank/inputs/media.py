@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs.images import image_kind
+from ziprerank.inputs.formats import image_kind
 
 HEAD_BYTES = 1024
 """bytes of a file that decide what it is; within them a PDF must say %PDF-"""
@@ -48,6 +48,8 @@ def is_encoded_page(text: str) -> bool:
         return not any(character.isspace() for character in text[:2048].strip())
     try:
         head = base64.b64decode(text[:24], validate=True)
+        if head[4:8] == b"ftyp":  # of AVIF and HEIC, whose names follow
+            head = base64.b64decode(text[:64], validate=True)
     except (binascii.Error, ValueError):
         return False
     return image_kind(head) is not None or head.startswith(b"%PDF-")  # words may say %PDF- further on

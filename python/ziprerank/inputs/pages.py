@@ -1,7 +1,8 @@
 """Opens everything that a caller may rank as ``PageSource``s: the final size at once, the pixels when asked for.
 
-A page is a PDF (path, bytes, or ``Pdf`` with a page range: one page for each of its pages), a JPEG, PNG or WebP file
-(path or bytes), a Pillow image, a uint8 array [h, w, 3], or a ``PageSource`` that the caller has opened and closes.
+A page is a PDF (path, bytes, or ``Pdf`` with a page range: one page for each of its pages), an image file of a known
+format (path or bytes; a TIFF has a page for each of its own), a Pillow image, a uint8 array [h, w, 3], or a
+``PageSource`` that the caller has opened and closes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.images import image_kind, open_image, resize_page, to_rgb, upright_size
+from ziprerank.inputs.formats import KNOWN, image_kind
+from ziprerank.inputs.images import (
+    image_pages,
+    open_image,
+    refuse_animation,
+    resize_page,
+    stored_file,
+    to_rgb,
+    upright_size,
+)
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
@@ -39,14 +49,22 @@ class Pdf:
     password: str | None = None
 
 
+@dataclass(frozen=True)
+class TiffPages:
+    """Some pages of a TIFF, as ``Pdf`` names those of a PDF."""
+
+    source: Path | bytes
+    pages: str
+
+
 PageInput: TypeAlias = (
-    "str | Path | bytes | bytearray | memoryview | Pdf | Image.Image | NDArray[np.uint8] | PageSource"
+    "str | Path | bytes | bytearray | memoryview | Pdf | TiffPages | Image.Image | NDArray[np.uint8] | PageSource"
 )
 
 
 @runtime_checkable
 class PageSource(Protocol):
-    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF, None for an image."""
+    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF or a TIFF, else None."""
 
     @property
     def source(self) -> str: ...
@@ -88,33 +106,34 @@ class PdfPage:
 
 @dataclass(frozen=True, slots=True)
 class ImagePage:
-    """A raster page. ``data`` is a path or bytes of an image of ``kind``, or a Pillow image (``kind`` None)."""
+    """A raster page. ``data`` is a path or bytes of an image of ``kind``, or a Pillow image (``kind`` None).
+
+    ``frame`` is 0-based and counts all frames of a TIFF, ``page`` is 1-based and counts those that are pages.
+    """
 
     data: Path | bytes | Image.Image
     kind: str | None
     source: str
     size: Size
     rules: ImageRules
-
-    @property
-    def page(self) -> None:
-        return None
+    frame: int = 0
+    page: int | None = None
 
     def prepare(self) -> NDArray[np.uint8]:
-        with _named(self.source):
+        with _named(self.source, self.page):
             image = self._decode()
             if image_size(image.height, image.width, self.rules) != self.size:
                 raise InvalidInput("the image changed while it was being ranked: rank it again")
             return resize_page(image, self.size, self.rules)
 
     def picture(self, longest_side: int) -> Image.Image:
-        with _named(self.source):
+        with _named(self.source, self.page):
             return _fitted(self._decode(), longest_side)
 
     def _decode(self) -> Image.Image:
         if isinstance(self.data, Image.Image):
             return to_rgb(self.data)
-        with open_image(self.data, self.kind or "") as image:
+        with open_image(self.data, self.kind or "", self.frame) as image:
             return to_rgb(image)
 
 
@@ -176,7 +195,9 @@ def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> It
 
 
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
-    """Returns ``data`` with a page range and a password, or as it is where it is an image, to which neither applies.
+    """Returns ``data`` with a page range and a password where they apply.
+
+    A PDF has both, a TIFF has pages only, and any other image has neither.
 
     Raises:
         PageError: The file cannot be read.
@@ -184,7 +205,10 @@ def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None
     if pages is None and password is None:
         return data
     head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
-    return data if image_kind(head) else Pdf(data, pages, password)
+    kind = image_kind(head)
+    if kind == "TIFF" and pages is not None:
+        return TiffPages(data, pages)
+    return data if kind else Pdf(data, pages, password)
 
 
 def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
@@ -196,13 +220,15 @@ def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
         if not says_pdf(head):
             raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
         yield from _pdf_pages(PdfFile(data, name=name, password=item.password), item.pages, rules)
+    elif isinstance(item, TiffPages):
+        name = "bytes" if isinstance(item.source, bytes) else str(item.source)
+        yield from _image_pages(item.source, "TIFF", name, rules, item.pages)
     elif isinstance(item, (str, Path)):
         yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules)
     elif isinstance(item, (bytes, bytearray, memoryview)):
         yield from _stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes", rules)
     elif isinstance(item, Image.Image):
-        with _named("image"):
-            yield ImagePage(item, None, "image", image_size(*upright_size(item), rules), rules)
+        yield from _pillow_pages(item, rules)
     elif isinstance(item, np.ndarray):
         yield _array_page(item, rules)
     elif isinstance(item, PageSource):
@@ -218,13 +244,37 @@ def _stored_pages(data: Path | bytes, head: bytes, name: str, rules: ImageRules)
         raise PageError("the file is empty", source=name)
     kind = image_kind(head)
     if kind is not None:
-        with _named(name), open_image(data, kind) as image:
-            size = image_size(*upright_size(image), rules)
-        yield ImagePage(data, kind, name, size, rules)
+        yield from _image_pages(data, kind, name, rules)
     elif is_pdf(head):
         yield from _pdf_pages(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"), None, rules)
     else:
-        raise PageError("unsupported format, known are PDF, JPEG, PNG and WebP: convert it first", source=name)
+        raise PageError(f"unsupported format, known are {KNOWN}: convert it first", source=name)
+
+
+def _pillow_pages(image: Image.Image, rules: ImageRules) -> Iterator[PageSource]:
+    with _named("image"):
+        refuse_animation(image, image.format or "")
+        stored = stored_file(image)
+        if stored is None:
+            size = image_size(*upright_size(image), rules)
+    if stored is None:
+        yield ImagePage(image, None, "image", size, rules)
+    else:
+        yield from _image_pages(*stored, "image", rules)
+
+
+def _image_pages(
+    data: Path | bytes, kind: str, name: str, rules: ImageRules, pages: str | None = None
+) -> Iterator[PageSource]:
+    with _named(name):
+        found = image_pages(data, kind)
+        numbers = range(1, len(found) + 1) if pages is None else parse_page_range(pages, len(found))
+    for number in numbers:
+        frame, upright = found[number - 1]
+        page = number if kind == "TIFF" else None
+        with _named(name, page):
+            size = image_size(*upright, rules)
+        yield ImagePage(data, kind, name, size, rules, frame, page)
 
 
 def _pdf_pages(file: PdfFile, pages: str | int | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:

@@ -135,7 +135,7 @@ def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
         raise InvalidInput("the page range is empty: give pages such as '1-20'")
     for number in numbers:
         if not 1 <= number <= count:
-            raise InvalidInput(f"page {number} is outside 1..{count}: the PDF has {count} pages")
+            raise InvalidInput(f"page {number} is outside 1..{count}: the file has {count} pages")
     if len(set(numbers)) != len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise InvalidInput(f"page {twice} is named twice: name each page once")
@@ -167,6 +167,6 @@ def _numbers_in(text: str, count: int) -> list[int]:
         start = int(first) if first else 1
         stop = (int(last) if last else count) if dash else start
         if stop < start or stop > count:
-            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the PDF has {count} pages")
+            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the file has {count} pages")
         numbers.extend(range(start, stop + 1))
     return numbers

@@ -242,8 +242,15 @@ def _open_pdfs(
 
 
 def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack) -> PageSource:
-    [source] = stack.enter_context(open_pages([document.data], rules))
-    return source
+    sources = stack.enter_context(open_pages([document.data], rules))
+    if len(sources) == 1:
+        return sources[0]
+    page = document.page
+    if isinstance(page, int) and 1 <= page <= len(sources):
+        return sources[page - 1]
+    raise PageError(
+        f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1", source=sources[0].source
+    )
 
 
 def _is_pdf(data: Path | bytes) -> bool:

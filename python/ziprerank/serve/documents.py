@@ -15,9 +15,10 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs.images import image_kind, open_image
+from ziprerank.inputs.formats import image_kind
+from ziprerank.inputs.images import image_pages
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
-from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages
+from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.sizes import Size
 from ziprerank.serve.failures import Refused, refuse_page
@@ -169,9 +170,10 @@ class Candidates:
         head = data[:HEAD_BYTES]
         if piece.field == "pdf" or is_pdf(head):
             return self._pdf(piece, data)
-        if (kind := image_kind(head)) is not None:
-            self._check_pixels(data, kind)
-        return data
+        if (kind := image_kind(head)) is None:
+            return data
+        self._check_pixels(piece, data, kind)
+        return with_pdf_options(data, piece.pages, None)
 
     def _pdf(self, piece: Piece, data: bytes) -> PageInput:
         """Returns the PDF after checking its number of pages, so that the sizes of too many are never read."""
@@ -191,17 +193,26 @@ class Candidates:
             count = f"{len(self.pages) + pages:,} pages up to here, at most {most:,} in one request"
             raise piece.refuse(f"{count}: send fewer documents, or a page range", 413)
 
-    def _check_pixels(self, data: bytes, kind: str) -> None:
-        """Checks the image's size, which its header declares, before anything is decoded. Raises InvalidInput."""
-        with open_image(data, kind) as image:
-            pixels = image.width * image.height
-        self._pixels += pixels
-        for what, count, most in (
-            ("image", pixels, self._settings.max_image_pixels),
-            ("images up to here", self._pixels, self._settings.max_total_pixels),
-        ):
-            if count > most:
-                raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
+    def _check_pixels(self, piece: Piece, data: bytes, kind: str) -> None:
+        """Checks the sizes of the image's pages, which its headers declare, before anything is decoded.
+
+        Raises:
+            InvalidInput: There are too many pixels.
+            Refused: There are too many pages.
+        """
+        pages = image_pages(data, kind)
+        if kind == "TIFF" and piece.pages is not None:
+            pages = [pages[number - 1] for number in parse_page_range(piece.pages, len(pages))]
+        self._check_count(piece, len(pages))
+        for _, (height, width) in pages:
+            pixels = height * width
+            self._pixels += pixels
+            for what, count, most in (
+                ("image", pixels, self._settings.max_image_pixels),
+                ("images up to here", self._pixels, self._settings.max_total_pixels),
+            ):
+                if count > most:
+                    raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
 
 
 class PreparedPage:

@@ -71,9 +71,11 @@ async def rerank(body: RerankRequest, service: AnyService, permit: AnyPermit) ->
 async def rerank_files(
     service: AnyService,
     permit: AnyPermit,
-    files: Annotated[list[UploadFile], File(description="PDF, JPEG, PNG or WebP files.")],
+    files: Annotated[list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")],
     query: Annotated[str, Form()],
-    pages: Annotated[str | None, Form(description="Pages of each PDF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")] = None,
+    pages: Annotated[
+        str | None, Form(description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")
+    ] = None,
     password: Annotated[str | None, Form(description="Password of encrypted PDFs.")] = None,
     top_n: Annotated[int | None, Form(ge=0)] = None,
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,

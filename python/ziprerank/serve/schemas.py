@@ -14,8 +14,8 @@ from ziprerank.windows import MAX_WINDOW
 Extra = Literal["logit", "kept", "timings", "thumbnail"]
 
 _IMAGE = (
-    "A JPEG, PNG or WebP image or a PDF, as base64, a `data:` URL, or an `https:` URL if the server fetches URLs. "
-    "Every page of a PDF is a candidate."
+    "A PDF or an image (JPEG, PNG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF or HEIC), as base64, a `data:` URL, or an "
+    "`https:` URL if the server fetches URLs. Every page of a PDF or a TIFF is a candidate."
 )
 
 
