@@ -100,6 +100,17 @@ def located(folder: Path, name: str) -> Path:
     return file
 
 
+def scan_of(folder: Path, name: str) -> Path:
+    """The scan of the document ``name`` in ``folder``, as `bench.quality.scans` makes it.
+
+    Raises SystemExit.
+    """
+    file = folder / name
+    if not file.is_file():
+        raise SystemExit(f"{folder} holds no scan of {name}: run python -m bench.quality.scans {folder}")
+    return file
+
+
 def sha256(file: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal."""
     return sha256_of(file.read_bytes())
