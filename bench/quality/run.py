@@ -5,7 +5,7 @@
 
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
-With ``--scans`` bundles and towers rank scans of the same pages (bench/quality/scans.py); BM25 still reads the true text.
+With ``--scans`` bundles and towers rank scans of these pages (bench/quality/scans.py); BM25 still reads the true text.
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.

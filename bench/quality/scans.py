@@ -1,14 +1,13 @@
-"""Makes scans of the documents' pages: PDFs without a text layer, as a flatbed scanner leaves them.
+"""Makes scans of the documents' pages: PDFs without a text layer, as a flatbed scanner writes them.
 
-python -m bench.quality.scans SCANS --documents FOLDER
+    python -m bench.quality.scans SCANS --documents FOLDER
 
-SCANS gets one PDF for each document, with the same page numbers. Every page that a query ranks is one grey JPEG
-picture; the other pages are blank. ``python -m bench.quality OUT.jsonl --documents FOLDER --scans SCANS`` then ranks
-the scans, and BM25 still reads the true text.
+SCANS gets one PDF for each document, with the same page numbers.
+Every page that a query ranks is one grey JPEG picture; the other pages are blank.
+``python -m bench.quality OUT.jsonl --documents FOLDER --scans SCANS`` ranks the scans, and BM25 still reads the true
+text.
 
-What happens to a page is drawn with a fixed seed for each document and page, from the ranges in `draw_scan`: its
-resolution, how far it lies askew, how much of the next page shines through the paper, how grey the paper is and how its
-light falls off, how soft the lens and how noisy the sensor is, and how far the JPEG picture is compressed.
+The settings of a page's scan (`Scan`) are drawn by `draw_scan` with a fixed seed for each document and page.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ class Scan:
         skew: degrees by which the page lies askew, counterclockwise.
         bleed: share of the next page's ink that shines through, mirrored.
         paper: grey value of unprinted paper, 255 is white.
-        fall_off: grey values by which the darkest edge is darker than the paper; the light falls from ``side``.
-        side: 0 left, 1 top, 2 right, 3 bottom.
+        fall_off: grey values by which the edge opposite ``side`` is darker than the paper.
+        side: edge with the most light: 0 left, 1 top, 2 right, 3 bottom.
         blur: standard deviation of the lens's blur in pixels.
         noise: standard deviation of the sensor's noise in grey values.
         quality: of the JPEG picture, on Pillow's scale of 1 to 95.
@@ -63,6 +62,7 @@ class Scan:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the scanned PDFs."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.scans", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def ranked_pages(queries: Path) -> dict[str, set[int]]:
-    """The 0-based pages of each document that some query ranks."""
+    """Returns the 0-based pages of each document that some query ranks."""
     pages: dict[str, set[int]] = {}
     for query in read_queries(queries):
         pages.setdefault(query.document, set()).update(query.candidates)
@@ -112,7 +112,7 @@ def scan_document(source: Path, pages: Collection[int], target: Path) -> None:
 
 
 def draw_scan(document: str, page: int) -> Scan:
-    """How a page of a document is scanned: always the same."""
+    """Returns how a page of a document is scanned, the same on every call."""
     rng = np.random.default_rng(seed(document, page, 0))
     return Scan(
         dpi=int(rng.choice(DPI)),
@@ -128,12 +128,12 @@ def draw_scan(document: str, page: int) -> Scan:
 
 
 def seed(document: str, page: int, use: int) -> list[int]:
-    """Of NumPy's generator, for one ``use`` of random numbers on a page."""
+    """Returns the seed of NumPy's generator for one ``use`` of random numbers on a page."""
     return [SEED, zlib.crc32(document.encode()), page, use]
 
 
 def render(document: pdfium.PdfDocument, page: int, dpi: int) -> Grey:
-    """The page over white, ``[height, width]``."""
+    """Returns the page over white, ``[height, width]``."""
     sheet = document[page]
     picture: Grey = np.array(sheet.render(scale=dpi / 72, grayscale=True).to_pil().convert("L"))
     sheet.close()
@@ -141,13 +141,13 @@ def render(document: pdfium.PdfDocument, page: int, dpi: int) -> Grey:
 
 
 def scan_page(front: Grey, back: Grey | None, scan: Scan, noise_seed: Sequence[int]) -> Grey:
-    """What the scanner makes of a page.
+    """Scans a page.
 
     Args:
         front: the page over white, ``[height, width]``.
-        back: what is printed on its other side, of any size; None: nothing.
-        scan: how it is scanned; its resolution is the pictures' own.
-        noise_seed: of the sensor's noise.
+        back: the page on its other side, of any size; None if there is none.
+        scan: settings; ``dpi`` is the resolution of ``front`` and ``back``.
+        noise_seed: seed of the sensor's noise.
 
     Returns:
         ``[height, width]``, as large as ``front``.
@@ -165,7 +165,7 @@ def scan_page(front: Grey, back: Grey | None, scan: Scan, noise_seed: Sequence[i
 
 
 def light(shape: tuple[int, ...], scan: Scan) -> NDArray[np.float32]:
-    """By how many grey values each pixel is darker than at the lamp's side; broadcasts to ``shape``."""
+    """Returns by how many grey values each pixel is darker than the paper; broadcasts to ``shape``."""
     along = shape[1] if scan.side in (0, 2) else shape[0]
     fall = np.linspace(0, scan.fall_off, along, dtype=np.float32)
     fall = fall if scan.side in (0, 1) else fall[::-1]
@@ -173,7 +173,7 @@ def light(shape: tuple[int, ...], scan: Scan) -> NDArray[np.float32]:
 
 
 def jpeg(picture: Grey, scan: Scan) -> bytes:
-    """The picture as a JPEG file."""
+    """Returns the picture as a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=scan.quality, dpi=(scan.dpi, scan.dpi))
     return file.getvalue()

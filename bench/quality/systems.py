@@ -16,7 +16,7 @@ from .queries import Query
 from .text import Pages, words_of
 
 Locate = Callable[[Path, str], Path]
-"""A folder and a document's name to its file; raises SystemExit for one that is not there."""
+"""Maps a folder and a document's name to its file; raises SystemExit for a missing one."""
 
 
 @dataclass(slots=True)
