@@ -12,9 +12,11 @@ from ziprerank.train.data.page_store import MULTIPLE
 from ziprerank.train.model.pixels import Sizes
 from ziprerank.train.model.ranker import Ranker
 
-from bench.quality.ceilings import ceilings, pictures, true_cells
+from bench.quality.ceilings import ceilings, main, pictures, true_cells
 from bench.quality.late import late_interaction
-from bench.quality.queries import DEVELOPMENT, Query, read_queries
+from bench.quality.queries import DEVELOPMENT, Query, read_queries, write_queries
+from bench.quality.report import main as report
+from bench.quality.report import markers
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples"
 
@@ -36,6 +38,25 @@ def test_the_true_text_and_the_true_cells_find_more_than_the_tower_reads(
     # pages are read in grey here, in colour there, and the sample has some colour
     colour = late_interaction(default_checkpoint, queries, SAMPLE).ranks
     assert sum(abs(ours - theirs) <= 2 for ours, theirs in zip(runs["read"], colour, strict=True)) >= 14
+
+
+def test_rows_and_tables_compare_each_system_with_bm25(tmp_path: Path, default_checkpoint: Path) -> None:
+    queries = [Query("sample.pdf", "whale bird rats biologist", "keywords", 16, (4, 9, 16, 1))]
+    asked, out, document = tmp_path / "asked.jsonl", tmp_path / "rows.jsonl", tmp_path / "page.md"
+    write_queries(asked, queries)
+    main(
+        [
+            *(str(out), "--documents", str(SAMPLE), "--queries", str(asked)),
+            *("--checkpoint", str(default_checkpoint)),
+        ]
+    )
+    begin, end = markers("ceilings")
+    document.write_text(f"before\n{begin}old\n{end}after\n", encoding="utf-8")
+    report([str(document), str(out)])
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{begin}")
+    assert "old" not in text
+    assert "| true text | 1.000 | 0.206 to 1.000 | 1.000 | 1.000 | 1.000 | +0.000 (+0.000 to +0.000) |" in text
 
 
 def test_a_cell_is_the_mean_of_its_tokens() -> None:
