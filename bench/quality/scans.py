@@ -157,11 +157,12 @@ def scan_page(front: Grey, back: Grey | None, scan: Scan, noise_seed: Sequence[i
         mirrored = Image.fromarray(back).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         soft = mirrored.resize(front.shape[::-1]).filter(ImageFilter.GaussianBlur(scan.dpi / 75))
         ink = np.maximum(ink, scan.bleed * (1 - np.asarray(soft, dtype=np.float32) / WHITE))
-    page = Image.fromarray(np.uint8(np.rint(WHITE * (1 - ink))))
+    page = Image.fromarray(np.rint(WHITE * (1 - ink)).astype(np.uint8))
     page = page.rotate(scan.skew, Image.Resampling.BICUBIC, fillcolor=WHITE).filter(ImageFilter.GaussianBlur(scan.blur))
     values = np.asarray(page, dtype=np.float32) / WHITE * (scan.paper - light(front.shape, scan))
-    values += np.random.default_rng(noise_seed).normal(0, scan.noise, values.shape).astype(np.float32)
-    return np.uint8(np.rint(values.clip(0, WHITE)))
+    values += np.asarray(np.random.default_rng(noise_seed).normal(0, scan.noise, values.shape), dtype=np.float32)
+    scanned: Grey = np.rint(values.clip(0, WHITE)).astype(np.uint8)
+    return scanned
 
 
 def light(shape: tuple[int, ...], scan: Scan) -> NDArray[np.float32]:
