@@ -1,7 +1,8 @@
-"""Downloads the five documents from their Debian packages into a folder, and keeps those that are there.
+"""Downloads the documents from their Debian packages into a folder, and keeps those that are there.
 
-    python -m bench.quality.fetch FOLDER
+    python -m bench.quality.fetch FOLDER [--development]
 
+The five documents of queries.jsonl are the default, ``--development`` fetches the four of development.jsonl.
 Needs apt-get and dpkg-deb on a machine whose package lists hold the pinned versions, as Debian 12 does.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .documents import DOCUMENTS, Document, sha256, sha256_of
+from .documents import DEVELOPMENT, DOCUMENTS, Document, sha256, sha256_of
 
 
 def main() -> None:
@@ -22,9 +23,11 @@ def main() -> None:
         prog="python -m bench.quality.fetch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--development", action="store_true", help="the four of development.jsonl instead")
+    options = parser.parse_args()
+    folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for document in DOCUMENTS:
+    for document in DEVELOPMENT if options.development else DOCUMENTS:
         file = folder / document.name
         if file.is_file() and sha256(file) == document.sha256:
             print(f"{file}: already there")

@@ -13,11 +13,12 @@ from ziprerank.train.model.pixels import Sizes, load
 from ziprerank.train.model.ranker import Ranker
 from ziprerank.train.model.tower import Tower
 
+from .documents import located
 from .queries import Query
-from .systems import Run, by_document
+from .systems import Locate, Run, by_document
 
 
-def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path) -> Run:
+def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path, locate: Locate = located) -> Run:
     """Ranks pages by MaxSim (ColBERT, Khattab and Zaharia 2020) on the vectors that ZipRerank prunes by.
 
     A page's score is the sum, over the query's tokens, of the best cosine between the token's input embedding and a
@@ -28,7 +29,7 @@ def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path) -
     tower, sizes = Tower.of(ranker), Sizes.of(ranker.checkpoint)
     table = F.normalize(ranker.table.weight.detach(), dim=-1)  # [V, H]
     run = Run(f"late interaction, tower of {checkpoint.name}", longest_side=sizes.longest_side)
-    for file, asked in by_document(queries, folder):
+    for file, asked in by_document(queries, folder, locate):
         print(f"{run.system}: {file.name}, {len(asked)} queries", flush=True)
         pages: dict[int, Tensor] = {}
         for query in asked:

@@ -8,6 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 QUERIES = Path(__file__).with_name("queries.jsonl")
+DEVELOPMENT = Path(__file__).with_name("development.jsonl")
+"""196 queries on the four manuals of `bench.quality.documents.DEVELOPMENT`, to choose models on.
+
+They were made as the committed set is, with 11 queries of each kind and 16 paraphrases a manual. The candidates of a
+manual come from at most 110 of its pages, so that a tower has few pages to read.
+"""
 KINDS = ("title", "phrase", "keywords", "paraphrase")
 CANDIDATES = 20
 WORDS = range(2, 9)  # of a query

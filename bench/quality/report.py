@@ -1,4 +1,4 @@
-"""Writes the tables of a quality run into a Markdown document, between its `quality` markers.
+"""Writes the tables of a run into a Markdown document, between the markers of what the rows measure.
 
 python -m bench.quality.report DOCUMENT.md ROWS.jsonl
 """
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- quality: written by bench/quality/report.py -->\n", "<!-- /quality -->\n"
-
 Row = dict[str, Any]
 
 
@@ -21,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m bench.quality.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("document", type=Path)
-    parser.add_argument("rows", type=Path, help="of python -m bench.quality")
+    parser.add_argument("rows", type=Path, help="of python -m bench.quality or bench.quality.ceilings")
     options = parser.parse_args(arguments)
     text = options.document.read_text(encoding="utf-8")
     options.document.write_text(with_tables(text, read(options.rows), options.document.name), encoding="utf-8")
@@ -34,11 +32,17 @@ def read(file: Path) -> list[Row]:
 
 def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> str:
     """Returns the text of a document with its tables written again. Raises SystemExit if it lacks the markers."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise SystemExit(f"{name} must hold these two lines once, in this order:\n{BEGIN}{END}")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + "\n" + tables(rows) + "\n\n" + END + after
+    begin, end = markers(str(rows[0]["what"]))
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise SystemExit(f"{name} must hold these two lines once, in this order:\n{begin}{end}")
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return before + begin + "\n" + tables(rows) + "\n\n" + end + after
+
+
+def markers(what: str) -> tuple[str, str]:
+    """Returns the lines before and after the tables of rows that measure ``what``."""
+    return f"<!-- {what}: written by bench/quality/report.py -->\n", f"<!-- /{what} -->\n"
 
 
 def tables(rows: Sequence[Row]) -> str:

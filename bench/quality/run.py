@@ -5,6 +5,7 @@
 
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
+With ``--scans`` bundles and towers rank scans of these pages (bench/quality/scans.py); BM25 still reads the true text.
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
@@ -27,9 +28,10 @@ from ziprerank.comparison import machine
 from ziprerank.windows import WindowOption
 
 from . import metrics
+from .documents import located, scan_of
 from .queries import KINDS, QUERIES, Query, read_queries
 from .report import summary
-from .systems import Run, bm25, by_document, ziprerank
+from .systems import Locate, Run, bm25, by_document, ziprerank
 
 KEEP_RATIOS = (1.0, 0.5, 0.25)
 
@@ -38,18 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Ranks and writes the rows."""
     options = parse(arguments)
     queries = chosen(read_queries(options.queries), options.limit)
-    for _ in by_document(queries, options.documents):
-        pass  # raises for a missing document before anything runs
+    pages = (options.documents, located) if options.scans is None else (options.scans, scan_of)
+    for folder, locate in ((options.documents, located), pages):
+        for _ in by_document(queries, folder, locate):
+            pass  # raises for a missing document before anything runs
     common = {
         "what": "quality",
         "queries": options.queries.name,
         "limit": options.limit,
         **machine.describe(),
         "provider": options.provider,
+        "pages": "as they are" if options.scans is None else "scanned",
     }
     rows = list(chance_rows(queries))
     done: list[Run] = []
-    for runs in run_all(options, queries):
+    for runs in run_all(options, queries, *pages):
         for run in runs:
             rows += rows_of(run, done[:2], queries)
             done.append(run)
@@ -59,16 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(summary(rows))
 
 
-def run_all(options: argparse.Namespace, queries: Sequence[Query]) -> Iterator[list[Run]]:
+def run_all(options: argparse.Namespace, queries: Sequence[Query], pages: Path, locate: Locate) -> Iterator[list[Run]]:
     """Yields the runs of BM25, then of each bundle at all keep ratios, then of each tower."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
         reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads, blank=options.blank)
-        yield ziprerank(reranker, queries, options.documents, options.keep_ratio, options.window)
+        yield ziprerank(reranker, queries, pages, options.keep_ratio, options.window, locate)
     for checkpoint in options.towers:
         from .late import late_interaction
 
-        yield [late_interaction(checkpoint, queries, options.documents)]
+        yield [late_interaction(checkpoint, queries, pages, locate)]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -77,6 +82,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("out", type=Path, help="rows, one JSON object a line")
     parser.add_argument("--documents", type=Path, required=True, help="folder of the PDFs")
+    parser.add_argument("--scans", type=Path, help="folder of scans of them to rank, see python -m bench.quality.scans")
     parser.add_argument(
         "--bundle", type=Path, nargs="*", help="bundles; default: the one in the package; with no path: none"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +14,9 @@ from ziprerank.windows import WindowOption, plan_windows
 from .documents import located
 from .queries import Query
 from .text import Pages, words_of
+
+Locate = Callable[[Path, str], Path]
+"""Maps a folder and a document's name to its file; raises SystemExit for a missing one."""
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ def ziprerank(
     folder: Path,
     keep_ratios: Sequence[float],
     window: WindowOption = "auto",
+    locate: Locate = located,
 ) -> list[Run]:
     """Ranks with one bundle at each keep ratio.
 
@@ -79,7 +83,7 @@ def ziprerank(
     """
     candidates = max(len(query.candidates) for query in queries)
     runs = [described(reranker, keep_ratio, window, candidates) for keep_ratio in keep_ratios]
-    for file, asked in by_document(queries, folder):
+    for file, asked in by_document(queries, folder, locate):
         print(f"{runs[0].bundle}: {file.name}, {len(asked)} queries", flush=True)
         for query in asked:
             pages = Pdf(file, [page + 1 for page in query.candidates])
@@ -105,11 +109,11 @@ def described(reranker: Reranker, keep_ratio: float, window: WindowOption, candi
     )
 
 
-def by_document(queries: Sequence[Query], folder: Path) -> Iterator[tuple[Path, list[Query]]]:
+def by_document(queries: Sequence[Query], folder: Path, locate: Locate = located) -> Iterator[tuple[Path, list[Query]]]:
     """Yields each document's file with its queries, which must be consecutive.
 
     Raises:
         SystemExit: a document is missing.
     """
     for name, asked in groupby(queries, key=lambda query: query.document):
-        yield located(folder, name), list(asked)
+        yield locate(folder, name), list(asked)

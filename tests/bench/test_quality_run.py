@@ -11,9 +11,10 @@ from ziprerank import Pdf, Reranker
 from ziprerank.bundle import Bundle
 
 from bench.quality.queries import Query, write_queries
-from bench.quality.report import BEGIN, END, label, main, with_tables
+from bench.quality.report import label, main, markers, with_tables
 from bench.quality.run import main as run
 
+BEGIN, END = markers("quality")
 SAMPLE = Path(__file__).parents[2] / "python" / "examples"
 CANDIDATES = (4, 9, 16, 1, 12, 7, 17, 2, 5, 11)
 QUERIES = [
