@@ -106,7 +106,7 @@ def compile_kernels(
 
     out.mkdir(parents=True, exist_ok=True)
     names = [*map(str, sorted(set(targets))), "ptx"]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         results = list(pool.map(partial(_compile_target, out, hidden, dtype, levels), names))
     compiled = [kernel for kernels in results for kernel in kernels]
     table = {

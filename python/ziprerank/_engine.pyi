@@ -160,7 +160,7 @@ class Engine:
             runtime_library: Path of libonnxruntime, 1.23 or newer; one per process.
             provider: cpu, cuda, tensorrt or tensorrt-rtx, the last three also with a GPU (cuda:1); auto is cuda where
                 it can run, else cpu.
-            threads: Threads of one graph run on the CPU; 0 lets ONNX Runtime choose.
+            threads: Threads of one graph run on the CPU; 0 is as many as usable_cpus().
             pool_bytes: Size of the page pool.
             profile: Prefix of the profiles that ONNX Runtime writes; empty records none.
             provider_library: For tensorrt-rtx, path of libonnxruntime_providers_nv_tensorrt_rtx.
@@ -205,3 +205,6 @@ class Engine:
 
 def library() -> str:
     """Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime."""
+
+def usable_cpus() -> int:
+    """CPUs that this process may use, by its affinity mask and its control group's quota; at least 1."""

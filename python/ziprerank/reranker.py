@@ -80,7 +80,7 @@ class Reranker:
                 exported with ``--target cuda --kernels``; ``"tensorrt"`` and ``"tensorrt-rtx"`` in the same way, for a
                 bundle that ``ziprerank build`` has built for that provider; ``"auto"`` is cuda where that can run, else
                 cpu (``engine.info`` says which).
-            threads: Threads of the engine; 0 lets ONNX Runtime choose.
+            threads: Threads of the engine; 0 is as many as the CPUs that this process may use.
             pool_bytes: Memory for page features in bytes, reused over calls; one window must fit.
             blank: ``"drop"`` leaves visual tokens of blank paper (flat areas of 32 x 32 px) out before the model, which
                 has so much less to do and gives slightly other scores; ``"keep"`` reads all; None is the bundle's

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ziprerank.batch.rows import Columns, grouped, read_rows
 from ziprerank.errors import InvalidInput
@@ -57,14 +60,54 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "told"),
     [
-        ([{"id": "a", "query": "q", "documents": "x"}] * 2, "the row 'a' twice"),
-        ([{"query": "q", "documents": "x"}] * 2, "twice"),
+        ([{"id": "a", "query": "q", "documents": "x"}] * 2, "row 1 and row 2 have the same id 'a'"),
+        ([{"query": "q", "documents": "x"}] * 2, "row 1 and row 2 have the same id"),
+        ([{"id": 1, "query": "q", "documents": "x"}, {"id": "1", "query": "p", "documents": "y"}], "row 1 and row 2"),
         ([["a"]], "row 1 is a list"),
     ],
 )
 def test_tables_that_are_refused(tmp_path: Path, records: list[object], told: str) -> None:
     with pytest.raises(InvalidInput, match=told):
-        list(read_rows(table(tmp_path, *records)))
+        read_rows(table(tmp_path, *records))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("given", [True, False])
+def test_an_id_far_down_that_is_there_already(tmp_path: Path, kind: str, *, given: bool) -> None:
+    """Both rows are named before any row is read for ranking."""
+    records = [{"query": f"q{at}", "documents": "a.pdf"} | ({"id": f"i{at}"} if given else {}) for at in range(700)]
+    records[601] = dict(records[2])
+    source = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), source)
+    else:
+        table(tmp_path, *records)
+    with pytest.raises(InvalidInput, match=rf"rows\.{kind}: row 3 and row 602 have the same id"):
+        read_rows(source)
+
+
+def test_given_and_missing_ids_in_one_parquet_file(tmp_path: Path) -> None:
+    source = tmp_path / "rows.parquet"
+    records = [{"id": name, "query": "q", "documents": "a.pdf"} for name in ("a", None, "b")]
+    pq.write_table(pa.Table.from_pylist(records), source)
+    assert [row.id for row in read_rows(source)][::2] == ["a", "b"]
+    pq.write_table(pa.Table.from_pylist([*records, {**records[1]}]), source)
+    with pytest.raises(InvalidInput, match="row 2 and row 4 have the same id"):
+        read_rows(source)
+
+
+def test_a_query_given_twice_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").touch()
+    assert [row.query for row in read_rows(tmp_path, ["x", "y"])] == ["x", "y"]
+    with pytest.raises(InvalidInput, match=r"query 1 of a\.pdf and query 3 of a\.pdf have the same id"):
+        read_rows(tmp_path, ["x", "y", "x"])
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Rows are read twice, which a pipe does not allow; without a writer it would be waited for, too."""
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(InvalidInput, match="not a regular file, and rows are read twice"):
+        read_rows(tmp_path / "rows.jsonl")
 
 
 def test_sources_that_are_refused(tmp_path: Path) -> None:

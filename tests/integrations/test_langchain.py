@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_classic.retrievers.contextual_compression import ContextualCompressionRetriever
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -91,6 +92,27 @@ def test_in_a_retriever(compressor: ZipRerankCompressor, documents: list[Documen
     assert [document.metadata["page"] for document in asyncio.run(retriever.ainvoke(query))] == want.order
 
 
+@pytest.mark.parametrize("kind", [str, float, np.int64, "{}.0".format, " {} ".format])
+def test_numbers_are_read_by_value(
+    compressor: ZipRerankCompressor, documents: list[Document], query: str, want: Want, *, kind: Any
+) -> None:
+    """Vector stores return page 1 as 1.0 or "1"."""
+    for document in documents:
+        document.metadata["page"] = kind(document.metadata["page"])
+    best = compressor.compress_documents(documents, query)
+    assert [document.id for document in best] == [f"d{page}" for page in want.order]
+    assert [document.metadata["relevance_score"] for document in best] == want.probabilities
+
+
+def test_printed_labels(compressor: ZipRerankCompressor, documents: list[Document], query: str, want: Want) -> None:
+    """A number in the loader's ``page_label`` is a label: the sample's first page is labelled 1."""
+    labelled = compressor.model_copy(update={"page_key": "page_label"})
+    for document in documents:
+        document.metadata["page_label"] = str(document.metadata["page"] + 1)
+    best = labelled.compress_documents(documents, query)
+    assert [document.metadata["page"] for document in best] == want.order
+
+
 def test_chunks_of_a_page_share_its_score(
     compressor: ZipRerankCompressor, documents: list[Document], query: str, want: Want
 ) -> None:
@@ -132,7 +154,12 @@ def test_text_is_refused(compressor: ZipRerankCompressor, documents: list[Docume
         ({"source": "SAMPLE"}, r"candidate 1 .*has 18 pages: say which with metadata\['page'\]"),
         ({"source": "SAMPLE", "page": 18}, r"candidate 1 .*page 19 is outside 1..18"),
         ({"source": "SAMPLE", "page": -1}, "candidate 1 .*is -1: pages are counted from 0"),
+        ({"source": "SAMPLE", "page": "18"}, r"candidate 1 .*page 19 is outside 1..18"),
+        ({"source": "SAMPLE", "page": "-1"}, "candidate 1 .*is -1: pages are counted from 0"),
+        ({"source": "SAMPLE", "page": "iv"}, "candidate 1 .*none of its 18 pages is labelled 'iv'"),
         ({"source": "SAMPLE", "page": 1.5}, "candidate 1 .*is 1.5: give a whole number"),
+        ({"source": "SAMPLE", "page": float("nan")}, "candidate 1 .*is nan: give a whole number"),
+        ({"source": "SAMPLE", "page": True}, "candidate 1 .*is True: give a whole number"),
         ({"source": __file__}, "candidate 1 .*unsupported format, known are PDF, JPEG, PNG, WebP, TIFF"),
     ],
 )

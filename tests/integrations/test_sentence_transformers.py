@@ -31,6 +31,14 @@ def test_ranks_as_the_library(reranker: Reranker, sample: Path, query: str, want
     assert [found["score"] for found in best] == (want.probabilities if scale == "probability" else want.logits)
 
 
+@pytest.mark.parametrize("kind", [float, np.int32, str])
+def test_page_numbers_are_read_by_value(
+    encoder: ZipRerankCrossEncoder, sample: Path, query: str, want: Want, *, kind: Any
+) -> None:
+    best = encoder.rank(query, [{"image": sample, "page": kind(page + 1)} for page in range(18)])
+    assert [found["corpus_id"] for found in best] == want.order
+
+
 def test_kinds_of_documents(
     encoder: ZipRerankCrossEncoder,
     query: str,
@@ -95,4 +103,8 @@ def test_bad_documents(encoder: ZipRerankCrossEncoder, query: str, sample: Path)
         encoder.rank(query, [3])  # type: ignore[list-item]
     with pytest.raises(InvalidInput, match=r"candidate 0 .*has 18 pages: say which with 'page' beside 'image'"):
         encoder.rank(query, [sample])
+    with pytest.raises(InvalidInput, match=r"candidate 0 .*'page' is 0: pages are counted from 1 here"):
+        encoder.rank(query, [{"image": sample, "page": 0}])
+    with pytest.raises(InvalidInput, match=r"candidate 0 .*'page' is 1.5: give a whole number"):
+        encoder.rank(query, [{"image": sample, "page": 1.5}])
     assert encoder.rank(query, []) == []

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from haystack import Document as HaystackDocument
 from haystack.utils import Secret
@@ -19,7 +20,7 @@ from reportlab.pdfgen.canvas import Canvas
 from rerankers.documents import Document
 from ziprerank import Pdf
 from ziprerank.errors import BundleError, InvalidInput, PageError
-from ziprerank.integrations.documents import DocumentPage
+from ziprerank.integrations.documents import DocumentPage, MetadataRules
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
@@ -164,6 +165,32 @@ def test_every_adapter_opens_encrypted_pdfs(reranker: Reranker, encrypted: Path)
             adapter("wrong")
         with pytest.raises(ValueError, match="encrypted"):
             adapter(None)
+
+
+@pytest.mark.parametrize(
+    ("first_page", "value", "page"),
+    [
+        (0, 1, 2),
+        (0, 1.0, 2),
+        (0, np.float32(1), 2),
+        (0, "1", 2),
+        (0, "+01.", 2),
+        (1, "1", 1),
+        (1, np.int64(3), 3),
+        (0, "1.5", "1.5"),
+        (0, "A-1", "A-1"),
+        (0, "9" * 5000, "9" * 5000),
+        (0, "", ""),
+        (0, None, None),
+    ],
+)
+def test_pages_in_metadata(first_page: int, value: object, page: int | str | None) -> None:
+    assert MetadataRules("source", "page", first_page).page({"page": value}) == page
+
+
+def test_strings_under_page_label_are_labels() -> None:
+    rules = MetadataRules("file_path", "page_label")
+    assert [rules.page({"page_label": value}) for value in ("1", "1.0", "iv", 1, 2.0)] == ["1", "1.0", "iv", 1, 2]
 
 
 def test_a_password_is_not_written_down(reranker: Reranker) -> None:

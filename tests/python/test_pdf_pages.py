@@ -101,6 +101,55 @@ def test_rotation(rotation: int, corner: tuple[slice, slice]) -> None:
     assert abs(red(pixels).sum() - 256 * 256) < 1100
 
 
+def boxed(page: str, above: str = "") -> bytes:
+    """A PDF of two pages, the second empty, with entries for the first page and for the node above both."""
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        f"<</Type/Pages/Kids[3 0 R 4 0 R]/Count 2 {above}>>",
+        f"<</Type/Page/Parent 2 0 R {page}>>",
+        "<</Type/Page/Parent 2 0 R>>",
+    ]
+    body = "%PDF-1.7\n" + "".join(f"{number} 0 obj{text}endobj\n" for number, text in enumerate(objects, start=1))
+    return (body + "trailer<</Root 1 0 R/Size 5>>\n%%EOF\n").encode()
+
+
+@pytest.mark.parametrize("rotation", ["", "/Rotate 0", "/Rotate 90", "/Rotate 180", "/Rotate 270", "/Rotate -90"])
+@pytest.mark.parametrize(
+    ("page", "above"),
+    [
+        ("/MediaBox[0 0 200 400]", ""),
+        ("/MediaBox[0 0 200 400]/CropBox[10 20 110 320]", ""),
+        ("/MediaBox[0 0 200 400]/CropBox[-50 -50 100 1000]", ""),  # partly outside
+        ("/MediaBox[0 0 200 400]/CropBox[500 500 600 700]", ""),  # outside
+        ("/MediaBox[0 0 200 400]/CropBox[100 200 100 200]", ""),  # empty
+        ("/MediaBox[200 400 0 0]", ""),
+        ("/MediaBox[-100.5 -20.25 99.5 379.75]/UserUnit 2.5", ""),
+        ("", "/MediaBox[0 0 200 400]"),
+        ("", "/MediaBox[0 0 200 400]/CropBox[10 20 110 320]/Rotate 90"),
+        ("/CropBox[0 0 50 60]", "/MediaBox[0 0 200 400]/CropBox[10 20 110 320]"),
+        ("", ""),
+    ],
+)
+def test_sizes_are_those_of_loaded_pages(page: str, above: str, rotation: str) -> None:
+    """Sizes are read without loading pages, and are what a loaded page says of itself."""
+    data = boxed(page + rotation, above)
+    document = pdfium.PdfDocument(data)
+    loaded = [shown.get_size()[::-1] for shown in document]
+    document.close()
+    file = PdfFile(data, name="boxed")
+    assert [file.page_points(number) for number in (1, 2)] == loaded
+    file.close()
+
+
+def test_opening_loads_no_page(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("a page was loaded to find its size")
+
+    monkeypatch.setattr(pdfium.PdfDocument, "get_page", load)
+    monkeypatch.setattr(pdfium.PdfDocument, "__getitem__", load)
+    assert len(opened(sample)) == 18
+
+
 def test_crop_box() -> None:
     with open_pages(square(crop=(0, 0, 100, 200)), RULES) as (source,):
         pixels = source.prepare()

@@ -57,12 +57,16 @@ enum class Blank {
 // Reads "drop" or "keep"; an empty text is kRecommended. InvalidArgument for any other text.
 ZIPRERANK_API Blank ParseBlank(std::string_view text);
 
+// CPUs that this process may use, at least 1: those that the calling thread may run on (sched_getaffinity, or
+// all where the system has no such mask), at most the CPU quota of the control group (v1 or v2), rounded up.
+ZIPRERANK_API int UsableCpus();
+
 struct EngineOptions {
   std::string bundle;                  // path of the bundle's directory (docs/bundle.md)
   std::string runtime_library;         // path of libonnxruntime, 1.23 or newer; one per process
   Provider provider = Provider::kCpu;  // ProviderError if it cannot run here
   int device_index = 0;                // the GPU, counted from 0; must be 0 for kAuto and kCpu
-  int threads = 0;                     // threads of one graph run on the CPU; 0: ONNX Runtime's choice
+  int threads = 0;                     // threads of one graph run on the CPU; 0: UsableCpus()
   std::size_t pool_bytes = std::size_t{1}
                            << 30;     // size of the page pool; on the CPU, untouched memory costs nothing
   std::string profile;                // prefix of the profiles that ONNX Runtime writes; empty: no profile
@@ -120,7 +124,7 @@ struct EngineInfo {
   std::string device;           // the GPU's name; empty on the CPU, like the next two
   std::string compute_capability;  // "9.0"
   std::string driver_library;      // the CUDA driver's library, as it was opened
-  int threads = 0;                 // as in EngineOptions
+  int threads = 0;                 // of one graph run on the CPU, never 0
   std::int64_t hidden_size = 0;    // of the decoder
   std::int64_t levels = 0;  // feature vectors of a visual token: the last layer's and the deepstack layers'
   int patch_size = 0;       // side of a patch in pixels

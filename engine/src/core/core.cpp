@@ -22,7 +22,8 @@ double MsSince(Clock::time_point start) {
 const Runtime& LoadRuntime(const EngineOptions& options) {
   if (options.threads < 0) {
     throw InvalidArgument(
-        Text("threads is ", options.threads, ": give 0 (ONNX Runtime's choice) or a positive number"));
+        Text("threads is ", options.threads,
+             ": give 0 (as many as the CPUs that this process may use) or a positive number"));
   }
   return Runtime::Load(options.runtime_library);
 }
@@ -31,14 +32,14 @@ const Runtime& LoadRuntime(const EngineOptions& options) {
 
 Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options)) {
   backend = MakeBackend(runtime, options);
-  bundle = LoadBundle(runtime, *backend, options.bundle, options.threads, options.profile, &info);
+  info.threads = options.threads > 0 ? options.threads : UsableCpus();
+  bundle = LoadBundle(runtime, *backend, options.bundle, info.threads, options.profile, &info);
   if (!options.profile.empty()) log = std::make_unique<StageLog>();
   backend->Describe(&info);
   if (options.blank != Blank::kRecommended) info.drop_blank = options.blank == Blank::kDrop;
   info.bundle = options.bundle;
   info.runtime_library = runtime.library();
   info.runtime_version = runtime.version();
-  info.threads = options.threads;
 
   constexpr std::int64_t kMostRows = std::int64_t{1} << 22;  // 5,000 Letter pages at 1024 px
   info.row_bytes = static_cast<std::size_t>(info.levels * info.hidden_size) * bundle.element_bytes;

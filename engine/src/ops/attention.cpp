@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <thread>
+
+#include "ziprerank/engine.hpp"
 
 namespace ziprerank {
 namespace {
@@ -86,7 +87,8 @@ void Attend(const AttentionInputs& in, const AttentionKernel& kernel, const Para
   // As many tasks as there may be threads, each with its own scratch, take tiles until none is left: tiles of
   // a causal product differ in length, so the longest, the last rows, go first. A thread that comes late, or
   // shares its core, takes fewer.
-  const std::int64_t tasks = std::min<std::int64_t>(tiles, std::max(1u, std::thread::hardware_concurrency()));
+  static const int cpus = UsableCpus();
+  const std::int64_t tasks = std::min<std::int64_t>(tiles, cpus);
   const std::size_t scratch_floats = kernel.scratch_floats(in.head_dim);
   const auto scratch = std::make_unique_for_overwrite<float[]>(Size(tasks) * scratch_floats);
   std::atomic<std::int64_t> next = 0;

@@ -6,7 +6,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,7 +69,7 @@ class Columns:
 
 
 def read_rows(source: Path, queries: Sequence[str] = (), columns: Columns | None = None) -> Iterator[Row]:
-    """Reads the rows of a job, a few hundred at a time.
+    """Reads the rows of a job, a few hundred at a time, after a first pass that checks their ids.
 
     A folder gives a row for each PDF or image below it and each of ``queries``. A ``.parquet`` or ``.jsonl`` file gives
     a row for each of its rows, which need a string ``query`` and ``documents``: a path (relative to the file's folder),
@@ -84,22 +85,25 @@ def read_rows(source: Path, queries: Sequence[str] = (), columns: Columns | None
         The rows, with unique ids.
 
     Raises:
-        InvalidInput: The source cannot be read, or a row lacks a column or repeats an id; also while iterating.
+        InvalidInput: The source cannot be read, a row lacks a column, or two rows have the same id.
     """
     if not source.exists():
         raise InvalidInput(f"{source}: no such file or folder")
     if source.is_dir():
         if not queries:
             raise InvalidInput(f"{source} is a folder: say what to look for in its files with --query or --queries")
-        return _unique(_folder_rows(source, queries), source)
+        files = _files_below(source)
+        _check_ids(lambda: ((where, row.id) for where, row in _folder_rows(source, files, queries)), source)
+        return (row for _, row in _folder_rows(source, files, queries))
     if queries:
         raise InvalidInput(f"{source} holds its own queries: leave out --query and --queries, or pass a folder")
     if source.suffix not in (".parquet", ".jsonl"):
         raise InvalidInput(f"{source} is neither a folder nor a .parquet or .jsonl file")
-    records = _parquet(source) if source.suffix == ".parquet" else _jsonl(source)
+    if not source.is_file():
+        raise InvalidInput(f"{source} is not a regular file, and rows are read twice: write them to a file")
     names = columns or Columns()
-    base = source.parent.absolute()
-    return _unique((_row(record, names, base, f"{source}, row {at}") for at, record in records), source)
+    _check_ids(lambda: _table_ids(source, names), source)
+    return (row for _, row in _table_rows(source, names))
 
 
 def grouped(rows: Iterable[Row]) -> Iterator[Group]:
@@ -113,24 +117,60 @@ def grouped(rows: Iterable[Row]) -> Iterator[Group]:
     yield from (Group(tuple(group)) for group in held.values())
 
 
-def _folder_rows(folder: Path, queries: Sequence[str]) -> Iterator[Row]:
+def _files_below(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise InvalidInput(f"{folder} holds no {', '.join(SUFFIXES)} file")
+    return files
+
+
+def _folder_rows(folder: Path, files: Sequence[Path], queries: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """Yields each row with what an error calls it."""
     for file in files:
-        for query in queries:
-            name = f"{file.relative_to(folder).as_posix()}#{hashlib.sha256(query.encode()).hexdigest()[:12]}"
-            yield Row(name, query, (str(file.absolute()),))
+        inside = file.relative_to(folder).as_posix()
+        for number, query in enumerate(queries, start=1):
+            name = f"{inside}#{hashlib.sha256(query.encode()).hexdigest()[:12]}"
+            yield f"query {number} of {inside}", Row(name, query, (str(file.absolute()),))
 
 
-def _parquet(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table_rows(source: Path, names: Columns) -> Iterator[tuple[str, Row]]:
+    """Yields each row with what an error calls it."""
+    records = _parquet(source) if source.suffix == ".parquet" else _jsonl(source)
+    base = source.parent.absolute()
+    for number, record in records:
+        yield f"row {number}", _row(record, names, base, f"{source}, row {number}")
+
+
+def _table_ids(source: Path, names: Columns) -> Iterator[tuple[str, str]]:
+    """Yields what an error calls each row, and its id; reads only the ids of a Parquet file that has them all."""
+    if source.suffix == ".parquet" and _has_all(source, names.id):
+        return ((f"row {number}", str(record[names.id])) for number, record in _parquet(source, [names.id]))
+    return ((where, row.id) for where, row in _table_rows(source, names))
+
+
+def _has_all(source: Path, column: str) -> bool:
+    """Whether every row of a Parquet file has a value in a column."""
+    with _read_errors(source):
+        if column not in pq.read_schema(source).names:
+            return False
+    return all(record[column] is not None for _, record in _parquet(source, [column]))
+
+
+def _parquet(source: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields numbered rows, with these columns or with all."""
+    with _read_errors(source), pq.ParquetFile(source) as file:
+        number = 0
+        for batch in file.iter_batches(batch_size=_AT_ONCE, columns=columns):
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
+
+
+@contextmanager
+def _read_errors(source: Path) -> Iterator[None]:
+    """Turns errors of Parquet into InvalidInput."""
     try:
-        with pq.ParquetFile(source) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=_AT_ONCE):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield number, record
+        yield
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(f"{source} cannot be read as Parquet: {error}") from error
 
@@ -199,10 +239,24 @@ def _bytes_digest(value: object) -> str:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else repr(value)
 
 
-def _unique(rows: Iterable[Row], source: Path) -> Iterator[Row]:
-    seen: set[str] = set()
-    for row in rows:
-        if row.id in seen:
-            raise InvalidInput(f"{source} has the row {row.id!r} twice: give every row its own id")
-        seen.add(row.id)
-        yield row
+def _check_ids(ids: Callable[[], Iterator[tuple[str, str]]], source: Path) -> None:
+    """Reads all rows, keeping 16 bytes of each id, so that no row is ranked in a job that would have to stop.
+
+    Args:
+        ids: Begins a pass over what an error calls each row, and its id.
+        source: The input, for errors.
+
+    Raises:
+        InvalidInput: Two rows have the same id.
+    """
+    seen: set[bytes] = set()
+    for where, name in ids():
+        digest = _id_digest(name)
+        if digest in seen:
+            first = next(other for other, same in ids() if same == name)
+            raise InvalidInput(f"{source}: {first} and {where} have the same id {name!r}: give every row its own id")
+        seen.add(digest)
+
+
+def _id_digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()

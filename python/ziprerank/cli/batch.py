@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from ziprerank.cli.options import (
     progress_bar,
     with_engine_options,
 )
+from ziprerank.cpus import usable_cpus
 from ziprerank.errors import InvalidInput, MissingDependency
 from ziprerank.runtime.engine import EngineOptions
 
@@ -74,7 +74,7 @@ def batch(
         raise InvalidInput(f"{workers} workers: at least 1 is needed")
     if gpus_per_worker and ray is None:
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
-    each = engine.threads or max(1, len(os.sched_getaffinity(0)) // workers)
+    each = engine.threads or max(1, usable_cpus() // workers)
     ranker = Ranker(replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password)
     rows = read_rows(
         source,

@@ -48,7 +48,7 @@ def compare_bundles(
         pages: Sets of at least two pages.
         queries: Each of them is run on every set.
         provider: Where ``bundle`` runs.
-        threads: Threads of the engine; 0 lets ONNX Runtime choose.
+        threads: Threads of the engine; 0 is as many as the CPUs that this process may use.
 
     Returns:
         One row for each set of pages and each keep ratio: 1 and ``bundle``'s default.

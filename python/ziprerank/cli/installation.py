@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import ziprerank
 from ziprerank.bundle import Bundle
+from ziprerank.cpus import usable_cpus
 from ziprerank.errors import MissingDependency, ZipRerankError
 from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
@@ -64,7 +65,7 @@ def _system() -> Rows:
     rows = [
         ("ziprerank", f"{ziprerank.__version__} in {Path(ziprerank.__file__).parent}"),
         ("Python", f"{platform.python_version()} ({sys.executable})"),
-        ("platform", f"{platform.platform()}, {os.cpu_count()} CPUs"),
+        ("platform", f"{platform.platform()}, {usable_cpus()} of {os.cpu_count()} CPUs usable"),
     ]
     for package in PACKAGES:
         try:

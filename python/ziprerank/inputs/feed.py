@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -10,12 +9,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from ziprerank.cpus import usable_cpus
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
 from ziprerank.profiling.watch import Watch, unwatched
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
-_WORKERS = min(4, os.cpu_count() or 1)
+_MOST_WORKERS = 4
 
 
 class PageFeed:
@@ -29,7 +29,9 @@ class PageFeed:
         self._sources = sources
         self._watch = watch
         self._pixels: dict[int, Future[NDArray[np.uint8]]] = {}  # oldest first
-        self._threads = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="ziprerank-pages")
+        self._threads = ThreadPoolExecutor(
+            max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
+        )
 
     def __enter__(self) -> PageFeed:
         return self

@@ -41,13 +41,19 @@ class PdfFile:
             raise PageError("the PDF has no pages", source=name)
 
     def page_points(self, page: int) -> tuple[float, float]:
-        """Returns (height, width) in points of the page as it is shown, cropped and rotated. Raises PageError."""
+        """Returns (height, width) in points of the page as it is shown, cropped and rotated. Raises PageError.
+
+        The page's content is not parsed, so that opening a long document takes no time for each of its pages.
+        """
         with _LOCK:
-            shown = self._page(page)
             try:
-                width, height = shown.get_size()
-            finally:
-                shown.close()
+                width, height = _open(self).get_page_size(page - 1)
+            except pdfium.PdfiumError:  # loading the page finds its size, or says what is wrong
+                shown = self._page(page)
+                try:
+                    width, height = shown.get_size()
+                finally:
+                    shown.close()
         return height, width
 
     def labels(self) -> list[str]:

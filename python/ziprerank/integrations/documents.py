@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,12 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile
+from ziprerank.values import whole_number
 
 Data: TypeAlias = "Path | bytes | Image.Image | NDArray[np.uint8]"
+
+_LABEL_KEY = "page_label"  # where LlamaIndex and LangChain write a PDF's printed labels
+_NUMERIC = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +48,7 @@ class MetadataRules:
 
     Attributes:
         path_key: Metadata key of the file's path.
-        page_key: Metadata key of the page in a PDF.
+        page_key: Metadata key of the page in a PDF; strings under ``page_label`` are printed labels, even ``"1"``.
         first_page: Number that the metadata give to a PDF's first page.
         root: Folder that paths are relative to and must stay in; None allows all paths.
     """
@@ -77,13 +82,9 @@ class MetadataRules:
     def page(self, metadata: Mapping[str, Any]) -> int | str | None:
         """Returns the page that the metadata name: its number from 1, its label, or None. Raises InvalidInput."""
         page = metadata.get(self.page_key)
-        if page is None or isinstance(page, str):
+        if isinstance(page, str) and self.page_key == _LABEL_KEY:
             return page
-        if isinstance(page, bool) or not isinstance(page, int):
-            raise InvalidInput(f"metadata[{self.page_key!r}] is {page!r}: give a whole number")
-        if page < self.first_page:
-            raise InvalidInput(f"metadata[{self.page_key!r}] is {page}: pages are counted from {self.first_page} here")
-        return page - self.first_page + 1
+        return page_of(page, f"metadata[{self.page_key!r}]", self.first_page)
 
     def _inside_root(self, path: str | Path) -> Path:
         if is_url(str(path)):
@@ -95,6 +96,34 @@ class MetadataRules:
         if not inside.is_relative_to(root):
             raise InvalidInput(f"{path} is outside the root path {self.root}: move the file there")
         return inside
+
+
+def page_of(value: object, name: str, first_page: int = 1) -> int | str | None:
+    """Reads a page by its value and not by its type: ``1``, ``1.0``, ``np.int64(1)`` and ``"1"`` are the same page.
+
+    Args:
+        value: The page as a document gives it.
+        name: Where the document gives it, for errors.
+        first_page: Number of a PDF's first page there.
+
+    Returns:
+        The page's number from 1; a string that is not a whole number, which is a printed label; or None.
+
+    Raises:
+        InvalidInput: The page is neither a whole number nor a string, or is below ``first_page``.
+    """
+    if value is None:
+        return None
+    number = whole_number(value)
+    if isinstance(value, str):
+        if _NUMERIC.fullmatch(value.strip()) is None:
+            return value
+        number = int(float(value))
+    if number is None:
+        raise InvalidInput(f"{name} is {value!r}: give a whole number")
+    if number < first_page:
+        raise InvalidInput(f"{name} is {value}: pages are counted from {first_page} here")
+    return number - first_page + 1
 
 
 def encoded_page(text: str | bytes, page: int | str | None = None, hint: str = "a page number") -> DocumentPage:

@@ -31,7 +31,8 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
     """Ranks documents by the page images that they come from.
 
     A document shows a page by ``metadata["source"]``, the path of an image or a PDF, and for a PDF ``metadata["page"]``
-    from 0, as LangChain's loaders write them; or by a ``page_content`` that is a page's base64 or ``data:`` URL.
+    from 0, as LangChain's loaders write them; or by a ``page_content`` that is a page's base64 or ``data:`` URL. The
+    numbers ``1``, ``1.0`` and ``"1"`` are the same page; any other string is the label printed on it.
     ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``, and raises a ValueError if
     a document shows no page.
     """

@@ -33,8 +33,8 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
 
     A node shows a page by its image (``image`` or ``image_path`` of an ``ImageNode``, ``image_resource`` of a ``Node``
     or ``Document``), or by ``metadata["file_path"]``, the path of an image or a PDF, and for a PDF
-    ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A page given as a string is the label printed
-    on it; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
+    ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A string there is the label printed on
+    the page; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
     ``NodeWithScore``. A node that shows no page raises a ValueError.
     """
 

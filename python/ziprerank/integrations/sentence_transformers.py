@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ziprerank.errors import InvalidInput
-from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, shortened
+from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of, shortened
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -102,14 +102,12 @@ class ZipRerankCrossEncoder:
 
 
 def _page(index: int, document: PageDocument) -> DocumentPage:
-    page: int | None = None
+    page: int | str | None = None
     if isinstance(document, Mapping):
         unknown = set(document) - {"image", "page"}
         if unknown or "image" not in document:
             raise no_page(index, f"document of {sorted(map(str, document))}", _WAYS)
-        page, document = document.get("page"), document["image"]
-        if page is not None and (isinstance(page, bool) or not isinstance(page, int)):
-            raise InvalidInput(f"page {page!r}: give a whole number from 1")
+        page, document = page_of(document.get("page"), "'page'"), document["image"]
     hint = "'page' beside 'image'"
     if isinstance(document, str):
         found = page_in_text(document)

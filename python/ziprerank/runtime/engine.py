@@ -48,7 +48,9 @@ class EngineOptions:
             "can run, else cpu."
         },
     )
-    threads: int = field(default=0, metadata={"help": "Threads of the engine; 0 lets ONNX Runtime choose."})
+    threads: int = field(
+        default=0, metadata={"help": "Threads of the engine; 0: as many as the CPUs that this process may use."}
+    )
     pool_bytes: int = field(
         default=POOL_BYTES,
         metadata={"help": "Memory for page features, kept over queries; one window must fit."},
@@ -73,7 +75,9 @@ class EngineOptions:
             object.__setattr__(self, name, None if value is None else str(value))
         threads = whole_number(self.threads)
         if threads is None or threads < 0:
-            raise InvalidInput(f"threads={self.threads!r}: must be a whole number, 0 lets ONNX Runtime choose")
+            raise InvalidInput(
+                f"threads={self.threads!r}: must be a whole number; 0 is as many as the CPUs that this process may use"
+            )
         object.__setattr__(self, "threads", threads)
         for name in ("pool_bytes", "page_cache_bytes"):
             value = getattr(self, name)

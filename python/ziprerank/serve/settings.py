@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ziprerank.cpus import usable_cpus
 from ziprerank.errors import InvalidInput
 
 Fetch = Literal["off", "public", "listed"]
@@ -51,7 +51,7 @@ class Settings:
     queue: int = 16
     timeout: float = 60.0
     drain: float = 30.0
-    workers: int = min(4, os.cpu_count() or 1)
+    workers: int = field(default_factory=lambda: min(4, usable_cpus()))
 
     max_body_bytes: int = 64 * MIB
     max_held_bytes: int = 256 * MIB
