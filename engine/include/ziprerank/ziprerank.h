@@ -44,9 +44,9 @@ typedef struct zr_options {
   const char* runtime_library; /* path of libonnxruntime, 1.23 or newer; one per process */
   const char* provider;        /* "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three also with a GPU,
                                 * "cuda:1"; "auto": cuda where it can run, else cpu; NULL: "cpu" */
-  int32_t threads;             /* of one graph run on the CPU; 0: as many as the CPUs that this process may use,
-                                * by its affinity mask and its control group's quota */
-  uint64_t pool_bytes;         /* size of the page pool; 0: 1 GiB */
+  int32_t threads;     /* of one graph run on the CPU; 0: as many as the CPUs that this process may use,
+                        * by its affinity mask and its control group's quota */
+  uint64_t pool_bytes; /* size of the page pool; 0: 1 GiB */
   const char* provider_library; /* tensorrt-rtx: path of libonnxruntime_providers_nv_tensorrt_rtx */
   const char* cache;            /* tensorrt: folder for engines, NULL: the bundle's tensorrt/;
                                  * tensorrt-rtx: folder for compiled kernels, NULL: none are kept */
