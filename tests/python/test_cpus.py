@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ziprerank.cpus import usable_cpus
+from ziprerank.runtime.cpus import usable_cpus
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity masks")
 
@@ -21,7 +21,7 @@ from pathlib import Path
 cpu = min(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cpu})
 from ziprerank import Reranker
-from ziprerank.cpus import usable_cpus
+from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.serve.settings import Settings
 
@@ -70,7 +70,7 @@ def test_without_the_compiled_engine_the_mask_counts() -> None:
 import os, sys
 sys.modules["ziprerank._engine"] = None
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from ziprerank.cpus import usable_cpus
+from ziprerank.runtime.cpus import usable_cpus
 print(usable_cpus())
 """
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "1\n"

@@ -19,8 +19,8 @@ from ziprerank.cli.options import (
     progress_bar,
     with_engine_options,
 )
-from ziprerank.cpus import usable_cpus
 from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import ziprerank
 from ziprerank.bundle import Bundle
-from ziprerank.cpus import usable_cpus
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
 from ziprerank.runtime.providers import PROVIDERS, lacking

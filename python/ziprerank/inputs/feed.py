@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ziprerank.cpus import usable_cpus
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
 from ziprerank.profiling.watch import Watch, unwatched
+from ziprerank.runtime.cpus import usable_cpus
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ziprerank.cpus import usable_cpus
 from ziprerank.errors import InvalidInput
+from ziprerank.runtime.cpus import usable_cpus
 
 Fetch = Literal["off", "public", "listed"]
 
