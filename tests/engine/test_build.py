@@ -61,6 +61,18 @@ def test_examples_agree_with_python(
     np.testing.assert_allclose(values, want[order], atol=1e-5)
 
 
+def test_a_host_program_writes_nothing_into_the_home_folder(
+    build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path
+) -> None:
+    """ONNX Runtime's telemetry is off in hosts that never import the Python package too."""
+    (home := tmp_path / "home").mkdir()
+    inputs = write_inputs(tmp_path, pages, prompt_ids(engine.info, len(pages)))
+    program = build("dev") / "engine" / "examples" / "rank_c"
+    unset = ["env", "-u", "ORT_DISABLE_TELEMETRY", "-u", "XDG_CACHE_HOME"]
+    run(*unset, program, engine.info["bundle"], engine.info["runtime_library"], *inputs, HOME=str(home))
+    assert list(home.rglob("*")) == []
+
+
 @PRESETS
 @pytest.mark.parametrize("example", ["rank_cpp", "rank_c"])
 def test_examples_report_errors(

@@ -1,6 +1,7 @@
 #include "ort/runtime.hpp"
 
 #include <dlfcn.h>
+#include <stdlib.h>  // setenv, which is POSIX
 
 #include <mutex>
 #include <set>
@@ -13,6 +14,8 @@ namespace {
 
 const OrtApiBase* OpenLibrary(const std::string& library) {
   if (library.empty()) throw ProviderError("runtime_library is empty: give the path of libonnxruntime");
+  // From 1.32 on its wheels report to a host unless this is set before they are loaded.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     throw ProviderError(Text("ONNX Runtime cannot be loaded (", dlerror(),
