@@ -69,6 +69,7 @@ def test_one_worker(job: Job, bundle_path: Path, command: Command, tmp_path: Pat
     assert set(frame[frame.error.notna()].id) == {f"{number}/{at}" for number in BROKEN for at in range(5)}
 
 
+@pytest.mark.slow  # 200 rows, interrupted twice; a worker that dies is tested below
 def test_two_workers_killed_twice(job: Job, bundle_path: Path, command: Command, tmp_path: Path, expected: Any) -> None:
     out = tmp_path / "out"
     arguments = (job.table, out, "--bundle", bundle_path, "--threads", 1, "--workers", 2, "--part-rows", 10)

@@ -99,7 +99,12 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+SLOW = ("frameworks", "cpp-service")  # a framework each to import; a program to build
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in SLOW)) for page in PAGES]
+)
 def test_page_runs(page: Path, folder: Path) -> None:
     assert run_page(page.read_text(encoding="utf-8"), folder) > 0
 

@@ -106,7 +106,7 @@ def test_exported_symbols(build: Build) -> None:
     assert {name for name in plain if not name.startswith("_Z")} == functions | {"RegisterCustomOps"}
     demangled = run("nm", "-D", "-C", "--defined-only", build("dev") / "libziprerank.so").splitlines()
     public = re.compile(
-        r" (ziprerank::((Engine|Window)::(?!Core|State)|ParseProvider|ParseBlank|ProviderText)"
+        r" (ziprerank::((Engine|Window)::(?!Core|State)|ParseProvider|ParseBlank|ProviderText|UsableCpus)"
         r"|(vtable|typeinfo|typeinfo name) for ziprerank::Error)"
     )
     assert [name for name in demangled if "ziprerank::" in name and not public.search(name)] == []

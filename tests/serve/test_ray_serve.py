@@ -208,7 +208,7 @@ def test_large_uploads(client: httpx.Client, reranker: Reranker) -> None:
 
 
 def test_too_large_a_body_is_not_passed_on(client: httpx.Client) -> None:
-    answer = client.post(server, "/small/v1/rerank", content=b"x" * 10_000_001)
+    answer = client.post("/small/v1/rerank", content=b"x" * 10_000_001)
     assert answer.status_code == 413
     assert answer.json()["message"] == (
         "a body of 10,000,001 bytes or more, at most 10,000,000: send fewer or smaller pages"
