@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
 
@@ -23,12 +24,16 @@ class PageFeed:
 
     It holds the pages of the current window, those asked for ahead, and at most ``KEPT_BYTES`` of earlier ones for the
     windows and queries that follow.
+
+    Attributes:
+        warnings: What is known of each page that was handed over and has warnings, by its index.
     """
 
     def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
         self._sources = sources
         self._watch = watch
-        self._pixels: dict[int, Future[NDArray[np.uint8]]] = {}  # oldest first
+        self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
+        self.warnings: dict[int, tuple[str, ...]] = {}
         self._threads = ThreadPoolExecutor(
             max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
         )
@@ -52,9 +57,12 @@ class PageFeed:
         """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
         self.ahead([page])
         try:
-            return self._pixels[page].result()
+            pixels, warnings = self._pixels[page].result()
         except PageError as error:
             raise error.at(page) from error
+        if warnings:
+            self.warnings[page] = warnings
+        return pixels
 
     def release(self, needed: Iterable[int]) -> None:
         """Drops the oldest pages, but none of ``needed``, until those not needed take at most ``KEPT_BYTES``."""
@@ -67,7 +75,7 @@ class PageFeed:
             held -= self._bytes(page)
             del self._pixels[page]
 
-    def _prepare(self, page: int) -> NDArray[np.uint8]:
+    def _prepare(self, page: int) -> Prepared:
         with self._watch("render", page):
             return self._sources[page].prepare()
 

@@ -31,6 +31,7 @@ from ziprerank.inputs.images import (
 )
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 
 
@@ -75,8 +76,8 @@ class PageSource(Protocol):
         """(height, width) in px of what ``prepare`` returns; known without decoding or rendering."""
         ...
 
-    def prepare(self) -> NDArray[np.uint8]:
-        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
+    def prepare(self) -> Prepared:
+        """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""
         ...
 
     def picture(self, longest_side: int) -> Image.Image:
@@ -95,8 +96,8 @@ class PdfPage:
     def source(self) -> str:
         return self.file.name
 
-    def prepare(self) -> NDArray[np.uint8]:
-        return self.file.render(self.page, self.size)
+    def prepare(self) -> Prepared:
+        return self.file.prepare(self.page, self.size)
 
     def picture(self, longest_side: int) -> Image.Image:
         scale = longest_side / max(self.points)
@@ -119,12 +120,12 @@ class ImagePage:
     frame: int = 0
     page: int | None = None
 
-    def prepare(self) -> NDArray[np.uint8]:
+    def prepare(self) -> Prepared:
         with _named(self.source, self.page):
             image = self._decode()
             if image_size(image.height, image.width, self.rules) != self.size:
                 raise InvalidInput("the image changed while it was being ranked: rank it again")
-            return resize_page(image, self.size, self.rules)
+            return Prepared(resize_page(image, self.size, self.rules))
 
     def picture(self, longest_side: int) -> Image.Image:
         with _named(self.source, self.page):
@@ -148,10 +149,11 @@ class ArrayPage:
     def page(self) -> None:
         return None
 
-    def prepare(self) -> NDArray[np.uint8]:
-        if self.pixels.shape[:2] == self.size:
-            return np.ascontiguousarray(self.pixels)
-        return resize_page(Image.fromarray(np.ascontiguousarray(self.pixels)), self.size, self.rules)
+    def prepare(self) -> Prepared:
+        pixels = np.ascontiguousarray(self.pixels)
+        if pixels.shape[:2] != self.size:
+            pixels = resize_page(Image.fromarray(pixels), self.size, self.rules)
+        return Prepared(pixels)
 
     def picture(self, longest_side: int) -> Image.Image:
         return _fitted(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)

@@ -17,6 +17,7 @@ import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.values import whole_number
 
@@ -61,6 +62,10 @@ class PdfFile:
         with _LOCK:
             document = _open(self)
             return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
+
+    def prepare(self, page: int, size: Size) -> Prepared:
+        """Renders the page as ``render`` does, and says what its pixels do not show. Raises PageError."""
+        return Prepared(self.render(page, size))
 
     def render(self, page: int, size: Size) -> NDArray[np.uint8]:
         """Renders the page over white as RGB [h, w, 3] uint8 of ``size`` (height, width) px. Raises PageError."""
