@@ -44,6 +44,7 @@ def by_definition(judged: dict[str, int], scored: dict[str, float]) -> dict[str,
     found = {f"recall@{at}": len(relevant & set(order[:at])) / len(relevant) if relevant else 0.0 for at in (1, 3, 5)}
     found |= {f"ndcg@{at}": discounted(gains, at) / discounted(ideal, at) if relevant else 0.0 for at in (5, 10)}
     found["mrr@10"] = 1 / first if first else 0.0
+    found["mrr"] = next((1 / place for place, page in enumerate(order, start=1) if page in relevant), 0.0)
     return found | {f"hit@{at}": float(bool(relevant & set(order[:at]))) for at in (1, 3, 5)}
 
 

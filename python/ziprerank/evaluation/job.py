@@ -107,7 +107,9 @@ def _ranked(system: System, task: Task, data: Data) -> dict[str, Any]:
             fault = f"{where}{error.reason}"
         except InvalidInput as error:
             fault = str(error)
-    return {name: {"order": [], "scores": [], "ms": {}, "tokens": {}, "fault": fault} for name in system.names}
+    return {
+        name: {"order": [], "scores": [], "ms": {}, "tokens": {}, "read": 0, "fault": fault} for name in system.names
+    }
 
 
 def _digest(tasks: Sequence[Task]) -> str:

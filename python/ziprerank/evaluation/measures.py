@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Run = Mapping[str, Mapping[str, float]]
 Qrels = Mapping[str, Mapping[str, int]]
 
-MEASURES = ("recall@1", "recall@3", "recall@5", "ndcg@5", "ndcg@10", "mrr@10", "hit@1", "hit@3", "hit@5")
+MEASURES = ("recall@1", "recall@3", "recall@5", "ndcg@5", "ndcg@10", "mrr@10", "mrr", "hit@1", "hit@3", "hit@5")
 _ASKED = {"recall.1,3,5", "ndcg_cut.5,10", "recip_rank", "success.1,3,5"}
 _NAMES = {"recall": "recall_", "ndcg": "ndcg_cut_", "hit": "success_"}
 _LAST = 0.1  # reciprocal of the last rank that mrr@10 counts
@@ -26,8 +26,9 @@ def measured(qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
     """Returns each measure of each judged query by its id; a query that the run lacks has 0 everywhere.
 
     The values are trec_eval's. It sorts a query's pages by falling score in single precision and equal scores by
-    falling id; a page of any grade over 0 is relevant; the gain of nDCG is the grade. ``mrr@10`` is the reciprocal
-    rank, 0 if the first relevant page is not among the first 10. ``hit@k`` is whether one of them is among k.
+    falling id; a page of any grade over 0 is relevant; the gain of nDCG is the grade. ``mrr`` is the reciprocal rank of
+    the first relevant page, and ``mrr@10`` is 0 if that is not among the first 10. ``hit@k`` is whether one of them is
+    among k.
     """
     asked = {query: dict(scored) for query, scored in run.items() if query in qrels and scored}
     evaluator = pytrec_eval.RelevanceEvaluator({query: dict(judged) for query, judged in qrels.items()}, _ASKED)
@@ -41,7 +42,7 @@ def _values(found: Mapping[str, float]) -> dict[str, float]:
         kind, _, at = name.partition("@")
         if kind == "mrr":
             rank = found.get("recip_rank", 0.0)
-            values[name] = rank if rank >= _LAST else 0.0
+            values[name] = rank if not at or rank >= _LAST else 0.0
         else:
             values[name] = found.get(_NAMES[kind] + at, 0.0)
     return values

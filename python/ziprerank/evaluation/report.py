@@ -129,10 +129,8 @@ def _costs(rows: Sequence[Row], name: str) -> dict[str, Any]:
         "ms": {stage: {"mean": statistics.fmean(ms), "median": statistics.median(ms)} for stage, ms in stages.items()},
         "tokens": {kind: statistics.fmean(count) for kind, count in kinds.items()},
     }
-    if read := sum(kinds.get("pages_read", ())):
+    if read := sum(one["read"] for one in ranked):
         costs["ms a page"] = sum(stages["text"]) / read
-        costs["tokens"].pop("pages_read")
-        costs["pages read"] = read
     return costs
 
 

@@ -25,12 +25,14 @@ class Ranked:
         scores: What the system said of each, in the same order; the order decides, not these.
         ms: Milliseconds by stage, with ``total``.
         tokens: Tokens by kind, and ``passes``.
+        read: Pages whose text was read in ``ms["text"]``, and for no query before.
     """
 
     order: list[int]
     scores: list[float]
     ms: dict[str, float]
     tokens: dict[str, int] = field(default_factory=dict)
+    read: int = 0
 
 
 class System(Protocol):
@@ -141,27 +143,27 @@ class TextBm25:
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         begun = time.perf_counter()
         fresh = [page for page in pages if page not in self._texts]
-        if fresh:
-            self._texts.update(data.texts(fresh))
-        read = time.perf_counter()
-        return [by_words(query, [self._texts[page] for page in pages], (read - begun) * 1e3, len(fresh))]
+        read = data.texts(fresh) if fresh else {}  # of a PDF all pages
+        self._texts.update(read)
+        text_ms = (time.perf_counter() - begun) * 1e3
+        return [by_words(query, [self._texts[page] for page in pages], text_ms, len(read))]
 
 
-def by_words(query: str, texts: Sequence[str], text_ms: float, fresh: int) -> Ranked:
+def by_words(query: str, texts: Sequence[str], text_ms: float, read: int) -> Ranked:
     """Ranks texts by BM25; equal scores keep the order given.
 
     Args:
         query: What is looked for.
         texts: One for each candidate.
         text_ms: Milliseconds that it took to read the texts.
-        fresh: How many texts were read in that time.
+        read: How many texts were read in that time.
     """
     begun = time.perf_counter()
     scores = Index([words_of(text) for text in texts]).scores(words_of(query))
     order = sorted(range(len(texts)), key=lambda at: -scores[at])
     rank_ms = (time.perf_counter() - begun) * 1e3
     ms = {"text": text_ms, "rerank": rank_ms, "total": text_ms + rank_ms}
-    return Ranked(order, [scores[at] for at in order], ms, {"pages_read": fresh})
+    return Ranked(order, [scores[at] for at in order], ms, read=read)
 
 
 def peak_mb() -> float:
