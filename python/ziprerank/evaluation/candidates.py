@@ -81,7 +81,7 @@ def tasks(data: Data, queries: Sequence[Query], first_stage: FirstStage) -> list
                 f"{data.path} names no candidates for query {without.id!r}, only a corpus of "
                 f"{len(data.pool(None)):,} pages: give --first-stage RUN or bm25"
             )
-        found = ((query, data.pool(query.document) if query.given is None else query.given) for query in queries)
+        found = _own(data, queries)
     elif first_stage.source == BM25:
         found = _by_bm25(data, queries)
     else:
@@ -104,6 +104,11 @@ def _task(query: Query, pages: tuple[str, ...], known: frozenset[str]) -> Task:
     elif fault is None and unknown is not None:
         fault = f"the candidate {unknown} is not among the pages of {query.document or 'the data'}"
     return Task(query, pages, fault)
+
+
+def _own(data: Data, queries: Sequence[Query]) -> Iterator[tuple[Query, Sequence[str]]]:
+    for query in queries:
+        yield query, data.pool(query.document) if query.given is None else query.given
 
 
 def _by_bm25(data: Data, queries: Sequence[Query]) -> Iterator[tuple[Query, Sequence[str]]]:

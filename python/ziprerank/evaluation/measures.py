@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pytrec_eval  # type: ignore[import-untyped]
+import pytrec_eval
 from numpy.typing import NDArray
 
 Run = Mapping[str, Mapping[str, float]]

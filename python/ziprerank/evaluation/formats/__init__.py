@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,6 +13,12 @@ from ziprerank.evaluation.formats import mmdocir, pdf, trec, vidore
 Format = Literal["mmdocir", "vidore", "trec", "pdf"]
 
 _MODULES = {"mmdocir": mmdocir, "vidore": vidore, "trec": trec, "pdf": pdf}
+_READ: dict[str, Callable[[Path], Data]] = {
+    "mmdocir": mmdocir.read,
+    "vidore": vidore.read,
+    "trec": trec.read,
+    "pdf": pdf.read,
+}
 
 
 def read_data(path: Path, form: Format | None = None) -> Data:
@@ -35,4 +42,4 @@ def read_data(path: Path, form: Format | None = None) -> Data:
             said = f"it could be {' or '.join(found)}" if found else "it has the files of no form"
             raise InvalidInput(f"{path}: {said}, so name it with --format, and check its files ({shapes})")
         form = found[0]  # type: ignore[assignment]
-    return _MODULES[str(form)].read(path)
+    return _READ[str(form)](path)

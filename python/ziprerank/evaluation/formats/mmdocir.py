@@ -53,7 +53,7 @@ def read(path: Path) -> MMDocIR:
     if not (path / PAGES).is_file():
         raise InvalidInput(f"{path} has no {PAGES}: download it beside {ANNOTATIONS}")
     data = MMDocIR(path, domains=DOMAINS, given_name="page order")
-    queries = []
+    queries: list[Query] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip():
             queries += _document(data, line, f"{file}, line {number}")
