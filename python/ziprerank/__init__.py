@@ -33,17 +33,6 @@ __all__ = [
     "__version__",
     "errors",
 ]
-    "Bundle",
-    "PageNote",
-    "Pdf",
-    "RankedPage",
-    "Ranking",
-    "Reranker",
-    "Timings",
-    "Tokens",
-    "__version__",
-    "errors",
-]
 
 _HOMES = {
     "Bundle": "ziprerank.bundle",
