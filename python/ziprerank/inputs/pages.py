@@ -205,14 +205,15 @@ def open_pages(
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
     """Returns ``data`` with a page range and a password where they apply.
 
-    A PDF has both, a TIFF has pages only, and any other image has neither.
-
-    Raises:
-        PageError: The file cannot be read.
+    A PDF has both, a TIFF has pages only, and any other image has neither. A file that cannot be read is returned as
+    it is, for ``open_pages`` to say so.
     """
     if pages is None and password is None:
         return data
-    head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    try:
+        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    except PageError:
+        return data
     kind = image_kind(head)
     if kind == "TIFF" and pages is not None:
         return TiffPages(data, pages)

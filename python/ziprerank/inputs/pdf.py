@@ -19,7 +19,7 @@ import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import PASSWORD_WAY, InvalidInput, PageError
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
@@ -31,7 +31,6 @@ from ziprerank.values import whole_number
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
 _LOCK = threading.RLock()
-PASSWORD_WAY = "pass its password with Pdf(..., password=...)"
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
@@ -142,7 +141,7 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
     except pdfium.PdfiumError as error:
         if error.err_code == pdfium_c.FPDF_ERR_PASSWORD:
             reason = "the PDF is encrypted" if file._password is None else "the password does not open this PDF"
-            raise PageError(f"{reason}: {PASSWORD_WAY}", source=file.name) from error
+            raise PageError(f"{reason}: pass its password {PASSWORD_WAY}", source=file.name) from error
         if error.err_code == pdfium_c.FPDF_ERR_SECURITY:
             reason = "the PDF is encrypted in a way that PDFium does not know: save it without encryption"
             raise PageError(reason, source=file.name) from error
