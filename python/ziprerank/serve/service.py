@@ -12,12 +12,12 @@ from time import perf_counter
 
 import numpy as np
 
-from ziprerank.errors import InvalidInput, PageError
-from ziprerank.ranking import RankedPage, Ranking
+from ziprerank.errors import InvalidInput, PageError, said_for
+from ziprerank.ranking import RankedPage, Ranking, summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
-from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.failures import PASSWORD_FIELD, Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger, request_id
 from ziprerank.serve.metrics import Metrics
@@ -30,6 +30,7 @@ from ziprerank.serve.schemas import (
     Options,
     RerankResponse,
     Result,
+    Skipped,
     Timings,
     Usage,
 )
@@ -128,9 +129,11 @@ class Service:
         self._check(query, pieces)
         candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
         try:
-            await fetch_pieces(pieces, self._fetcher, permit.hold)
-            await settled(self._workers.submit(candidates.open, pieces, render_text=render_text))
-            self._check_plan(len(candidates.pages), options)
+            await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
+            await settled(
+                self._workers.submit(candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page)
+            )
+            self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             prepared = perf_counter() - started
             done = await self._run(query, candidates, options)
             self.admission.took(done.ran)
@@ -152,6 +155,7 @@ class Service:
                     keep_ratio=options.keep_ratio,
                     window=options.window,
                     stride=options.stride,
+                    on_bad_page=options.on_bad_page,
                     progress=check,
                 ),
                 candidates.ahead,
@@ -210,6 +214,7 @@ class Service:
                     document=None if echo is None else echo[document],
                     logit=page.score if "logit" in options.include else None,
                     kept=self._kept(page) if "kept" in options.include else None,
+                    warnings=list(page.warnings) or None,
                     thumbnail=drawn[place] if drawn else None,
                 )
             )
@@ -227,7 +232,8 @@ class Service:
             windows=ranking.windows,
             keep_ratio=ratio,
             timings_ms=timings,
-            warnings=[_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else None,
+            warnings=_warnings(ranking, candidates) or None,
+            skipped=_skipped(ranking, candidates) or None,
         )
         usage = Usage(
             prompt_tokens=read,
@@ -242,6 +248,18 @@ class Service:
     def _kept(self, page: RankedPage) -> Kept:
         rows, columns = (side // self.reranker.bundle.image.factor for side in page.size)
         return Kept(ratio=len(page.kept) / page.tokens, rows=rows, columns=columns, tokens=list(page.kept))
+
+
+def _warnings(ranking: Ranking, candidates: Candidates) -> list[str]:
+    several = [_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else []
+    return several + summed_up(ranking.warnings, lambda note: candidates.origins[note.index].param)
+
+
+def _skipped(ranking: Ranking, candidates: Candidates) -> list[Skipped]:
+    return [
+        Skipped(index=candidates.origins[note.index].index, page=note.page, reason=said_for(note.text, PASSWORD_FIELD))
+        for note in ranking.skipped
+    ]
 
 
 def _thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list[str]:
