@@ -20,6 +20,7 @@ import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ziprerank.errors import PASSWORD_WAY, InvalidInput, PageError
+from ziprerank.inputs.fonts import SCRIPTS, probe_page, use_font_folders
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
@@ -128,6 +129,16 @@ class PdfFile:
         return shown
 
 
+def scripts_with_fonts() -> dict[str, bool]:
+    """Returns for each script whether text is drawn whose fonts are named as usual, and not in the PDF."""
+    found = {}
+    for script in SCRIPTS:
+        file = PdfFile(probe_page(script), name=script)
+        found[script] = not file.prepare(1, (90, 220)).warnings
+        file.close()
+    return found
+
+
 _OPEN: OrderedDict[PdfFile, pdfium.PdfDocument] = OrderedDict()
 
 
@@ -136,6 +147,7 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
     if file in _OPEN:
         _OPEN.move_to_end(file)
         return _OPEN[file]
+    use_font_folders()
     try:
         document = _load(file)
     except pdfium.PdfiumError as error:
@@ -208,12 +220,14 @@ def _read_whole(data: Path | bytes) -> bytes | None:
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Keeps pypdfium2's advice to build PDFium with XFA from the log: a warning of ours says what is shown."""
-    logger = logging.getLogger("pypdfium2")
-    logger.addFilter(_no_advice)
+    loggers = [logging.getLogger(name) for name in ("pypdfium2", pdfium.PdfDocument.__module__)]
+    for logger in loggers:
+        logger.addFilter(_no_advice)
     try:
         yield
     finally:
-        logger.removeFilter(_no_advice)
+        for logger in loggers:
+            logger.removeFilter(_no_advice)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
