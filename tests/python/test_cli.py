@@ -40,11 +40,11 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     ranking = json.loads(done.stdout)
-    assert list(ranking) == ["query", "results", "timings_ms", "tokens"]
+    assert list(ranking) == ["query", "results", "warnings", "skipped", "timings_ms", "tokens"]
     assert ranking["query"] == "fish soup"
     assert [page["rank"] for page in ranking["results"]] == [1, 2, 3, 4]
     for page in ranking["results"]:
-        assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens"]
+        assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens", "warnings"]
         assert page["file"] == str(sample)
         assert page["page"] == page["index"] + 3
         assert page["kept"] == max(1, round(0.25 * page["tokens"]))
