@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -14,6 +15,7 @@ from ziprerank.inputs.pages import PageSource
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
+from ziprerank.runtime.threads import Workers
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4
@@ -34,9 +36,7 @@ class PageFeed:
         self._watch = watch
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
-        self._threads = ThreadPoolExecutor(
-            max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
-        )
+        self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
 
     def __enter__(self) -> PageFeed:
         return self
@@ -44,20 +44,20 @@ class PageFeed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
         self._pixels.clear()
 
     def ahead(self, pages: Iterable[int]) -> None:
         """Starts to prepare ``pages`` unless they are held already."""
         for page in pages:
             if page not in self._pixels:
-                self._pixels[page] = self._threads.submit(self._prepare, page)
+                self._pixels[page] = self._workers.submit(partial(self._prepare, page))
 
     def pixels(self, page: int) -> NDArray[np.uint8]:
         """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
         self.ahead([page])
         try:
-            pixels, warnings = self._pixels[page].result()
+            pixels, warnings = self._workers.result(self._pixels[page])
         except PageError as error:
             raise error.at(page) from error
         if warnings:
