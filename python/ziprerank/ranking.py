@@ -141,12 +141,12 @@ class Ranking:
                     "index": page.index,
                     "file": page.source,
                     "page": page.page,
+                    "warnings": list(page.warnings),
                     "score": page.score,
                     "probability": page.probability,
                     "rank": page.rank,
                     "kept": len(page.kept),
                     "tokens": page.tokens,
-                    "warnings": list(page.warnings),
                 }
                 for page in self.results
             ],
