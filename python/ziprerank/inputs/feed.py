@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -63,6 +63,21 @@ class PageFeed:
         if warnings:
             self.warnings[page] = warnings
         return pixels
+
+    def bad_pages(self, pages: Sequence[int], checked: Callable[[], None]) -> dict[int, PageError]:
+        """Prepares each of ``pages``, calls ``checked`` after it, and returns the errors of those that cannot be."""
+        found = {}
+        for at, page in enumerate(pages):
+            following = pages[at : at + _MOST_WORKERS]
+            self.ahead(following)
+            try:
+                self.pixels(page)
+            except PageError as error:
+                found[page] = error
+                del self._pixels[page]
+            self.release(following)
+            checked()
+        return found
 
     def release(self, needed: Iterable[int]) -> None:
         """Drops the oldest pages, but none of ``needed``, until those not needed take at most ``KEPT_BYTES``."""
