@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- versions -->\n", "<!-- /versions -->\n"
 HEAD = (
     "| onnxruntime-gpu | CUDA | operators on the CPU | copies between CPU and GPU, a page and a query | attention "
-    "| launches, a page and a query | suited |\n|---|---|---|---|---|---|---|\n"
+    "| launches, a page and a query | copies to the GPU, a query | suited |\n|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -64,15 +64,24 @@ def _bundle(folder: Path) -> Bundle:
 
 def row(version: str, cuda: str, found: Summary, bundle: Bundle) -> str:
     """One version's row of the table."""
+    from hollow.summary import AGAIN
+
     operators: Counter[str] = sum(found.on_cpu.values(), Counter())
-    page, query = found.flash
-    whole = page == bundle.model["vision"]["depth"] and query == bundle.model["decoder"]["layers"] - 1
-    suited = whole and not operators and not any(found.copies.values())
-    names = ", ".join(f"{count} {name}" for name, count in sorted(operators.items()))
-    few = names if len(operators) <= 6 else f"{operators.total()} of {len(operators)} kinds"
-    copies = f"{found.copies['vision']} and {found.copies['rerank']}"
-    launches = f"{found.launches[0]:g} and {found.launches[1]}"
-    cells = [version, cuda, few or "none", copies, "flash" if whole else "S x S", launches, "yes" if suited else "no"]
+    depth, layers = bundle.model["vision"]["depth"], bundle.model["decoder"]["layers"]
+    flash = found.finished and found.flash == (depth, layers - 1)
+    suited = flash and not operators and not any(found.copies.values())
+    names = ", ".join(f"{count} {name}" for name, count in sorted(operators.items())) or "none"
+    if len(operators) > 6:
+        names = f"{operators.total()} of {len(operators)} kinds"
+    copies, launches = f"{found.copies['vision']} and {found.copies['rerank']}", "not known"
+    sent = "not known"
+    if found.finished:
+        sent = str(sum(copy.direction == "HtoD" for copy in found.step(AGAIN).copies))
+        launches = f"{found.launches[0]:g} and {found.launches[1]}"
+    else:
+        names, copies = f"{names} in the first page", f"{found.copies['vision']} and not known"
+    attention = "flash" if flash else "S x S" if found.stores_scores else "not all flash"
+    cells = [version, cuda, names, copies, attention, launches, sent, "yes" if suited else "no"]
     return f"| {' | '.join(cells)} |\n"
 
 

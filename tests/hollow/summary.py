@@ -43,6 +43,14 @@ class Summary:
         return {graph: read_placement(self.profile, graph) for graph in GRAPHS}
 
     @property
+    def finished(self) -> bool:
+        """Whether every ranking came to its end.
+
+        It does not where ONNX Runtime computes sizes of tensors on the GPU, since nothing is computed there.
+        """
+        return not any("error" in step for step in self.run.output["steps"])
+
+    @property
     def on_cpu(self) -> dict[str, Counter[str]]:
         """Operators that run on the CPU and are no arithmetic of shapes, by graph."""
         return {graph: found.cpu for graph, found in self.placement.items()}
@@ -57,6 +65,12 @@ class Summary:
         """Attentions by flash kernels: of a page, and of a query."""
         query = self.step(AGAIN).flash
         return (self.step(NEW).flash - query) / MANY, query
+
+    @property
+    def stores_scores(self) -> bool:
+        """Whether a product of attention has an S x S result: many rows and many columns for each head."""
+        products = self.run.record.whole.gemms
+        return any(gemm.batch > 1 and min(gemm.m, gemm.n) > 128 for gemm in products)
 
     @property
     def launches(self) -> tuple[float, int]:
