@@ -129,6 +129,7 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
+        owner: str = "",
     ) -> Ranking:
         """Sorts pages by relevance to a query.
 
@@ -144,6 +145,7 @@ class Reranker:
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
             progress: Called after each page encoded and each window scored; may raise to end the ranking.
+            owner: Page features are found again, in memory and on disk, by rankings of the same owner only.
 
         Raises:
             InvalidInput: The query or an option cannot be used.
@@ -160,6 +162,7 @@ class Reranker:
             stride=stride,
             on_bad_page=on_bad_page,
             progress=progress,
+            owner=owner,
         )[0]
 
     def rank_many(
@@ -173,6 +176,7 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
+        owner: str = "",
     ) -> list[Ranking]:
         """Ranks the same pages for each query; pages are prepared and encoded once while they fit in memory.
 
@@ -193,7 +197,8 @@ class Reranker:
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
-            open_window = opened.enter_context(OpenWindow(self.engine, sources, feed, self.page_cache, self.watch))
+            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, owner)
+            open_window = opened.enter_context(filled)
             outcomes: list[tuple[Outcome[_Scored], Meter]] = []
             while len(outcomes) < len(texts):
                 try:
