@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class Reranker:
         self.page_cache = page_cache
         self.prompts = PromptBuilder(bundle)
         self._options = options
+        self._owner = ""
 
     @classmethod
     def from_bundle(
@@ -118,6 +120,18 @@ class Reranker:
         """
         return self._options or options_of(self.bundle, self.engine)
 
+    def for_owner(self, owner: str) -> Reranker:
+        """Returns a reranker on the same engine whose page features are found, in memory and on disk, by it alone.
+
+        Nobody learns from the time of a ranking which pages another owner had ranked before.
+
+        Args:
+            owner: Any name; rerankers of the same name share their features, and ``""`` is the usual one.
+        """
+        own = copy(self)
+        own._owner = owner
+        return own
+
     def rank(
         self,
         query: str,
@@ -129,7 +143,6 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
-        owner: str = "",
     ) -> Ranking:
         """Sorts pages by relevance to a query.
 
@@ -145,7 +158,6 @@ class Reranker:
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
             progress: Called after each page encoded and each window scored; may raise to end the ranking.
-            owner: Page features are found again, in memory and on disk, by rankings of the same owner only.
 
         Raises:
             InvalidInput: The query or an option cannot be used.
@@ -162,7 +174,6 @@ class Reranker:
             stride=stride,
             on_bad_page=on_bad_page,
             progress=progress,
-            owner=owner,
         )[0]
 
     def rank_many(
@@ -176,7 +187,6 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
-        owner: str = "",
     ) -> list[Ranking]:
         """Ranks the same pages for each query; pages are prepared and encoded once while they fit in memory.
 
@@ -197,7 +207,7 @@ class Reranker:
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
-            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, owner)
+            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
             open_window = opened.enter_context(filled)
             outcomes: list[tuple[Outcome[_Scored], Meter]] = []
             while len(outcomes) < len(texts):

@@ -166,7 +166,7 @@ class Service:
     async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
         try:
             return await self._queue.run(
-                lambda check: self.reranker.rank(
+                lambda check: self.reranker.for_owner(owner).rank(
                     query,
                     candidates.pages,
                     options.top_n or None,
@@ -175,7 +175,6 @@ class Service:
                     stride=options.stride,
                     on_bad_page=options.on_bad_page,
                     progress=check,
-                    owner=owner,
                 ),
                 candidates.ahead,
             )
