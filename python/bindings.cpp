@@ -118,14 +118,18 @@ nb::dict ToDict(const ziprerank::EngineProfile& profile) {
   return out;
 }
 
-ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::pair<int, int>>& sizes) {
+ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::pair<int, int>>& sizes,
+                             const std::string& owner) {
   std::vector<ziprerank::PageSize> pages;
   for (const auto& [height, width] : sizes) pages.push_back({height, width});
   const nb::gil_scoped_release release;
-  return engine.window(pages, [] {  // Ctrl-C ends the wait
-    const nb::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-  });
+  return engine.window(
+      pages,
+      [] {  // Ctrl-C ends the wait
+        const nb::gil_scoped_acquire acquire;
+        if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      },
+      owner);
 }
 
 ziprerank::ImageView View(const Pixels& pixels) {
@@ -331,12 +335,15 @@ Raises:
     BundleError: The bundle is missing, damaged, or not made for this provider.
     PoolError: The pool does not fit into memory, or pool_bytes is too small.
     InvalidInput: Any other option is wrong.)")
-      .def("window", OpenWindow, "sizes"_a,
-           nb::sig("def window(self, sizes: collections.abc.Sequence[tuple[int, int]]) -> Window"),
-           R"(Opens a window; waits, first come first served, while other windows fill the pool.
+      .def(
+          "window", OpenWindow, "sizes"_a, nb::kw_only(), "owner"_a = "",
+          nb::sig("def window(self, sizes: collections.abc.Sequence[tuple[int, int]], *, owner: str = '') -> "
+                  "Window"),
+          R"(Opens a window; waits, first come first served, while other windows fill the pool.
 
 Args:
     sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+    owner: Pages are found in the pool by windows of the same owner only.
 
 Raises:
     PoolError: The pages could never fit into the pool.

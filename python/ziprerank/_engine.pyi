@@ -175,11 +175,12 @@ class Engine:
             InvalidInput: Any other option is wrong.
         """
 
-    def window(self, sizes: Sequence[tuple[int, int]]) -> Window:
+    def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> Window:
         """Opens a window; waits, first come first served, while other windows fill the pool.
 
         Args:
             sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+            owner: Pages are found in the pool by windows of the same owner only.
 
         Raises:
             PoolError: The pages could never fit into the pool.

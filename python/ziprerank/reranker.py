@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class Reranker:
         self.page_cache = page_cache
         self.prompts = PromptBuilder(bundle)
         self._options = options
+        self._owner = ""
 
     @classmethod
     def from_bundle(
@@ -117,6 +119,18 @@ class Reranker:
             InvalidInput: The engine is of a kind that options cannot load.
         """
         return self._options or options_of(self.bundle, self.engine)
+
+    def for_owner(self, owner: str) -> Reranker:
+        """Returns a reranker on the same engine whose page features are found, in memory and on disk, by it alone.
+
+        Nobody learns from the time of a ranking which pages another owner had ranked before.
+
+        Args:
+            owner: Any name; rerankers of the same name share their features, and ``""`` is the usual one.
+        """
+        own = copy(self)
+        own._owner = owner
+        return own
 
     def rank(
         self,
@@ -193,7 +207,8 @@ class Reranker:
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
-            open_window = opened.enter_context(OpenWindow(self.engine, sources, feed, self.page_cache, self.watch))
+            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
+            open_window = opened.enter_context(filled)
             outcomes: list[tuple[Outcome[_Scored], Meter]] = []
             while len(outcomes) < len(texts):
                 try:

@@ -13,8 +13,9 @@ import pypdfium2 as pdfium
 import pytest
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import Pdf, open_pages
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.pdf import PdfFile
 
 RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
 

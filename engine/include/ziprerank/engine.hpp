@@ -237,8 +237,11 @@ class ZIPRERANK_API Engine {
   // Opens a window for pages of these sizes, at most as many as EngineInfo::letter_ids. Waits, first come
   // first served, while other windows fill the pool; meanwhile it calls `while_waiting` about ten times a
   // second, which may throw to give up. PoolError if the pages could never fit; InvalidArgument for a bad
-  // size or number of pages. A thread that waits while it holds a window may wait for ever.
-  Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {});
+  // size or number of pages. A thread that waits while it holds a window may wait for ever. Pages are found
+  // in the pool by windows of the same `owner` only, so that nobody learns from the time which pages others
+  // had.
+  Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {},
+                std::string_view owner = {});
 
   const EngineInfo& info() const;
   PoolStats pool_stats() const;

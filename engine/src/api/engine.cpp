@@ -11,7 +11,8 @@ Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
-Window Engine::window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting) {
+Window Engine::window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting,
+                      std::string_view owner) {
   const std::size_t most = core_->info.letter_ids.size();
   if (sizes.empty()) throw InvalidArgument("a window without pages: give at least one");
   if (sizes.size() > most) {
@@ -21,6 +22,7 @@ Window Engine::window(const std::vector<PageSize>& sizes, const std::function<vo
   auto state = std::make_unique<Window::State>();
   state->core = core_;
   state->sizes = sizes;
+  state->owner = owner;
   state->slots.resize(sizes.size(), Window::State::Slot::kEmpty);
   state->pages.resize(sizes.size(), nullptr);
   std::vector<std::int64_t> tokens;

@@ -37,7 +37,7 @@ bool Window::find(std::size_t slot, const ImageView& image) {
   State& state = *state_;
   const State::Use use(&state);
   state.Begin(slot, image);
-  PagePool::Page* page = state.core->pool->Find(state.core->Name(image));
+  PagePool::Page* page = state.core->pool->Find(state.core->Name(image, state.owner));
   state.SetSlot(slot, page == nullptr ? State::Slot::kEmpty : State::Slot::kFilled, page);
   return page != nullptr;
 }

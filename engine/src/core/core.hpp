@@ -21,7 +21,7 @@ namespace ziprerank {
 struct Engine::Core {
   explicit Core(const EngineOptions& options);
 
-  Digest Name(const ImageView& image) const;
+  Digest Name(const ImageView& image, std::string_view owner) const;
   // The visual tokens of a page that the model reads.
   std::vector<std::int32_t> TokensOf(const ImageView& image) const;
   // InvalidArgument unless so many bytes are a page's features.

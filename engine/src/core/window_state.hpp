@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "base/text.hpp"
@@ -20,6 +21,7 @@ struct Window::State {
   std::shared_ptr<Engine::Core> core;
   std::vector<PageSize> sizes;
   std::vector<Grid> grids;
+  std::string owner;
   std::int64_t blocks = 0;
 
   std::mutex mutex;
@@ -84,7 +86,7 @@ struct Window::State {
     Begin(slot, image);
     PagePool::Pin pin;
     try {
-      const Digest name = core->Name(image);
+      const Digest name = core->Name(image, owner);
       pin = {core->pool->Find(name), true};
       if (pin.page == nullptr) pin = core->pool->Acquire(name, core->TokensOf(image));
       fill(pin);

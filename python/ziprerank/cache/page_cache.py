@@ -75,11 +75,14 @@ class PageCache:
                 "process may write, or none"
             ) from error
 
-    def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8]) -> FreshPage | None:
-        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; returns a newly encoded page."""
+    def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8], owner: str = "") -> FreshPage | None:
+        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; returns a newly encoded page.
+
+        Pages are found by their ``owner``, that of the window, only.
+        """
         if window.find(slot, pixels):
             return None
-        page = FreshPage(slot, self._name(pixels))
+        page = FreshPage(slot, self._name(pixels, owner))
         features = self._load(page)
         if features is not None:
             window.restore(slot, pixels, features)
@@ -106,8 +109,9 @@ class PageCache:
         folder = self._folder
         return counts | {"evictions": folder.evictions, "bytes": folder.used, "limit": folder.limit}
 
-    def _name(self, pixels: NDArray[np.uint8]) -> str:
-        digest = hashlib.blake2b(self._key, digest_size=32)
+    def _name(self, pixels: NDArray[np.uint8], owner: str) -> str:
+        key = hashlib.blake2b(owner.encode(), key=self._key, digest_size=32).digest() if owner else self._key
+        digest = hashlib.blake2b(key, digest_size=32)
         digest.update(np.array(pixels.shape, dtype="<i8").tobytes())
         digest.update(pixels.data)
         return digest.hexdigest()

@@ -31,7 +31,8 @@ from ziprerank.inputs.images import (
     upright_size,
 )
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.page_range import parse_page_range
+from ziprerank.inputs.pdf import PdfFile
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ziprerank.errors import PASSWORD_WAY, InvalidInput, PageError
+from ziprerank.errors import PASSWORD_WAY, PageError
 from ziprerank.inputs.fonts import SCRIPTS, probe_page, use_font_folders
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
@@ -27,7 +27,6 @@ from ziprerank.inputs.pdf_repair import mended_pdf
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.user_unit import user_units
-from ziprerank.values import whole_number
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
@@ -243,51 +242,3 @@ def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, heigh
     pdfium_c.FPDF_RenderPageBitmap(bitmap, page.raw, 0, 0, width, height, 0, flags)
     if page.formenv is not None:
         pdfium_c.FPDF_FFLDraw(page.formenv.raw, bitmap, page.raw, 0, 0, width, height, 0, flags)
-
-
-def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
-    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers, in their order.
-
-    Raises:
-        InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
-    """
-    numbers = _numbers_in(pages, count) if isinstance(pages, str) else _whole(pages)
-    if not numbers:
-        raise InvalidInput("the page range is empty: give pages such as '1-20'")
-    for number in numbers:
-        if not 1 <= number <= count:
-            raise InvalidInput(f"page {number} is outside 1..{count}: the file has {count} pages")
-    if len(set(numbers)) != len(numbers):
-        twice = next(number for number in numbers if numbers.count(number) > 1)
-        raise InvalidInput(f"page {twice} is named twice: name each page once")
-    return numbers
-
-
-def _whole(pages: int | Iterable[int]) -> list[int]:
-    try:
-        given = list(pages)  # type: ignore[arg-type]
-    except TypeError:  # one number, or something that is none
-        given = [pages]  # type: ignore[list-item]
-    numbers = []
-    for page in given:
-        number = whole_number(page)
-        if number is None:
-            raise InvalidInput(f"page {page!r} is not a whole number")
-        numbers.append(number)
-    return numbers
-
-
-def _numbers_in(text: str, count: int) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first or last) or not all(
-            piece == "" or (piece.isascii() and piece.isdigit()) for piece in (first, last)
-        ):
-            raise InvalidInput(f"page range {text!r} is not understood: write it as '1-20', '3', '5-' or '1-4,9'")
-        start = int(first) if first else 1
-        stop = (int(last) if last else count) if dash else start
-        if stop < start or stop > count:
-            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the file has {count} pages")
-        numbers.extend(range(start, stop + 1))
-    return numbers

@@ -15,17 +15,18 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
-from ziprerank.inputs.images import image_pages
+from ziprerank.inputs.images import image_pages, resize_page
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.pdf import PdfFile
 from ziprerank.inputs.prepared import Prepared
-from ziprerank.inputs.sizes import Size
+from ziprerank.inputs.sizes import Size, image_size
 from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
-from ziprerank.serve.text_page import draw_text
+from ziprerank.serve.text_page import Sheet, lay_out
 from ziprerank.windows import MAX_WINDOW
 
 AHEAD = MAX_WINDOW  # pages prepared before the engine asks for them; their pixels take 50 MB at 1024 px
@@ -116,17 +117,23 @@ async def fetch_pieces(
             task.cancel()
 
 
+class Stopped(Exception):
+    """Ends the preparation of pages for which nobody waits; the caller has its answer already."""
+
+
 class Candidates:
     """The candidate pages of one request. Call ``close`` when no thread uses them any more.
 
     Attributes:
         pages: The candidates.
         origins: The document of each of ``pages``.
+        stop: Set when nobody waits for them any more, because the client left or the time is over.
     """
 
     def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
         self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
+        self.stop = threading.Event()
         self._rules = rules
         self._settings = settings
         self._workers = workers
@@ -148,8 +155,10 @@ class Candidates:
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
+            Stopped: ``stop`` was set.
         """
         for piece in pieces:
+            self.check_stop()
             try:
                 if piece.fault is not None:
                     raise InvalidInput(piece.fault)
@@ -165,6 +174,11 @@ class Candidates:
             ]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
+
+    def check_stop(self) -> None:
+        """Raises Stopped if nobody waits for the pages any more; called at every step of what may take long."""
+        if self.stop.is_set():
+            raise Stopped
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
@@ -186,7 +200,8 @@ class Candidates:
                     "PDF, or set render_text to have the text drawn as a page"
                 )
             assert isinstance(piece.data, str)
-            return draw_text(piece.data, self._rules.longest_side, self._settings.text_font)
+            sheet = lay_out(piece.data, self._rules.longest_side, self._settings.text_font, self.check_stop)
+            return TextPage(sheet, self._rules)
         data = piece.data if isinstance(piece.data, bytes) else decode_media(piece.data)
         head = data[:HEAD_BYTES]
         if piece.field == "pdf" or is_pdf(head):
@@ -234,6 +249,28 @@ class Candidates:
             ):
                 if count > most:
                     raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
+
+
+class TextPage:
+    """A ``PageSource`` that draws a text when it is asked for; until then the text takes less memory than its page."""
+
+    source = "text"
+    page = None
+
+    def __init__(self, sheet: Sheet, rules: ImageRules) -> None:
+        self._sheet = sheet
+        self._rules = rules
+        self.size = image_size(*sheet.shape, rules)
+
+    def prepare(self) -> Prepared:
+        """Returns the pixels as the model reads them."""
+        return Prepared(resize_page(self._sheet.draw(), self.size, self._rules))
+
+    def picture(self, longest_side: int) -> Image.Image:
+        """Returns the page as an image whose longest side has at most that many pixels."""
+        picture = self._sheet.draw()
+        picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+        return picture
 
 
 class PreparedPage:

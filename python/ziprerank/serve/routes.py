@@ -12,9 +12,19 @@ from pydantic import Field
 
 from ziprerank._version import __version__
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
-from ziprerank.serve.admission import AdmittedRoute, Permit
+from ziprerank.serve.admission import Permit
 from ziprerank.serve.documents import Piece, read_document
-from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
+from ziprerank.serve.exchange import AdmittedRoute
+from ziprerank.serve.schemas import (
+    MOST_PASSWORD,
+    MOST_QUERY,
+    MOST_RANGE,
+    ErrorResponse,
+    Extra,
+    Options,
+    RerankRequest,
+    RerankResponse,
+)
 from ziprerank.serve.service import Service
 from ziprerank.windows import MAX_WINDOW
 
@@ -73,11 +83,12 @@ async def rerank_files(
     service: AnyService,
     permit: AnyPermit,
     files: Annotated[list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")],
-    query: Annotated[str, Form()],
+    query: Annotated[str, Form(max_length=MOST_QUERY)],
     pages: Annotated[
-        str | None, Form(description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")
+        str | None,
+        Form(max_length=MOST_RANGE, description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`."),
     ] = None,
-    password: Annotated[str | None, Form(description="Password of encrypted PDFs.")] = None,
+    password: Annotated[str | None, Form(max_length=MOST_PASSWORD, description="Password of encrypted PDFs.")] = None,
     top_n: Annotated[int | None, Form(ge=0)] = None,
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",

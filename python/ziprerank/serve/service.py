@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,12 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
-from ziprerank.serve.answers import build_answer, draw_thumbnails, timings_of
+from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger
+from ziprerank.serve.memory import Trimmer
 from ziprerank.serve.metrics import Metrics
 from ziprerank.serve.queue import Done, EngineQueue, settled
 from ziprerank.serve.schemas import Options, RerankResponse
@@ -51,6 +53,7 @@ class Service:
         self.ready = False
         self._queue = EngineQueue()
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="ziprerank-worker")
+        self._trimmer = Trimmer(self._workers)
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
@@ -70,19 +73,29 @@ class Service:
 
     async def close(self) -> None:
         """Drops the rankings that wait, and returns when the running one and all workers have ended."""
+        self._trimmer.close()
         await self._queue.close()
         await asyncio.to_thread(self._workers.shutdown)
 
-    def check_key(self, authorization: str | None) -> None:
-        """Raises Refused (401) if the service has API keys and the Authorization header carries none of them."""
+    def check_key(self, authorization: str | None) -> str:
+        """Checks the API key in the Authorization header, where the service has keys.
+
+        Returns:
+            The owner of the page features that the request makes and finds: a digest of the key with
+            ``Settings.cache_per_key``, else one for all.
+
+        Raises:
+            Refused: The header carries no key of the service (401).
+        """
         if not self.settings.api_keys:
-            return
+            return ""
         scheme, _, key = (authorization or "").partition(" ")
         given = key.strip().encode()
         known = [hmac.compare_digest(given, right.encode()) for right in self.settings.api_keys]
         if scheme.lower() != "bearer" or not any(known):
             message = "an API key is needed: send it as Authorization: Bearer KEY"
             raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
+        return hashlib.blake2b(given, digest_size=16).hexdigest() if self.settings.cache_per_key else ""
 
     async def rank(
         self,
@@ -117,19 +130,22 @@ class Service:
         candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
         try:
             await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
-            await settled(
-                self._workers.submit(candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page)
+            opening = self._workers.submit(
+                candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page
             )
+            await settled(opening, candidates.stop.set)
             self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
+            room = AnswerRoom(self.settings.max_answer_bytes)
+            room.take(candidates, options, echo, self.reranker.bundle)
+            permit.hold(room.taken)
             prepared = perf_counter() - started
-            done = await self._run(query, candidates, options)
+            done = await self._run(query, candidates, options, permit.owner)
             self.admission.took(done.ran)
             self.metrics.ranked(done.value, prepared, done.waited)
             drawn: list[str] = []
             if "thumbnail" in options.include:
-                drawn = await settled(
-                    self._workers.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side)
-                )
+                drawing = self._workers.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side, room)
+                drawn = await settled(drawing, candidates.stop.set)
             timings = None
             if "timings" in options.include:
                 timings = timings_of(done, prepared, perf_counter() - started)
@@ -145,11 +161,12 @@ class Service:
             )
         finally:
             self._workers.submit(candidates.close)
+            self._trimmer.soon()
 
-    async def _run(self, query: str, candidates: Candidates, options: Options) -> Done[Ranking]:
+    async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
         try:
             return await self._queue.run(
-                lambda check: self.reranker.rank(
+                lambda check: self.reranker.for_owner(owner).rank(
                     query,
                     candidates.pages,
                     options.top_n or None,
