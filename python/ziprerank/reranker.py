@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,28 @@ class Reranker:
 
         Queries never share a pass. Arguments and errors are those of ``rank``.
         """
-        rankings = []
+        return list(
+            self.rank_each(
+                queries, pages, top_k, keep_ratio=keep_ratio, window=window, stride=stride, progress=progress
+            )
+        )
+
+    def rank_each(
+        self,
+        queries: Sequence[str],
+        pages: PageInput | Sequence[PageInput],
+        top_k: int | None = None,
+        *,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Ranking]:
+        """Yields the rankings of ``rank_many`` one by one, so that an error keeps those of the queries before it.
+
+        Arguments are checked, and pages are opened, when the first ranking is asked for; pages are closed after the
+        last one, or when the iterator is closed.
+        """
         with ExitStack() as opened:
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
@@ -182,11 +203,8 @@ class Reranker:
             for query, text in zip(queries, checked, strict=True):
                 outcome = self._score(text, plan, open_window, ratio=ratio, meter=meter, steps=steps)
                 pages_ranked = _ranked(outcome, sources, top_k, self.bundle.image.factor)
-                rankings.append(
-                    Ranking(query, pages_ranked, plan.pages, len(plan.starts), meter.timings(), meter.tokens())
-                )
+                yield Ranking(query, pages_ranked, plan.pages, len(plan.starts), meter.timings(), meter.tokens())
                 meter = Meter()
-        return rankings
 
     def _score(
         self, query: str, plan: Plan, open_window: OpenWindow, *, ratio: float, meter: Meter, steps: Steps

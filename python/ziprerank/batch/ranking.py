@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from ziprerank.batch.rows import Document, Group, Row
+from ziprerank.batch import ROW_TIMEOUT
+from ziprerank.batch.rows import Document, Group, Row, printable
 from ziprerank.errors import InvalidInput, PageError, PoolError
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.values import real_number
 from ziprerank.windows import WindowOption
 
 
@@ -28,6 +31,8 @@ class Ranker:
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
+        row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
+            between documents, pages and windows; whoever runs the ranker in a process ends it if that does not help.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -36,41 +41,52 @@ class Ranker:
     window: WindowOption = "auto"
     stride: int | None = None
     password: str | None = None
+    row_timeout: float | None = ROW_TIMEOUT
+
+    def __post_init__(self) -> None:
+        if self.row_timeout is not None and (real_number(self.row_timeout) or 0) <= 0:
+            raise InvalidInput(f"row timeout {self.row_timeout!r}: must be a number of seconds over 0, or None")
 
     def load(self) -> Reranker:
         """Loads the engine. Raises as ``Reranker.from_bundle``."""
         return Reranker.from_options(self.engine)
 
-    def rank(self, reranker: Reranker, group: Group) -> Done:
-        """Ranks a group and returns its rows in the shape of ``parts.SCHEMA``, one per row of the group."""
-        try:
-            return Done(self._rows(reranker, group), failed=False)
-        except Exception as error:  # an unforeseen error on one broken file must not end the whole job
-            return Done(error_rows(group.rows, f"{type(error).__name__}: {error}"), failed=True)
+    def rank(self, reranker: Reranker, group: Group) -> Iterator[Done]:
+        """Ranks a group and yields its rows in the shape of ``parts.SCHEMA`` as they are done, each of them once."""
+        faults = {row.id: row.fault or _query_fault(reranker, row.query) for row in group.rows}
+        rows = [done for row in group.rows if (fault := faults[row.id]) for done in error_rows([row], fault)]
+        if rows:
+            yield Done(rows)
+        waiting = [row for row in group.rows if faults[row.id] is None]
+        while waiting:
+            clock = _Clock(self.row_timeout)
+            begun, broken = len(waiting), False
+            try:
+                for done in self._ranked(reranker, group, waiting, clock):
+                    del waiting[0]
+                    yield Done([done])
+                    clock.restart()
+                return
+            except (PageError, PoolError) as error:
+                failed, told = len(waiting), str(error)
+            except _TimeUp as error:  # what a first row waits for are the pages, which all rows need
+                failed, told = len(waiting) if len(waiting) == begun else 1, str(error)
+            except InvalidInput as error:  # of one query, which does not fit into the prompt
+                failed, told = 1, str(error)
+            except Exception as error:  # an unforeseen error on one broken file must not end the whole job
+                failed, told, broken = len(waiting), f"{type(error).__name__}: {error}", True
+            yield Done(error_rows(waiting[:failed], told), broken)
+            waiting = waiting[failed:]
 
-    def _rows(self, reranker: Reranker, group: Group) -> list[dict[str, Any]]:
-        rows, good = [], []
-        for row in group.rows:
-            fault = row.fault or _query_fault(reranker, row.query)
-            if fault is None:
-                good.append(row)
-            else:
-                rows += error_rows([row], fault)
-        if not good:
-            return rows
-        try:
-            return rows + self._ranked(reranker, group, good)
-        except (PageError, PoolError) as error:
-            return rows + error_rows(good, str(error))
-        except InvalidInput as error:
-            if len(good) == 1:
-                return rows + error_rows(good, str(error))
-        # the prompt cannot hold one of the queries: rank each alone to find out which
-        return rows + [done for row in good for done in self._rows(reranker, Group((row,)))]
-
-    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row], clock: _Clock) -> Iterator[dict[str, Any]]:
         candidates: list[PageSource] = []
         owners: list[int] = []  # position of each candidate's document
+        rows = tuple(rows)  # which the caller shortens
+
+        def progress(step: int, steps: int) -> None:
+            if step % (steps // len(rows)):  # else a row is done, and kept even if it took too long
+                clock.check()
+
         with ExitStack() as opened:
             for position, document in enumerate(group.documents):
                 try:
@@ -80,35 +96,63 @@ class Ranker:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages
                 owners += [position] * len(pages)
-            rankings = reranker.rank_many(
+                clock.check()
+            rankings = reranker.rank_each(
                 [row.query for row in rows],
                 candidates,
                 self.top_k,
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
+                progress=progress,
             )
-        return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
+            for row, ranking in zip(rows, rankings, strict=True):
+                yield _ranked_row(row, ranking, owners)
+
+
+class _TimeUp(Exception):
+    """A row has taken longer than it may."""
+
+
+class _Clock:
+    """Ends a row that takes too long."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._begun = monotonic()
+
+    def restart(self) -> None:
+        self._begun = monotonic()
+
+    def check(self) -> None:
+        """Raises _TimeUp if the row has had its time."""
+        if self._seconds is not None and monotonic() - self._begun > self._seconds:
+            raise _TimeUp(time_up(self._seconds))
+
+
+def time_up(seconds: float) -> str:
+    """Returns the error of a row that took longer than it may."""
+    return f"the row was not ranked within {seconds:g} s: give it fewer pages, or more time with --row-timeout"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The output rows of a group.
+    """Output rows of a group.
 
     Attributes:
-        rows: One per row of the group.
+        rows: One per row of the group that is done.
         failed: Whether ranking failed for a reason other than the rows, such as a broken engine.
     """
 
     rows: list[dict[str, Any]]
-    failed: bool
+    failed: bool = False
 
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
     return [
         {"id": row.id, "query": row.query, "documents": _labels(row.documents)}
-        | {"pages": None, "windows": None, "results": None, "error": error}
+        | {"pages": None, "windows": None, "results": None, "error": printable(error), "digest": row.digest}
         for row in rows
     ]
 
@@ -131,6 +175,7 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
         "windows": ranking.windows,
         "results": results,
         "error": None,
+        "digest": row.digest,
     }
 
 

@@ -7,6 +7,7 @@ format (path or bytes; a TIFF has a page for each of its own), a Pillow image, a
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -303,6 +304,8 @@ def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
 
 def _first_bytes(path: Path, name: str) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # nothing is opened: a pipe would wait for its writer
+            raise PageError("this is not a regular file: pass a PDF or an image, or its bytes", source=name)
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError:
