@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class StuckRanker(Ranker):
     def load(self) -> Reranker:
         return None  # type: ignore[return-value]
 
-    def rank(self, reranker: Reranker, group: Group) -> Iterator[Done]:  # noqa: ARG002
+    def rank(self, reranker: Reranker, group: Group, alive: Callable[[], None] | None = None) -> Iterator[Done]:  # noqa: ARG002
         for row in group.rows:
             if row.query == "die":
                 os._exit(3)

@@ -38,6 +38,10 @@ class PageError(InvalidInput):
         return PageError(self.reason, source=self.source, page=self.page, index=index)
 
 
+class PageWarning(UserWarning):
+    """What a ranked page's pixels do not show, or that a page was skipped, as the adapters to frameworks say it."""
+
+
 class BundleError(ZipRerankError):
     """A bundle that is missing, damaged, or newer than this version reads."""
 

@@ -55,7 +55,7 @@ def test_every_page_of_a_tiff_is_a_page(compression: str, tmp_path: Path) -> Non
                 assert [source.page for source in sources] == [1, 2, 3]
                 assert [source.size for source in sources] == [(256, 288), (256, 320), (256, 352)]
                 for source, page in zip(sources, pages, strict=True):
-                    assert np.array_equal(source.prepare(), shown(page))
+                    assert np.array_equal(source.prepare().pixels, shown(page))
 
 
 def test_a_tiff_that_the_caller_has_decoded_keeps_its_pages() -> None:
@@ -118,7 +118,7 @@ def test_smaller_copies_in_a_tiff_are_not_pages() -> None:
             writer.newFrame()
     with open_pages(stream.getvalue(), RULES) as sources:
         assert [(source.page, source.size) for source in sources] == [(1, (256, 288)), (2, (256, 320))]
-        assert np.array_equal(sources[1].prepare(), shown(sheets(3)[1]))
+        assert np.array_equal(sources[1].prepare().pixels, shown(sheets(3)[1]))
 
 
 def test_a_page_range_of_a_tiff(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class Ranker:
         stride: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
-            between documents, pages and windows; whoever runs the ranker in a process ends it if that does not help.
+            after each document, page and window; ``workers.Worker`` ends a process that does not come to that.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -51,42 +51,46 @@ class Ranker:
         """Loads the engine. Raises as ``Reranker.from_bundle``."""
         return Reranker.from_options(self.engine)
 
-    def rank(self, reranker: Reranker, group: Group) -> Iterator[Done]:
-        """Ranks a group and yields its rows in the shape of ``parts.SCHEMA`` as they are done, each of them once."""
-        faults = {row.id: row.fault or _query_fault(reranker, row.query) for row in group.rows}
-        rows = [done for row in group.rows if (fault := faults[row.id]) for done in error_rows([row], fault)]
-        if rows:
-            yield Done(rows)
-        waiting = [row for row in group.rows if faults[row.id] is None]
-        while waiting:
-            clock = _Clock(self.row_timeout)
-            begun, broken = len(waiting), False
-            try:
-                for done in self._ranked(reranker, group, waiting, clock):
-                    del waiting[0]
-                    yield Done([done])
-                    clock.restart()
-                return
-            except (PageError, PoolError) as error:
-                failed, told = len(waiting), str(error)
-            except _TimeUp as error:  # what a first row waits for are the pages, which all rows need
-                failed, told = len(waiting) if len(waiting) == begun else 1, str(error)
-            except InvalidInput as error:  # of one query, which does not fit into the prompt
-                failed, told = 1, str(error)
-            except Exception as error:  # an unforeseen error on one broken file must not end the whole job
-                failed, told, broken = len(waiting), f"{type(error).__name__}: {error}", True
-            yield Done(error_rows(waiting[:failed], told), broken)
-            waiting = waiting[failed:]
+    def rank(self, reranker: Reranker, group: Group, alive: Callable[[], None] | None = None) -> Iterator[Done]:
+        """Ranks a group and yields its rows in the shape of ``parts.SCHEMA``, each of them once.
 
-    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row], clock: _Clock) -> Iterator[dict[str, Any]]:
+        Args:
+            reranker: What ``load`` returned.
+            group: The rows.
+            alive: Called after each document opened, page encoded and window scored.
+        """
+        faults = {row.id: row.fault or _query_fault(reranker, row.query) for row in group.rows}
+        faulty = [done for row in group.rows if (fault := faults[row.id]) for done in error_rows([row], fault)]
+        if faulty:
+            yield Done(faulty)
+        good = [row for row in group.rows if faults[row.id] is None]
+        if good:
+            yield from self._done(reranker, group, good, alive or (lambda: None))
+
+    def _done(self, reranker: Reranker, group: Group, rows: Sequence[Row], alive: Callable[[], None]) -> Iterator[Done]:
+        clock = _Clock(self.row_timeout, alive)
+        shared = True  # whether the error is one of all rows
+        try:
+            yield Done(self._ranked(reranker, group, rows, clock))
+            return
+        except (PageError, PoolError) as error:
+            told = str(error)
+        except _TimeUp as error:  # what a first row waits for are the pages, which all rows need
+            told, shared = str(error), clock.row == 0
+        except InvalidInput as error:  # of one query, which does not fit into the prompt
+            told, shared = str(error), len(rows) == 1
+        except Exception as error:  # an unforeseen error on one broken file must not end the whole job
+            yield Done(error_rows(rows, f"{type(error).__name__}: {error}"), failed=True)
+            return
+        if shared:
+            yield Done(error_rows(rows, told))
+            return
+        for row in rows:  # each alone, to find out which
+            yield from self._done(reranker, group, [row], alive)
+
+    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row], clock: _Clock) -> list[dict[str, Any]]:
         candidates: list[PageSource] = []
         owners: list[int] = []  # position of each candidate's document
-        rows = tuple(rows)  # which the caller shortens
-
-        def progress(step: int, steps: int) -> None:
-            if step % (steps // len(rows)):  # else a row is done, and kept even if it took too long
-                clock.check()
-
         with ExitStack() as opened:
             for position, document in enumerate(group.documents):
                 try:
@@ -97,17 +101,16 @@ class Ranker:
                 candidates += pages
                 owners += [position] * len(pages)
                 clock.check()
-            rankings = reranker.rank_each(
+            rankings = reranker.rank_many(
                 [row.query for row in rows],
                 candidates,
                 self.top_k,
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
-                progress=progress,
+                progress=lambda step, steps: clock.step(step, steps // len(rows)),
             )
-            for row, ranking in zip(rows, rankings, strict=True):
-                yield _ranked_row(row, ranking, owners)
+        return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
 
 
 class _TimeUp(Exception):
@@ -115,19 +118,32 @@ class _TimeUp(Exception):
 
 
 class _Clock:
-    """Ends a row that takes too long."""
+    """Ends a row that takes too long.
 
-    def __init__(self, seconds: float | None) -> None:
+    Attributes:
+        row: The position of the row that is being ranked.
+    """
+
+    def __init__(self, seconds: float | None, alive: Callable[[], None]) -> None:
+        self.row = 0
         self._seconds = seconds
+        self._alive = alive
         self._begun = monotonic()
 
-    def restart(self) -> None:
-        self._begun = monotonic()
+    def step(self, done: int, each: int) -> None:
+        """Notes that ``done`` steps are done, of which every row has ``each``. Raises as ``check``."""
+        if done % each:
+            self.check()
+        else:  # the end of a row, which is kept even if it took too long, or a new beginning without bad pages
+            self.row = done // each
+            self._begun = monotonic()
+            self._alive()
 
     def check(self) -> None:
         """Raises _TimeUp if the row has had its time."""
         if self._seconds is not None and monotonic() - self._begun > self._seconds:
             raise _TimeUp(time_up(self._seconds))
+        self._alive()
 
 
 def time_up(seconds: float) -> str:

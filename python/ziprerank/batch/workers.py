@@ -18,8 +18,9 @@ from ziprerank.batch.rows import Group, Row
 from ziprerank.errors import EngineError, ZipRerankError
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit the others' pipes, and a CUDA context
-GRACE = 5.0  # seconds beside twice a row's time, for pages that are slow on a busy machine
-_READY = None  # what a process sends once it has its engine
+GRACE = 5.0  # seconds beside a row's time before a process without a sign of life is taken to be stuck
+_SIGN_EVERY = 1.0  # seconds between two of these signs
+_READY, _ALIVE = "ready", "alive"  # what a process sends once it has its engine, and while it ranks
 
 
 def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Iterator[Done]:
@@ -108,7 +109,7 @@ class Worker:
             self._send()
 
     def take(self) -> Done | None:
-        """Waits for rows that are done and returns them; None if the process has only become ready.
+        """Waits for rows that are done and returns them; None if the process has only given a sign of life.
 
         If the process dies or is stuck, all rows of its group that are not done get an error.
 
@@ -128,11 +129,14 @@ class Worker:
             self.unanswered = [row for row in self.unanswered if row.id not in names]
             self._wait_from_now()
             return answer
-        if answer is _READY:
+        if answer == _READY:
             self._ready = True
             self._send()
-            return None
-        raise answer
+        elif answer == _ALIVE:
+            self._wait_from_now()
+        else:
+            raise answer
+        return None
 
     def _send(self) -> None:
         with suppress(OSError):  # the process died while it waited; ``take`` notices
@@ -140,9 +144,9 @@ class Worker:
         self._wait_from_now()
 
     def _wait_from_now(self) -> None:
-        """A row looks at its time by itself, but only between pages; twice that time means that it does not."""
+        """A row looks at its time by itself, but only between pages; so much without a sign means that it does not."""
         if self._timeout is not None:
-            self.stuck_at = monotonic() + 2 * self._timeout + GRACE if self.unanswered else float("inf")
+            self.stuck_at = monotonic() + self._timeout + GRACE if self.unanswered else float("inf")
 
     def _end(self, told: str, *, failed: bool = False) -> Done:
         self._process.kill()
@@ -160,11 +164,19 @@ def _work(pipe: Connection, ranker: Ranker) -> None:
     except ZipRerankError as error:
         pipe.send(EngineError(f"a worker could not start: {error}"))
         return
+    signed = 0.0
+
+    def sign() -> None:
+        nonlocal signed
+        if monotonic() - signed > _SIGN_EVERY:
+            signed = monotonic()
+            pipe.send(_ALIVE)
+
     try:
         pipe.send(_READY)
         while True:
             group: Any = pipe.recv()
-            for done in ranker.rank(reranker, group):
+            for done in ranker.rank(reranker, group, sign):
                 pipe.send(done)
     except (EOFError, OSError):  # the parent is gone or done
         os._exit(0)  # without waiting for the engine's threads

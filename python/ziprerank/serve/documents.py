@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
@@ -20,6 +18,7 @@ from ziprerank.inputs.images import image_pages
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
@@ -222,7 +221,7 @@ class PreparedPage:
         self._source = source
         self._workers = workers
         self._lock = threading.Lock()
-        self._pixels: Future[NDArray[np.uint8]] | None = None
+        self._pixels: Future[Prepared] | None = None
 
     @property
     def source(self) -> str:
@@ -236,19 +235,19 @@ class PreparedPage:
     def size(self) -> Size:
         return self._source.size
 
-    def start(self) -> Future[NDArray[np.uint8]]:
+    def start(self) -> Future[Prepared]:
         """Starts to prepare the pixels unless a worker already does, and returns them as a future."""
         with self._lock:
             if self._pixels is None:
                 self._pixels = self._workers.submit(self._source.prepare)
             return self._pixels
 
-    def prepare(self) -> NDArray[np.uint8]:
-        """Returns the pixels [h, w, 3] as the model reads them. Raises PageError."""
-        pixels = self.start().result()
+    def prepare(self) -> Prepared:
+        """Returns the pixels as the model reads them, and warnings about them. Raises PageError."""
+        prepared = self.start().result()
         with self._lock:
             self._pixels = None  # the caller holds them now
-        return pixels
+        return prepared
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""
