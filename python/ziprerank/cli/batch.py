@@ -88,7 +88,13 @@ def batch(
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
     each = engine.threads or max(1, usable_cpus() // workers)
     ranker = Ranker(
-        replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password, row_timeout or None
+        replace(engine, threads=each),
+        top_k,
+        keep_ratio,
+        parse_window(window),
+        stride,
+        password,
+        row_timeout=row_timeout or None,
     )
     rows = read_rows(
         source,

@@ -329,14 +329,14 @@ def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
 
 def _first_bytes(path: Path, name: str) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # nothing is opened: a pipe would wait for its writer
-            raise PageError("this is not a regular file: pass a PDF or an image, or its bytes", source=name)
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
+        if stat.S_ISREG(path.stat().st_mode):  # else nothing is opened: a pipe would wait for its writer
+            with path.open("rb") as file:
+                return file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise PageError("no such file", source=name) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PageError(f"the file cannot be read: {error}", source=name) from error
+    raise PageError("this is not a regular file: pass a PDF or an image, or its bytes", source=name)
 
 
 def _fitted(image: Image.Image, longest_side: int) -> Image.Image:
