@@ -153,6 +153,8 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, monkeypatch: pyte
         listener.bind("socket.pdf")
         for path in (tmp_path / "pipe.pdf", tmp_path / "socket.pdf", Path("/dev/zero"), tmp_path):
             for page in (path, Pdf(path), str(path)):
-                assert refusal(page).startswith(f"candidate 0 ({path}): this is not a regular file")
+                assert refusal(page).startswith(
+                    f"candidate 0 ({path}): this cannot be read, since it is not a regular file"
+                )
             with pytest.raises(PageError, match="not a regular file"):
                 with_pdf_options(path, "1", None)

@@ -336,7 +336,9 @@ def _first_bytes(path: Path, name: str) -> bytes:
         raise PageError("no such file", source=name) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PageError(f"the file cannot be read: {error}", source=name) from error
-    raise PageError("this is not a regular file: pass a PDF or an image, or its bytes", source=name)
+    raise PageError(
+        "this cannot be read, since it is not a regular file: pass a PDF or an image, or its bytes", source=name
+    )
 
 
 def _fitted(image: Image.Image, longest_side: int) -> Image.Image:
