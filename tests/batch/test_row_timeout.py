@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,30 @@ def test_a_stuck_worker_of_an_actor_is_replaced(monkeypatch: pytest.MonkeyPatch)
     actor = RankGroups(StuckRanker(row_timeout=0.5))
     batch = {"group": np.array([pickle.dumps(group) for group in groups()], dtype=object)}
     check([done for some in actor(batch)["done"] for done in pickle.loads(some)])
+
+
+def test_a_stuck_worker_ends_with_its_parent() -> None:
+    """Killed without any chance to clean up, the parent leaves nothing behind that runs for ever."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from batch_job import StuckRanker\n"
+        "from ziprerank.batch.rows import Group, Row\n"
+        "from ziprerank.batch.workers import rank_locally\n"
+        "if __name__ == '__main__':\n"
+        "    groups = [Group((Row('a', 'fine', ('x',)), Row('b', 'stuck', ('x',))))]\n"
+        "    for done in rank_locally(groups, StuckRanker(row_timeout=None), 1): print('ranked', flush=True)\n"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parents[1])]
+    with Popen(command, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ranked\n"  # the next row is the one that never ends
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in listed):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert listed
 
 
 def test_a_document_that_holds_the_parser(job: Job, bundle_path: Path, command: Command, tmp_path: Path) -> None:

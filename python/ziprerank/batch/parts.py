@@ -95,6 +95,9 @@ class Output:
         try:
             self._take_lock()
             self._begin()
+        except OSError as error:
+            os.close(self._lock)
+            raise InvalidInput(f"the folder {self._out} cannot be used: {error}") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -187,7 +190,10 @@ class Output:
     def _write(self, part: Path, rows: Sequence[dict[str, Any]]) -> None:
         """Writes a part file, or removes it if there are no rows."""
         if not rows:
-            part.unlink()
+            try:
+                part.unlink()
+            except OSError as error:
+                raise InvalidInput(f"{part} cannot be removed: {error}") from error
         elif self._kind == "jsonl":
             self._replace(part, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         else:

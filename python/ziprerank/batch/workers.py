@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -157,8 +158,17 @@ class Worker:
         return Done(error_rows(rows, told), failed)
 
 
+def _end_with_parent() -> None:
+    """Ends this process with its parent, also while it is stuck and does not look at its pipe."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _work(pipe: Connection, ranker: Ranker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and then closes the pipe
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         reranker = ranker.load()
     except ZipRerankError as error:
