@@ -11,13 +11,16 @@ from typing import Any
 
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.batch.rows import Document, Group, Row, printable
-from ziprerank.errors import InvalidInput, PageError, PoolError
+from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
-from ziprerank.ranking import Ranking
+from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.values import real_number
 from ziprerank.windows import WindowOption
+
+_PASSWORD_WAY = "with --password, or Ranker(password=...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Ranker:
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
+        on_bad_page: As for ``Reranker.rank``.
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
             after each document, page and window; ``workers.Worker`` ends a process that does not come to that.
     """
@@ -41,6 +45,7 @@ class Ranker:
     window: WindowOption = "auto"
     stride: int | None = None
     password: str | None = None
+    on_bad_page: OnBadPage = "raise"
     row_timeout: float | None = ROW_TIMEOUT
 
     def __post_init__(self) -> None:
@@ -95,7 +100,7 @@ class Ranker:
             for position, document in enumerate(group.documents):
                 try:
                     page_input = _page_input(document, group.pages, self.password)
-                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image))
+                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image, self.on_bad_page))
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages
@@ -108,6 +113,7 @@ class Ranker:
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
+                on_bad_page=self.on_bad_page,
                 progress=lambda step, steps: clock.step(step, steps // len(rows)),
             )
         return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
@@ -166,9 +172,11 @@ class Done:
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
+    nothing = dict.fromkeys(("pages", "windows", "results", "warnings", "skipped"))
+    error = printable(said_for(error, _PASSWORD_WAY))
     return [
-        {"id": row.id, "query": row.query, "documents": _labels(row.documents)}
-        | {"pages": None, "windows": None, "results": None, "error": printable(error), "digest": row.digest}
+        {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing}
+        | {"error": error, "digest": row.digest}
         for row in rows
     ]
 
@@ -190,9 +198,18 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
         "pages": ranking.pages,
         "windows": ranking.windows,
         "results": results,
+        "warnings": _notes(ranking.warnings, owners),
+        "skipped": _notes(ranking.skipped, owners),
         "error": None,
         "digest": row.digest,
     }
+
+
+def _notes(notes: Sequence[PageNote], owners: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"document": owners[note.index], "page": note.page, "text": printable(said_for(note.text, _PASSWORD_WAY))}
+        for note in notes
+    ]
 
 
 def _labels(documents: Sequence[Document]) -> list[str]:

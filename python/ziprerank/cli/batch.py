@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.cli.options import (
+    BadPages,
     KeepRatio,
     Password,
     Stride,
@@ -40,6 +41,7 @@ def batch(
     window: Window = "auto",
     stride: Stride = None,
     password: Password = None,
+    on_bad_page: BadPages = "raise",
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
     query_column: Annotated[str, typer.Option(help="The query.")] = "query",
     documents_column: Annotated[
@@ -94,6 +96,7 @@ def batch(
         parse_window(window),
         stride,
         password,
+        on_bad_page,
         row_timeout=row_timeout or None,
     )
     rows = read_rows(

@@ -23,9 +23,9 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import (
+    frames_left_out,
     image_pages,
     open_image,
-    refuse_animation,
     resize_page,
     stored_file,
     to_rgb,
@@ -124,20 +124,20 @@ class ImagePage:
 
     def prepare(self) -> Prepared:
         with _named(self.source, self.page):
-            image = self._decode()
+            image, warnings = self._decode()
             if image_size(image.height, image.width, self.rules) != self.size:
                 raise InvalidInput("the image changed while it was being ranked: rank it again")
-            return Prepared(resize_page(image, self.size, self.rules))
+            return Prepared(resize_page(image, self.size, self.rules), warnings)
 
     def picture(self, longest_side: int) -> Image.Image:
         with _named(self.source, self.page):
-            return _fitted(self._decode(), longest_side)
+            return _fitted(self._decode()[0], longest_side)
 
-    def _decode(self) -> Image.Image:
+    def _decode(self) -> tuple[Image.Image, tuple[str, ...]]:
         if isinstance(self.data, Image.Image):
-            return to_rgb(self.data)
+            return to_rgb(self.data), frames_left_out(self.data)
         with open_image(self.data, self.kind or "", self.frame) as image:
-            return to_rgb(image)
+            return to_rgb(image), frames_left_out(image)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,14 +206,15 @@ def open_pages(
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
     """Returns ``data`` with a page range and a password where they apply.
 
-    A PDF has both, a TIFF has pages only, and any other image has neither.
-
-    Raises:
-        PageError: The file cannot be read.
+    A PDF has both, a TIFF has pages only, and any other image has neither. A file that cannot be read is returned as
+    it is, for ``open_pages`` to say so.
     """
     if pages is None and password is None:
         return data
-    head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    try:
+        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    except PageError:
+        return data
     kind = image_kind(head)
     if kind == "TIFF" and pages is not None:
         return TiffPages(data, pages)
@@ -275,7 +276,6 @@ def _stored_pages(
 
 def _pillow_pages(image: Image.Image, rules: ImageRules) -> Iterator[PageSource]:
     with _named("image"):
-        refuse_animation(image, image.format or "")
         stored = stored_file(image)
         if stored is None:
             size = image_size(*upright_size(image), rules)

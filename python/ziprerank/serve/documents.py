@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.images import image_pages
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
@@ -20,7 +21,7 @@ from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
-from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
@@ -41,6 +42,7 @@ class Piece:
         text: Whether ``data`` is words, to be drawn as a page.
         pages: Page range of a PDF, from 1; None is all.
         password: Password of an encrypted PDF.
+        fault: Why there is no file, if it could not be fetched and bad documents are skipped.
         list: The field that lists the documents.
     """
 
@@ -50,6 +52,7 @@ class Piece:
     text: bool = False
     pages: str | None = None
     password: str | None = None
+    fault: str | None = None
     list: str = "documents"
 
     @property
@@ -78,13 +81,16 @@ def read_document(index: int, document: Document) -> Piece:
     return Piece(index, "text", document.text, text=True)
 
 
-async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None]) -> None:
+async def fetch_pieces(
+    pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None], on_bad_page: OnBadPage = "raise"
+) -> None:
     """Replaces every URL among the documents by the file that it points to.
 
     Args:
         pieces: Documents, changed in place.
         fetcher: Downloads the files.
         hold: Called with the number of bytes before they are kept.
+        on_bad_page: With ``"skip"``, a file that cannot be fetched becomes its document's ``fault``.
 
     Raises:
         Refused: A file cannot be fetched (the error names the document), or ``hold`` refuses its bytes.
@@ -94,7 +100,9 @@ async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable
         try:
             piece.data = await fetcher.fetch(url, hold)
         except FetchError as error:
-            raise piece.refuse(str(error)) from None
+            if on_bad_page == "raise":
+                raise piece.refuse(str(error)) from None
+            piece.fault = str(error)
 
     tasks = [
         asyncio.ensure_future(fetch(piece, piece.data))
@@ -117,7 +125,7 @@ class Candidates:
     """
 
     def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
-        self.pages: list[PreparedPage] = []
+        self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
         self._rules = rules
         self._settings = settings
@@ -125,35 +133,49 @@ class Candidates:
         self._stack = ExitStack()
         self._pixels = 0
 
-    def open(self, pieces: Sequence[Piece], *, render_text: bool) -> None:
+    @property
+    def good(self) -> int:
+        """How many of the pages may be ranked, as far as is known."""
+        return sum(isinstance(page, PreparedPage) for page in self.pages)
+
+    def open(self, pieces: Sequence[Piece], *, render_text: bool, on_bad_page: OnBadPage = "raise") -> None:
         """Opens every document without decoding any pixels. Blocks, so call it in a thread.
 
         Args:
             pieces: Documents without URLs; their data is dropped once it is open.
             render_text: Whether words are drawn as pages.
+            on_bad_page: With ``"skip"``, what cannot be opened becomes a ``BadPage``.
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
         """
         for piece in pieces:
             try:
-                opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
+                if piece.fault is not None:
+                    raise InvalidInput(piece.fault)
+                given = self._input(piece, render_text)
+                opened = self._stack.enter_context(open_pages([given], self._rules, on_bad_page))
             except InvalidInput as error:
-                raise refuse_page(error, piece.param, piece.index) from error
+                if on_bad_page == "raise" or piece.text:
+                    raise refuse_page(error, piece.param, piece.index) from error
+                opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
-            self.pages += [PreparedPage(source, self._workers) for source in opened]
+            self.pages += [
+                source if isinstance(source, BadPage) else PreparedPage(source, self._workers) for source in opened
+            ]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
-        for page in self.pages[-AHEAD:]:
+        for page in [page for page in self.pages if isinstance(page, PreparedPage)][-AHEAD:]:
             page.start()
 
     def close(self) -> None:
         """Waits for the pages that are being prepared, cancels the rest, and closes the PDFs."""
         for page in self.pages:
-            page.close()
+            if isinstance(page, PreparedPage):
+                page.close()
         self._stack.close()
 
     def _input(self, piece: Piece, render_text: bool) -> PageInput:

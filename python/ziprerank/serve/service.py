@@ -116,9 +116,11 @@ class Service:
         self._check(query, pieces)
         candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
         try:
-            await fetch_pieces(pieces, self._fetcher, permit.hold)
-            await settled(self._workers.submit(candidates.open, pieces, render_text=render_text))
-            self._check_plan(len(candidates.pages), options)
+            await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
+            await settled(
+                self._workers.submit(candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page)
+            )
+            self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             prepared = perf_counter() - started
             done = await self._run(query, candidates, options)
             self.admission.took(done.ran)
@@ -154,6 +156,7 @@ class Service:
                     keep_ratio=options.keep_ratio,
                     window=options.window,
                     stride=options.stride,
+                    on_bad_page=options.on_bad_page,
                     progress=check,
                 ),
                 candidates.ahead,
