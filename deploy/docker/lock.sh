@@ -11,5 +11,5 @@ lock() { # NAME, then what uv compiles
 }
 
 lock cpu pyproject.toml --extra cpu --extra serve
-lock gpu pyproject.toml --extra gpu --extra serve - <<<"onnxruntime-gpu[cuda,cudnn]"
+lock gpu pyproject.toml --extra gpu --extra serve
 lock build - < <(sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '" ' | tr ',' '\n')
