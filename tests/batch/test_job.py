@@ -112,7 +112,8 @@ def test_a_worker_that_dies_costs_one_document(job: Job, bundle_path: Path, comm
     assert len({row["id"].partition("/")[0] for row in died}) == 1
     process = command(*arguments, "--retry-errors")
     told, _ = process.communicate(timeout=120)
-    assert "200 rows, 15 of them ranked now, 10 with an error" in told
+    again = 10 if int(died[0]["id"].partition("/")[0]) in BROKEN else 15  # it may have died on a broken one
+    assert f"200 rows, {again} of them ranked now, 10 with an error" in told
     assert [row["id"] for row in rows_of(out)] == sorted(job.ids)
 
 

@@ -7,6 +7,7 @@ format (path or bytes; a TIFF has a page for each of its own), a Pillow image, a
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -329,12 +330,16 @@ def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
 
 def _first_bytes(path: Path, name: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
+        if stat.S_ISREG(path.stat().st_mode):  # else nothing is opened: a pipe would wait for its writer
+            with path.open("rb") as file:
+                return file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise PageError("no such file", source=name) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PageError(f"the file cannot be read: {error}", source=name) from error
+    raise PageError(
+        "this cannot be read, since it is not a regular file: pass a PDF or an image, or its bytes", source=name
+    )
 
 
 def _fitted(image: Image.Image, longest_side: int) -> Image.Image:
