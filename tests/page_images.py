@@ -44,7 +44,7 @@ def opened(data: bytes) -> Image.Image:
 def prepared_pages(page: Any) -> list[np.ndarray]:
     """The pixels of every page."""
     with open_pages(page, RULES) as sources:
-        pages = [source.prepare() for source in sources]
+        pages = [source.prepare().pixels for source in sources]
         for source, pixels in zip(sources, pages, strict=True):
             assert pixels.shape == (*source.size, 3)
             assert pixels.dtype == np.uint8

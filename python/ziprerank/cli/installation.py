@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.inputs.fonts import VARIABLE
+from ziprerank.inputs.pdf import scripts_with_fonts
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
@@ -49,6 +51,7 @@ def examine(options: EngineOptions) -> Report:
         if engine is not None:
             report.sections.append(("Engine", _flat(engine.info)))
             report.sections.append(("Page pool", _flat(engine.pool)))
+    report.sections.append(("Fonts for PDFs that do not embed theirs", _attempt(report, _fonts) or []))
     report.sections.append(("Memory", _memory()))
     return report
 
@@ -131,6 +134,17 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
     if not parity:
         return "not verified (ziprerank verify writes a certificate)"
     return ", ".join(f"{name} {value}" for name, value in parity.items() if isinstance(value, (str, int, float)))
+
+
+def _fonts() -> Rows:
+    """Which scripts PDFium draws without a font in the PDF; more folders of fonts are in ``ZIPRERANK_FONTS``."""
+    found = scripts_with_fonts()
+    rows = [
+        (title, ", ".join(names))
+        for title, shown in (("drawn", True), ("come out blank", False))
+        if (names := [script for script, drawn in found.items() if drawn == shown])
+    ]
+    return [*rows, (VARIABLE, os.environ.get(VARIABLE) or "not set")]
 
 
 def _memory() -> Rows:

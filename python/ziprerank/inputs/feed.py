@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
+from ziprerank.runtime.threads import Workers
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4
@@ -23,15 +26,17 @@ class PageFeed:
 
     It holds the pages of the current window, those asked for ahead, and at most ``KEPT_BYTES`` of earlier ones for the
     windows and queries that follow.
+
+    Attributes:
+        warnings: What is known of each page that was handed over and has warnings, by its index.
     """
 
     def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
         self._sources = sources
         self._watch = watch
-        self._pixels: dict[int, Future[NDArray[np.uint8]]] = {}  # oldest first
-        self._threads = ThreadPoolExecutor(
-            max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
-        )
+        self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
+        self.warnings: dict[int, tuple[str, ...]] = {}
+        self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
 
     def __enter__(self) -> PageFeed:
         return self
@@ -39,22 +44,40 @@ class PageFeed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
         self._pixels.clear()
 
     def ahead(self, pages: Iterable[int]) -> None:
         """Starts to prepare ``pages`` unless they are held already."""
         for page in pages:
             if page not in self._pixels:
-                self._pixels[page] = self._threads.submit(self._prepare, page)
+                self._pixels[page] = self._workers.submit(partial(self._prepare, page))
 
     def pixels(self, page: int) -> NDArray[np.uint8]:
         """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
         self.ahead([page])
         try:
-            return self._pixels[page].result()
+            pixels, warnings = self._workers.result(self._pixels[page])
         except PageError as error:
             raise error.at(page) from error
+        if warnings:
+            self.warnings[page] = warnings
+        return pixels
+
+    def bad_pages(self, pages: Sequence[int], checked: Callable[[], None]) -> dict[int, PageError]:
+        """Prepares each of ``pages``, calls ``checked`` after it, and returns the errors of those that cannot be."""
+        found = {}
+        for at, page in enumerate(pages):
+            following = pages[at : at + _MOST_WORKERS]
+            self.ahead(following)
+            try:
+                self.pixels(page)
+            except PageError as error:
+                found[page] = error
+                del self._pixels[page]
+            self.release(following)
+            checked()
+        return found
 
     def release(self, needed: Iterable[int]) -> None:
         """Drops the oldest pages, but none of ``needed``, until those not needed take at most ``KEPT_BYTES``."""
@@ -67,7 +90,7 @@ class PageFeed:
             held -= self._bytes(page)
             del self._pixels[page]
 
-    def _prepare(self, page: int) -> NDArray[np.uint8]:
+    def _prepare(self, page: int) -> Prepared:
         with self._watch("render", page):
             return self._sources[page].prepare()
 

@@ -19,11 +19,12 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import (
+    frames_left_out,
     image_pages,
     open_image,
-    refuse_animation,
     resize_page,
     stored_file,
     to_rgb,
@@ -31,6 +32,7 @@ from ziprerank.inputs.images import (
 )
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 
 
@@ -75,8 +77,8 @@ class PageSource(Protocol):
         """(height, width) in px of what ``prepare`` returns; known without decoding or rendering."""
         ...
 
-    def prepare(self) -> NDArray[np.uint8]:
-        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
+    def prepare(self) -> Prepared:
+        """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""
         ...
 
     def picture(self, longest_side: int) -> Image.Image:
@@ -95,8 +97,8 @@ class PdfPage:
     def source(self) -> str:
         return self.file.name
 
-    def prepare(self) -> NDArray[np.uint8]:
-        return self.file.render(self.page, self.size)
+    def prepare(self) -> Prepared:
+        return self.file.prepare(self.page, self.size)
 
     def picture(self, longest_side: int) -> Image.Image:
         scale = longest_side / max(self.points)
@@ -119,22 +121,22 @@ class ImagePage:
     frame: int = 0
     page: int | None = None
 
-    def prepare(self) -> NDArray[np.uint8]:
+    def prepare(self) -> Prepared:
         with _named(self.source, self.page):
-            image = self._decode()
+            image, warnings = self._decode()
             if image_size(image.height, image.width, self.rules) != self.size:
                 raise InvalidInput("the image changed while it was being ranked: rank it again")
-            return resize_page(image, self.size, self.rules)
+            return Prepared(resize_page(image, self.size, self.rules), warnings)
 
     def picture(self, longest_side: int) -> Image.Image:
         with _named(self.source, self.page):
-            return _fitted(self._decode(), longest_side)
+            return _fitted(self._decode()[0], longest_side)
 
-    def _decode(self) -> Image.Image:
+    def _decode(self) -> tuple[Image.Image, tuple[str, ...]]:
         if isinstance(self.data, Image.Image):
-            return to_rgb(self.data)
+            return to_rgb(self.data), frames_left_out(self.data)
         with open_image(self.data, self.kind or "", self.frame) as image:
-            return to_rgb(image)
+            return to_rgb(image), frames_left_out(image)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,22 +150,27 @@ class ArrayPage:
     def page(self) -> None:
         return None
 
-    def prepare(self) -> NDArray[np.uint8]:
-        if self.pixels.shape[:2] == self.size:
-            return np.ascontiguousarray(self.pixels)
-        return resize_page(Image.fromarray(np.ascontiguousarray(self.pixels)), self.size, self.rules)
+    def prepare(self) -> Prepared:
+        pixels = np.ascontiguousarray(self.pixels)
+        if pixels.shape[:2] != self.size:
+            pixels = resize_page(Image.fromarray(pixels), self.size, self.rules)
+        return Prepared(pixels)
 
     def picture(self, longest_side: int) -> Image.Image:
         return _fitted(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)
 
 
 @contextmanager
-def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> Iterator[list[PageSource]]:
+def open_pages(
+    inputs: PageInput | Sequence[PageInput], rules: ImageRules, on_bad_page: OnBadPage = "raise"
+) -> Iterator[list[PageSource]]:
     """Opens all candidate pages, in the order given; a context manager that closes PDFs at its end.
 
     Args:
         inputs: One or more pages of any kind that this module's docstring names.
         rules: How pages are brought to their final size.
+        on_bad_page: ``"raise"`` ends with the error of the first page that cannot be opened; ``"skip"`` yields a
+            ``BadPage`` in place of each, and of each document that cannot be opened.
 
     Yields:
         The pages, each with its size.
@@ -179,13 +186,14 @@ def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> It
     documents: list[PdfFile] = []
     try:
         for item in items:
-            try:
-                for source in _sources_of(item, rules):
-                    if isinstance(source, PdfPage) and source.file not in documents:
-                        documents.append(source.file)
+            for source in _or_bad(_sources_of(item, rules, documents)):
+                if not isinstance(source, BadPage):
                     sources.append(source)
-            except PageError as error:
-                raise error.at(len(sources)) from error
+                    continue
+                error = source.error.at(len(sources))
+                if on_bad_page == "raise":
+                    raise error from source.error
+                sources.append(BadPage(error))
         if not sources:
             raise InvalidInput("no pages to rank: pass at least one PDF, image or array")
         yield sources
@@ -197,21 +205,31 @@ def open_pages(inputs: PageInput | Sequence[PageInput], rules: ImageRules) -> It
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
     """Returns ``data`` with a page range and a password where they apply.
 
-    A PDF has both, a TIFF has pages only, and any other image has neither.
-
-    Raises:
-        PageError: The file cannot be read.
+    A PDF has both, a TIFF has pages only, and any other image has neither. A file that cannot be read is returned as
+    it is, for ``open_pages`` to say so.
     """
     if pages is None and password is None:
         return data
-    head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    try:
+        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    except PageError:
+        return data
     kind = image_kind(head)
     if kind == "TIFF" and pages is not None:
         return TiffPages(data, pages)
     return data if kind else Pdf(data, pages, password)
 
 
-def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
+def _or_bad(sources: Iterator[PageSource]) -> Iterator[PageSource]:
+    """Yields the pages of a document, and a bad page in place of an error of the document as a whole."""
+    try:
+        yield from sources
+    except PageError as error:
+        yield BadPage(error)
+
+
+def _sources_of(item: object, rules: ImageRules, documents: list[PdfFile]) -> Iterator[PageSource]:
+    """Yields the pages of one input; those that cannot be ranked as ``BadPage``. PDFs join ``documents``."""
     if isinstance(item, Pdf):
         given = bytes(item.source) if isinstance(item.source, (bytearray, memoryview)) else item.source
         data = given if isinstance(given, bytes) else Path(given)
@@ -219,14 +237,15 @@ def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
         head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, name)
         if not says_pdf(head):
             raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
-        yield from _pdf_pages(PdfFile(data, name=name, password=item.password), item.pages, rules)
+        documents.append(PdfFile(data, name=name, password=item.password))
+        yield from _pdf_pages(documents[-1], item.pages, rules)
     elif isinstance(item, TiffPages):
         name = "bytes" if isinstance(item.source, bytes) else str(item.source)
         yield from _image_pages(item.source, "TIFF", name, rules, item.pages)
     elif isinstance(item, (str, Path)):
-        yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules)
+        yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules, documents)
     elif isinstance(item, (bytes, bytearray, memoryview)):
-        yield from _stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes", rules)
+        yield from _stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes", rules, documents)
     elif isinstance(item, Image.Image):
         yield from _pillow_pages(item, rules)
     elif isinstance(item, np.ndarray):
@@ -239,21 +258,23 @@ def _sources_of(item: object, rules: ImageRules) -> Iterator[PageSource]:
         )
 
 
-def _stored_pages(data: Path | bytes, head: bytes, name: str, rules: ImageRules) -> Iterator[PageSource]:
+def _stored_pages(
+    data: Path | bytes, head: bytes, name: str, rules: ImageRules, documents: list[PdfFile]
+) -> Iterator[PageSource]:
     if not head:
         raise PageError("the file is empty", source=name)
     kind = image_kind(head)
     if kind is not None:
         yield from _image_pages(data, kind, name, rules)
     elif is_pdf(head):
-        yield from _pdf_pages(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"), None, rules)
+        documents.append(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"))
+        yield from _pdf_pages(documents[-1], None, rules)
     else:
         raise PageError(f"unsupported format, known are {KNOWN}: convert it first", source=name)
 
 
 def _pillow_pages(image: Image.Image, rules: ImageRules) -> Iterator[PageSource]:
     with _named("image"):
-        refuse_animation(image, image.format or "")
         stored = stored_file(image)
         if stored is None:
             size = image_size(*upright_size(image), rules)
@@ -272,23 +293,27 @@ def _image_pages(
     for number in numbers:
         frame, upright = found[number - 1]
         page = number if kind == "TIFF" else None
-        with _named(name, page):
-            size = image_size(*upright, rules)
-        yield ImagePage(data, kind, name, size, rules, frame, page)
+        try:
+            with _named(name, page):
+                size = image_size(*upright, rules)
+        except PageError as error:
+            yield BadPage(error)
+        else:
+            yield ImagePage(data, kind, name, size, rules, frame, page)
 
 
 def _pdf_pages(file: PdfFile, pages: str | int | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:
-    try:
-        with _named(file.name):
-            numbers = range(1, file.pages + 1) if pages is None else parse_page_range(pages, file.pages)
-        for number in numbers:
+    with _named(file.name):
+        numbers = range(1, file.pages + 1) if pages is None else parse_page_range(pages, file.pages)
+    for number in numbers:
+        try:
             points = file.page_points(number)
             with _named(file.name, number):
                 size = sheet_size(*points, rules)
+        except PageError as error:
+            yield BadPage(error)
+        else:
             yield PdfPage(file, number, size, points)
-    except PageError:
-        file.close()
-        raise
 
 
 def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import InvalidInput, PageError, said_for
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
 from ziprerank.inputs.pdf import PdfFile
@@ -184,7 +185,10 @@ class Candidates:
 
 @contextmanager
 def open_documents(
-    documents: Sequence[DocumentPage], rules: ImageRules, password: str | None = None
+    documents: Sequence[DocumentPage | BadPage],
+    rules: ImageRules,
+    password: str | None = None,
+    on_bad_page: OnBadPage = "raise",
 ) -> Iterator[Candidates]:
     """Opens each document's page, and each PDF once for all its pages.
 
@@ -192,6 +196,7 @@ def open_documents(
         documents: The documents.
         rules: How the bundle prepares images.
         password: Opens encrypted PDFs.
+        on_bad_page: With ``"skip"``, the page of a document that cannot be opened is a ``BadPage``.
 
     Yields:
         The open pages, which the context closes.
@@ -204,32 +209,42 @@ def open_documents(
     with ExitStack() as stack:
         located = _locate(documents, password)
         opened = _open_pdfs(located, rules, stack, password)
-        for index, (document, number) in enumerate(zip(documents, located, strict=True)):
-            key = index if number is None else number
+        for index, (document, place) in enumerate(zip(documents, located, strict=True)):
+            key = place if isinstance(place, tuple) else index
             if key not in keys:
                 keys[key] = len(candidates.pages)
-                with _at(index):
-                    source = opened[number] if number is not None else _open_image(document, rules, stack)
+                source = opened[place] if isinstance(place, tuple) else _source(index, document, place, rules, stack)
+                if isinstance(source, BadPage) and on_bad_page == "raise":
+                    raise said_here(source.error).at(index) from source.error
                 candidates.pages.append(source)
             candidates.shown.append(keys[key])
         yield candidates
 
 
-def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tuple[Path | bytes, int] | None]:
-    """Returns the PDF and the 1-based page of each document, or None for an image."""
+_Place: TypeAlias = "tuple[Path | bytes, int]"
+
+
+def _locate(documents: Sequence[DocumentPage | BadPage], password: str | None) -> list[_Place | BadPage | None]:
+    """Returns the PDF and the 1-based page of each document, None for an image, or why there is neither."""
     files: dict[Path | bytes, PdfFile] = {}
-    located: list[tuple[Path | bytes, int] | None] = []
+    located: list[_Place | BadPage | None] = []
     try:
         for index, document in enumerate(documents):
+            if isinstance(document, BadPage):
+                located.append(document)
+                continue
             data = document.data
-            with _at(index):
-                if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
-                    located.append(None)
-                    continue
-                if data not in files:
-                    name = "PDF bytes" if isinstance(data, bytes) else str(data)
-                    files[data] = PdfFile(data, name=name, password=password)
-                located.append((data, _page_number(files[data], document)))
+            try:
+                with at_index(index):
+                    if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
+                        located.append(None)
+                        continue
+                    if data not in files:
+                        name = "PDF bytes" if isinstance(data, bytes) else str(data)
+                        files[data] = PdfFile(data, name=name, password=password)
+                    located.append((data, _page_number(files[data], document)))
+            except PageError as error:
+                located.append(BadPage(error))
     finally:
         for file in files.values():
             file.close()
@@ -254,20 +269,35 @@ def _page_number(file: PdfFile, document: DocumentPage) -> int:
 
 
 def _open_pdfs(
-    located: Sequence[tuple[Path | bytes, int] | None], rules: ImageRules, stack: ExitStack, password: str | None
-) -> dict[tuple[Path | bytes, int], PageSource]:
-    wanted: dict[Path | bytes, dict[int, int]] = {}  # file -> page -> first document
-    for index, page in enumerate(located):
-        if page is not None:
-            wanted.setdefault(page[0], {}).setdefault(page[1], index)
-    opened: dict[tuple[Path | bytes, int], PageSource] = {}
+    located: Sequence[_Place | BadPage | None], rules: ImageRules, stack: ExitStack, password: str | None
+) -> dict[_Place, PageSource]:
+    """Opens each PDF for all its pages that are wanted; those that cannot be opened are ``BadPage``s."""
+    wanted: dict[Path | bytes, list[int]] = {}
+    for place in located:
+        if isinstance(place, tuple) and place[1] not in wanted.setdefault(place[0], []):
+            wanted[place[0]].append(place[1])
+    opened: dict[_Place, PageSource] = {}
     for data, numbers in wanted.items():
-        try:
-            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules))
-        except PageError as error:
-            raise error.at(numbers.get(error.page or 0, min(numbers.values()))) from error
+        sources = stack.enter_context(open_pages([Pdf(data, numbers, password)], rules, "skip"))
+        if len(sources) < len(numbers):  # the document as a whole
+            sources = sources[:1] * len(numbers)
         opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
     return opened
+
+
+def _source(
+    index: int, document: DocumentPage | BadPage, place: BadPage | None, rules: ImageRules, stack: ExitStack
+) -> PageSource:
+    """Returns the page of a document that is no page of a PDF."""
+    if isinstance(document, BadPage):
+        return document
+    if place is not None:
+        return place
+    try:
+        with at_index(index):
+            return _open_image(document, rules, stack)
+    except PageError as error:
+        return BadPage(error)
 
 
 def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack) -> PageSource:
@@ -291,12 +321,21 @@ def _is_pdf(data: Path | bytes) -> bool:
     return is_pdf(data[:HEAD_BYTES])
 
 
+PASSWORD_WAY_HERE = "with the option password"
+
+
+def said_here(error: PageError) -> PageError:
+    """Returns the error with the adapters' way to give a password."""
+    reason = said_for(error.reason, PASSWORD_WAY_HERE)
+    return PageError(reason, source=error.source, page=error.page, index=error.index)
+
+
 @contextmanager
-def _at(index: int) -> Iterator[None]:
+def at_index(index: int) -> Iterator[None]:
     """Adds the document's index to every error."""
     try:
         yield
     except PageError as error:
-        raise error.at(index) from error
+        raise said_here(error).at(index) from error
     except (InvalidInput, OSError) as error:
         raise PageError(str(error), source="document", index=index) from error

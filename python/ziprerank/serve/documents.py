@@ -9,19 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.images import image_pages
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
 from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
-from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
@@ -42,6 +42,7 @@ class Piece:
         text: Whether ``data`` is words, to be drawn as a page.
         pages: Page range of a PDF, from 1; None is all.
         password: Password of an encrypted PDF.
+        fault: Why there is no file, if it could not be fetched and bad documents are skipped.
         list: The field that lists the documents.
     """
 
@@ -51,6 +52,7 @@ class Piece:
     text: bool = False
     pages: str | None = None
     password: str | None = None
+    fault: str | None = None
     list: str = "documents"
 
     @property
@@ -79,13 +81,16 @@ def read_document(index: int, document: Document) -> Piece:
     return Piece(index, "text", document.text, text=True)
 
 
-async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None]) -> None:
+async def fetch_pieces(
+    pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None], on_bad_page: OnBadPage = "raise"
+) -> None:
     """Replaces every URL among the documents by the file that it points to.
 
     Args:
         pieces: Documents, changed in place.
         fetcher: Downloads the files.
         hold: Called with the number of bytes before they are kept.
+        on_bad_page: With ``"skip"``, a file that cannot be fetched becomes its document's ``fault``.
 
     Raises:
         Refused: A file cannot be fetched (the error names the document), or ``hold`` refuses its bytes.
@@ -95,7 +100,9 @@ async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable
         try:
             piece.data = await fetcher.fetch(url, hold)
         except FetchError as error:
-            raise piece.refuse(str(error)) from None
+            if on_bad_page == "raise":
+                raise piece.refuse(str(error)) from None
+            piece.fault = str(error)
 
     tasks = [
         asyncio.ensure_future(fetch(piece, piece.data))
@@ -118,7 +125,7 @@ class Candidates:
     """
 
     def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
-        self.pages: list[PreparedPage] = []
+        self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
         self._rules = rules
         self._settings = settings
@@ -126,35 +133,49 @@ class Candidates:
         self._stack = ExitStack()
         self._pixels = 0
 
-    def open(self, pieces: Sequence[Piece], *, render_text: bool) -> None:
+    @property
+    def good(self) -> int:
+        """How many of the pages may be ranked, as far as is known."""
+        return sum(isinstance(page, PreparedPage) for page in self.pages)
+
+    def open(self, pieces: Sequence[Piece], *, render_text: bool, on_bad_page: OnBadPage = "raise") -> None:
         """Opens every document without decoding any pixels. Blocks, so call it in a thread.
 
         Args:
             pieces: Documents without URLs; their data is dropped once it is open.
             render_text: Whether words are drawn as pages.
+            on_bad_page: With ``"skip"``, what cannot be opened becomes a ``BadPage``.
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
         """
         for piece in pieces:
             try:
-                opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
+                if piece.fault is not None:
+                    raise InvalidInput(piece.fault)
+                given = self._input(piece, render_text)
+                opened = self._stack.enter_context(open_pages([given], self._rules, on_bad_page))
             except InvalidInput as error:
-                raise refuse_page(error, piece.param, piece.index) from error
+                if on_bad_page == "raise" or piece.text:
+                    raise refuse_page(error, piece.param, piece.index) from error
+                opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
-            self.pages += [PreparedPage(source, self._workers) for source in opened]
+            self.pages += [
+                source if isinstance(source, BadPage) else PreparedPage(source, self._workers) for source in opened
+            ]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
-        for page in self.pages[-AHEAD:]:
+        for page in [page for page in self.pages if isinstance(page, PreparedPage)][-AHEAD:]:
             page.start()
 
     def close(self) -> None:
         """Waits for the pages that are being prepared, cancels the rest, and closes the PDFs."""
         for page in self.pages:
-            page.close()
+            if isinstance(page, PreparedPage):
+                page.close()
         self._stack.close()
 
     def _input(self, piece: Piece, render_text: bool) -> PageInput:
@@ -222,7 +243,7 @@ class PreparedPage:
         self._source = source
         self._workers = workers
         self._lock = threading.Lock()
-        self._pixels: Future[NDArray[np.uint8]] | None = None
+        self._pixels: Future[Prepared] | None = None
 
     @property
     def source(self) -> str:
@@ -236,19 +257,19 @@ class PreparedPage:
     def size(self) -> Size:
         return self._source.size
 
-    def start(self) -> Future[NDArray[np.uint8]]:
+    def start(self) -> Future[Prepared]:
         """Starts to prepare the pixels unless a worker already does, and returns them as a future."""
         with self._lock:
             if self._pixels is None:
                 self._pixels = self._workers.submit(self._source.prepare)
             return self._pixels
 
-    def prepare(self) -> NDArray[np.uint8]:
-        """Returns the pixels [h, w, 3] as the model reads them. Raises PageError."""
-        pixels = self.start().result()
+    def prepare(self) -> Prepared:
+        """Returns the pixels as the model reads them, and warnings about them. Raises PageError."""
+        prepared = self.start().result()
         with self._lock:
             self._pixels = None  # the caller holds them now
-        return pixels
+        return prepared
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""
