@@ -28,8 +28,8 @@ from .corpus import documents as texts_in
 from .page_store import documents_in
 
 SIZE = 16_384
-PIECES = 4_096
-"""Entries of the byte-pair encoding that rare words fall into; the rest are whole words."""
+_PIECES = 4
+"""One entry in so many is for the byte-pair encoding that rare words fall into; the rest are whole words."""
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -84,18 +84,19 @@ def weigh(documents: Iterable[Mapping[str, int]]) -> dict[str, float]:
     return weights
 
 
-def choose(weights: Mapping[str, float], size: int = SIZE, pieces: int = PIECES) -> Tokenizer:
+def choose(weights: Mapping[str, float], size: int = SIZE, pieces: int | None = None) -> Tokenizer:
     """A tokenizer: special tokens, the pieces of a byte-pair encoding, then the weightiest words.
 
     Args:
         weights: of `weigh`, lower-case words.
         size: most entries; few words make fewer.
-        pieces: most entries that are special tokens, bytes and merges.
+        pieces: most entries that are special tokens, bytes and merges; None: a quarter of ``size``, bytes at least.
 
     Raises:
         TrainError: there is no word, or ``pieces`` do not hold all bytes.
     """
     least = len(SPECIAL) + 256
+    pieces = max(least, size // _PIECES) if pieces is None else pieces
     if not least <= pieces <= size:
         raise TrainError(f"pieces is {pieces}, size {size}: pieces must be at least {least}, size at least pieces")
     if not weights:
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--skip", nargs="*", default=[], help="leave out paths that contain one of these")
     parser.add_argument("--texts", type=Path, help="folder of .txt, .html, .pod files or manual pages, counted too")
     parser.add_argument("--size", type=int, default=SIZE)
-    parser.add_argument("--pieces", type=int, default=PIECES, help="entries that are no whole words")
+    parser.add_argument("--pieces", type=int, help="entries that are no whole words; default: a quarter")
     options = parser.parse_args(arguments)
     counts = [*count_pdfs(options.documents, options.skip), *(count_texts(options.texts) if options.texts else ())]
     weights = weigh(counts)
