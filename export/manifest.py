@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import ExportError
+from ziprerank.manifest import MANIFEST, check_manifest, read_manifest_fields
 
-MANIFEST = "ziprerank.json"
+from .errors import ExportError
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
@@ -17,12 +17,13 @@ def read_manifest(bundle: Path) -> dict[str, Any]:
 
     Raises:
         ExportError: The directory has none.
+        BundleError: There is no such directory, or the manifest does not say what one must.
     """
-    file = bundle / MANIFEST
-    if not file.is_file():
+    if bundle.is_dir() and not (bundle / MANIFEST).exists():
         raise ExportError(f"{bundle} is not a bundle: it has no {MANIFEST}")
-    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return manifest
+    manifest = read_manifest_fields(bundle)
+    check_manifest(manifest)
+    return manifest.values
 
 
 def write_manifest(bundle: Path, manifest: Mapping[str, Any]) -> None:
