@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-from ziprerank.errors import quoted
+from ziprerank.errors import QUOTED, quoted
 from ziprerank.strict_json import Fields
 
 from .errors import CheckpointError
@@ -104,7 +104,7 @@ class ModelConfig:
         """
         architectures = config.texts("architectures", []) or [config.text("model_type", "none named")]
         if ARCHITECTURE not in architectures:
-            names = quoted(", ".join(architectures))
+            names = ", ".join(architectures)[:QUOTED]
             raise CheckpointError(f"architecture {names} is not supported: the export reads {ARCHITECTURE}")
         text = config.object("text_config")
         decoder = _decoder(text, tied=config.flag("tie_word_embeddings", default=False))
