@@ -36,7 +36,7 @@ VALUES: dict[str, Any] = {
     "page_cache_bytes": 1 << 30,
     "check": "size",
 }
-RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor")
+RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor", "eval")
 
 
 def test_the_values_of_this_test_are_no_defaults() -> None:
