@@ -11,6 +11,8 @@ from ziprerank.manifest import MANIFEST, check_manifest, read_manifest_fields
 
 from .errors import ExportError
 
+__all__ = ["MANIFEST", "precision_name", "read_manifest", "write_manifest"]
+
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
     """Reads the manifest of a bundle.
