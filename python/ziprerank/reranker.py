@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import EngineError, InvalidInput, PageError
+from ziprerank.errors import EngineError, InvalidInput, PageError, quoted
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page, none_left
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages
@@ -29,13 +30,18 @@ from ziprerank.runtime.engine import (
     load_engine,
     options_of,
 )
+from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.values import real_number, whole_number
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
 
 class Reranker:
-    """Ranks document pages by a query in one pass per window. Several threads may share one."""
+    """Ranks document pages by a query in one pass per window. Several threads may share one.
+
+    ``close`` gives its memory and threads back; ``with Reranker.from_bundle() as reranker:`` closes it at the end. A
+    process that was forked cannot use a reranker of its parent.
+    """
 
     def __init__(
         self,
@@ -49,7 +55,7 @@ class Reranker:
 
         Args:
             bundle: How pages and prompts are prepared.
-            engine: Encodes and scores pages; ``load_engine`` makes one.
+            engine: Encodes and scores pages; ``load_engine`` makes one. ``close`` closes it too.
             watch: Hook called around each stage of a ranking.
             page_cache: Page features on disk, for an engine of ``load_engine``.
             options: What loads the same engine again; None: derived from ``engine`` when asked for.
@@ -61,6 +67,7 @@ class Reranker:
         self.prompts = PromptBuilder(bundle)
         self._options = options
         self._owner = ""
+        self._lifetime = Lifetime("this reranker")
 
     @classmethod
     def from_bundle(
@@ -111,6 +118,25 @@ class Reranker:
         engine = load_engine(bundle, options)
         return cls(bundle, engine, page_cache=open_cache(options, bundle, engine), options=options)
 
+    def __enter__(self) -> Reranker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the engine, which gives its memory and threads back, once the rankings under way have returned.
+
+        Later rankings raise InvalidInput. May be called twice; in a forked process it does nothing.
+
+        Raises:
+            InvalidInput: A ranking of this thread is under way, such as in its ``progress``.
+        """
+        if self._lifetime.end():
+            self.engine.close()
+
     @property
     def options(self) -> EngineOptions:
         """The options that load this reranker's engine again.
@@ -160,10 +186,10 @@ class Reranker:
             progress: Called after each page encoded and each window scored; may raise to end the ranking.
 
         Raises:
-            InvalidInput: The query or an option cannot be used.
+            InvalidInput: The query or an option cannot be used, or the reranker is closed.
             PageError: A page cannot be ranked; with ``on_bad_page="skip"``, none can.
             PoolError: The pool has no room for one window.
-            EngineError: The engine failed.
+            EngineError: The engine failed, or it was loaded before this process was forked.
         """
         return self.rank_many(
             [query],
@@ -192,7 +218,7 @@ class Reranker:
 
         Queries never share a pass. Arguments and errors are those of ``rank``.
         """
-        with ExitStack() as opened:
+        with self._lifetime.use(), ExitStack() as opened:
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
                 if isinstance(queries, str):
@@ -347,7 +373,7 @@ def _ranked(
 def _checked_ratio(ratio: float) -> float:
     number = real_number(ratio)
     if number is None or not 0 < number <= 1:
-        raise InvalidInput(f"keep_ratio {ratio!r}: must be over 0 and at most 1 (1 keeps every visual token)")
+        raise InvalidInput(f"keep_ratio {quoted(ratio)}: must be over 0 and at most 1 (1 keeps every visual token)")
     return number
 
 
@@ -356,5 +382,5 @@ def _checked_top_k(top_k: int | None) -> int | None:
         return None
     number = whole_number(top_k)
     if number is None or number < 1:
-        raise InvalidInput(f"top_k {top_k!r}: must be a whole number of at least 1, or None for all pages")
+        raise InvalidInput(f"top_k {quoted(top_k)}: must be a whole number of at least 1, or None for all pages")
     return number

@@ -55,6 +55,15 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
   storage = backend->MakeStorage(info.pool_bytes);
 }
 
+std::shared_ptr<Engine::Core> Engine::Core::Make(const EngineOptions& options) {
+  const RuntimeUse use;
+  return {new Core(options), [](const Core* core) {
+            if (core->forks != ForkCount()) return;
+            const RuntimeUse last_use;
+            delete core;
+          }};
+}
+
 Digest Engine::Core::Name(const ImageView& image, std::string_view owner) const {
   const StageLog::Stage stage = Stage("digest");
   SipHash128 hash(digest_key);

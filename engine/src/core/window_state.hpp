@@ -35,6 +35,7 @@ struct Window::State {
   class Use {
    public:
     explicit Use(State* state) : state_(*state) {
+      state_.core->CheckProcess();
       const std::lock_guard lock(state_.mutex);
       if (state_.closed) throw InvalidArgument("the window is closed: open another one");
       ++state_.calls;
@@ -46,6 +47,7 @@ struct Window::State {
 
    private:
     State& state_;
+    const RuntimeUse runtime_;
   };
 
   void CheckSlot(std::size_t slot) const {

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ziprerank.bundle import Blank, Check
-from ziprerank.errors import InvalidInput, said_for
+from ziprerank.errors import InvalidInput, quoted, said_for
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
@@ -115,7 +115,7 @@ def parse_window(text: str) -> WindowOption:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInput(f"window {text!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
+        raise InvalidInput(f"window {quoted(text)}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
 
 
 def show_notes(ranking: Ranking) -> None:

@@ -6,12 +6,14 @@ PDFium is not thread-safe, not even over different documents, so every call runs
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +29,14 @@ from ziprerank.inputs.pdf_repair import mended_pdf
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.user_unit import user_units
+from ziprerank.runtime.threads import finish_jobs
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
 _LOCK = threading.RLock()
+# A fork waits for the call under way, so that no child has PDFium in the middle of something, and its lock taken.
+os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+_ending = threading.Event()
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
@@ -142,8 +148,26 @@ def scripts_with_fonts() -> dict[str, bool]:
 _OPEN: OrderedDict[PdfFile, pdfium.PdfDocument] = OrderedDict()
 
 
+@cache
+def _watch_end() -> None:
+    """Has the end of the interpreter wait for the call under way, and then keep the lock from other threads.
+
+    pypdfium2 closes its documents and PDFium in handlers of its own, the last of which it registers with the first
+    document. Those that are registered later run earlier.
+    """
+
+    def end() -> None:
+        finish_jobs()  # which need the lock
+        _LOCK.acquire()
+        _ending.set()
+
+    atexit.register(end)
+
+
 def _open(file: PdfFile) -> pdfium.PdfDocument:
     """The open document of ``file``; the caller holds the lock."""
+    if _ending.is_set():
+        raise PageError("the program is at its end, and PDFium is closed: rank PDFs before", source=file.name)
     if file in _OPEN:
         _OPEN.move_to_end(file)
         return _OPEN[file]
@@ -165,6 +189,7 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
             document.init_forms()
     is_xfa = form in (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
     file._notes = (_MENDED,) * (file._mended is not None) + (_XFA,) * is_xfa
+    _watch_end()
     _OPEN[file] = document
     while len(_OPEN) > _MAX_OPEN:
         _, oldest = _OPEN.popitem(last=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput, PageError, said_for
+from ziprerank.errors import InvalidInput, PageError, quoted, said_for
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
@@ -121,7 +121,7 @@ def page_of(value: object, name: str, first_page: int = 1) -> int | str | None:
             return value
         number = int(float(value))
     if number is None:
-        raise InvalidInput(f"{name} is {value!r}: give a whole number")
+        raise InvalidInput(f"{name} is {quoted(value)}: give a whole number")
     if number < first_page:
         raise InvalidInput(f"{name} is {value}: pages are counted from {first_page} here")
     return number - first_page + 1
@@ -261,7 +261,9 @@ def _page_number(file: PdfFile, document: DocumentPage) -> int:
         labels = file.labels()
         if labels.count(page) != 1:
             found = "more than one page is" if page in labels else f"none of its {file.pages} pages is"
-            raise PageError(f"{found} labelled {page!r}: give {document.hint} as a number from 1", source=file.name)
+            raise PageError(
+                f"{found} labelled {quoted(page)}: give {document.hint} as a number from 1", source=file.name
+            )
         return labels.index(page) + 1
     if not 1 <= page <= file.pages:
         raise PageError(f"page {page} is outside 1..{file.pages}: correct {document.hint}", source=file.name)

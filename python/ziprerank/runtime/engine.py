@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import Blank, Bundle, Check
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.errors import InvalidInput, MissingDependency, quoted
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
 from ziprerank.values import whole_number
@@ -76,19 +76,22 @@ class EngineOptions:
         threads = whole_number(self.threads)
         if threads is None or threads < 0:
             raise InvalidInput(
-                f"threads={self.threads!r}: must be a whole number; 0 is as many as the CPUs that this process may use"
+                f"threads={quoted(self.threads)}: must be a whole number; 0 is as many as the CPUs that this process "
+                "may use"
             )
         object.__setattr__(self, "threads", threads)
         for name in ("pool_bytes", "page_cache_bytes"):
             value = getattr(self, name)
             count = whole_number(value)
             if count is None or count < 1:
-                raise InvalidInput(f"{name}={value!r}: must be a positive number of bytes")
+                raise InvalidInput(f"{name}={quoted(value)}: must be a positive number of bytes")
             object.__setattr__(self, name, count)
         if self.blank not in (None, "drop", "keep"):
-            raise InvalidInput(f"blank={self.blank!r}: must be 'drop' or 'keep'; None is the bundle's recommendation")
+            raise InvalidInput(
+                f"blank={quoted(self.blank)}: must be 'drop' or 'keep'; None is the bundle's recommendation"
+            )
         if self.check not in ("full", "size", "none"):
-            raise InvalidInput(f"check={self.check!r}: must be 'full', 'size' or 'none'")
+            raise InvalidInput(f"check={quoted(self.check)}: must be 'full', 'size' or 'none'")
 
     def load_bundle(self) -> Bundle:
         """Loads and checks the bundle. Raises BundleError."""
@@ -144,6 +147,7 @@ class EngineLike(Protocol):
     """What ``Reranker`` needs of an engine: the C++ engine, or a client of one that runs elsewhere."""
 
     def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> WindowLike: ...
+    def close(self) -> None: ...
     @property
     def info(self) -> dict[str, Any]: ...
     @property
@@ -163,6 +167,7 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
     Raises:
         MissingDependency: ONNX Runtime, or a package that the provider needs, is not installed.
         ProviderError: The provider cannot run here.
+        BundleError: A file is not the one any more that ``bundle`` was checked with.
         EngineError: A graph cannot be loaded.
     """
     options = options or EngineOptions()
@@ -171,7 +176,7 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
-    return Engine(
+    engine = Engine(
         str(bundle.path),
         str(runtime.library),
         provider=options.provider,
@@ -182,6 +187,8 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
         cache=os.environ.get("ZIPRERANK_TENSORRT_CACHE", ""),
         blank=options.blank or bundle.defaults.blank,
     )
+    bundle.check_unchanged()
+    return engine
 
 
 def options_of(bundle: Bundle, engine: EngineLike) -> EngineOptions:
@@ -210,7 +217,7 @@ def parse_size(text: str | int) -> int:
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if found is None:
-        raise InvalidInput(f"size {text!r}: give bytes, or a number with K, M, G or T, such as 4G")
+        raise InvalidInput(f"size {quoted(text)}: give bytes, or a number with K, M, G or T, such as 4G")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

@@ -141,5 +141,12 @@ class _Life:
 
 
 _life = _Life()
-atexit.register(_life.finish)
+
+
+def finish_jobs() -> None:
+    """For the end of the interpreter: lets other threads begin no job, and waits for those under way."""
+    _life.finish()
+
+
+atexit.register(finish_jobs)
 os.register_at_fork(after_in_child=_life.begin_anew)

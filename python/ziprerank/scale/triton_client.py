@@ -62,6 +62,7 @@ class TritonEngine:
             raise MissingDependency(f'{error}: pip install "tritonclient[grpc]"') from error
         client = InferenceServerClient(url)
         self.host = Host.over(read_manifest(bundle.path), TritonModel(client, "vision"), TritonModel(client, "rerank"))
+        self._client = client
         self._url = url
         self._drop_blank = bundle.defaults.blank == "drop"
         self._pool_bytes = pool_bytes
@@ -89,6 +90,10 @@ class TritonEngine:
         if not sizes:
             raise InvalidInput("a window of 0 pages: give at least one")
         return TritonWindow(self, len(sizes), owner)
+
+    def close(self) -> None:
+        """Closes the connection; every later call to the server fails."""
+        self._client.close()
 
     def encode(self, pixels: NDArray[np.uint8], owner: str = "") -> tuple[HostPage, bool]:
         """Encodes a page, or finds its features in the pool.
