@@ -38,6 +38,10 @@ class PageError(InvalidInput):
         return PageError(self.reason, source=self.source, page=self.page, index=index)
 
 
+class WorkerError(ZipRerankError):
+    """The processes in which pages are prepared cannot be started."""
+
+
 class BundleError(ZipRerankError):
     """A bundle that is missing, damaged, or newer than this version reads."""
 

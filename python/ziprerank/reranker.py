@@ -14,6 +14,8 @@ from ziprerank.cache.page_cache import PageCache, open_cache
 from ziprerank.errors import EngineError, InvalidInput
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
@@ -58,6 +60,8 @@ class Reranker:
         self.page_cache = page_cache
         self.prompts = PromptBuilder(bundle)
         self._options = options
+        self.page_limits = PageLimits() if options is None else options.page_limits
+        pool().warm_up(self.page_limits)
 
     @classmethod
     def from_bundle(
@@ -71,6 +75,9 @@ class Reranker:
         page_cache: str | Path | None = None,
         page_cache_bytes: int = PAGE_CACHE_BYTES,
         check: Check = "full",
+        page_workers: WorkersOption = "auto",
+        page_timeout: float = PAGE_TIMEOUT,
+        page_memory_bytes: int = PAGE_MEMORY_BYTES,
     ) -> Reranker:
         """Loads a bundle and an engine for it.
 
@@ -89,6 +96,11 @@ class Reranker:
             page_cache_bytes: Most bytes of that folder.
             check: ``"full"`` compares SHA-256 digests of the bundle's files, ``"size"`` only their sizes, ``"none"``
                 reads the manifest alone.
+            page_workers: Child processes that read PDFs and images, which all rerankers of this process share: most
+                of them, ``"auto"`` for one for each CPU that this process may use, at most 4, or ``"off"`` to read
+                files in this process, without the two limits that follow.
+            page_timeout: Most seconds that a page, or opening a file, takes in a child process.
+            page_memory_bytes: Most bytes that a child process allocates for a page.
 
         Raises:
             InvalidInput: An option that no engine can use.
@@ -98,12 +110,25 @@ class Reranker:
             EngineError: A graph cannot be loaded.
         """
         return cls.from_options(
-            EngineOptions(path, provider, threads, pool_bytes, blank, page_cache, page_cache_bytes, check)
+            EngineOptions(
+                path,
+                provider,
+                threads,
+                pool_bytes,
+                blank,
+                page_cache,
+                page_cache_bytes,
+                check,
+                page_workers,
+                page_timeout,
+                page_memory_bytes,
+            )
         )
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Reranker:
         """Loads the bundle and the engine that ``options`` describe. Raises as ``from_bundle``."""
+        pool().warm_up(options.page_limits)  # it starts while the engine is loaded
         bundle = options.load_bundle()
         engine = load_engine(bundle, options)
         return cls(bundle, engine, page_cache=open_cache(options, bundle, engine), options=options)
@@ -138,11 +163,13 @@ class Reranker:
             window: Pages in one pass when there are more than one pass takes; ``"auto"`` is the bundle's, ``"off"``
                 insists on one pass.
             stride: Pages by which the window moves; None is the bundle's.
-            progress: Called after each page encoded and each window scored; may raise to end the ranking.
+            progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
+                ten times a second while a page is not ready; may raise to end the ranking.
 
         Raises:
             InvalidInput: The query or an option cannot be used.
-            PageError: A page cannot be ranked.
+            PageError: A page cannot be ranked, or takes more time or memory than the limits allow.
+            WorkerError: No process can be started to prepare pages in.
             PoolError: The pool has no room for one window.
             EngineError: The engine failed.
         """
@@ -174,7 +201,7 @@ class Reranker:
                 checked = [self.prompts.check_query(query) for query in queries]
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
-                sources = opened.enter_context(open_pages(pages, self.bundle.image))
+                sources = opened.enter_context(open_pages(pages, self.bundle.image, self.page_limits))
                 plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
@@ -197,7 +224,9 @@ class Reranker:
 
         def score(step: int, indices: Sequence[int]) -> list[_Scored]:
             fresh, following = plan.fresh(step), plan.following(step)
-            window = open_window.over(indices, following, meter, lambda page: steps.advance(int(page in fresh)))
+            window = open_window.over(
+                indices, following, meter, lambda page: steps.advance(int(page in fresh)), lambda: steps.advance(0)
+            )
             with self.watch("rerank", None), meter.stage("rerank"):
                 scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
             meter.count(scored)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
 import numpy as np
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
 from ziprerank.inputs.prepared import Prepared
+from ziprerank.inputs.workers.pool import Interrupt
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4
+_POLL_SECONDS = 0.1
 
 
 class PageFeed:
@@ -34,6 +36,7 @@ class PageFeed:
         self._watch = watch
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
+        self._interrupt = Interrupt()
         self._threads = ThreadPoolExecutor(
             max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
         )
@@ -44,6 +47,7 @@ class PageFeed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._interrupt.set()  # nobody waits for the pages under way any more
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pixels.clear()
 
@@ -53,11 +57,22 @@ class PageFeed:
             if page not in self._pixels:
                 self._pixels[page] = self._threads.submit(self._prepare, page)
 
-    def pixels(self, page: int) -> NDArray[np.uint8]:
-        """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
+    def pixels(self, page: int, waiting: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
+        """Returns RGB [h, w, 3] uint8, and waits until it is ready.
+
+        Args:
+            page: The candidate's index.
+            waiting: Called about ten times a second meanwhile; may raise to end the wait.
+
+        Raises:
+            PageError: The page cannot be prepared; the error has the candidate's index.
+        """
         self.ahead([page])
+        future = self._pixels[page]
+        while not wait([future], _POLL_SECONDS).done:
+            waiting()
         try:
-            pixels, warnings = self._pixels[page].result()
+            pixels, warnings = future.result()
         except PageError as error:
             raise error.at(page) from error
         if warnings:
@@ -76,7 +91,7 @@ class PageFeed:
             del self._pixels[page]
 
     def _prepare(self, page: int) -> Prepared:
-        with self._watch("render", page):
+        with self._interrupt.applied(), self._watch("render", page):
             return self._sources[page].prepare()
 
     def _bytes(self, page: int) -> int:

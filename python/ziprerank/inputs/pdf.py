@@ -1,41 +1,42 @@
 """Reads PDF documents with pypdfium2: page sizes, and pages rendered straight at their final size.
 
-PDFium is not thread-safe, not even over different documents, so every call runs under one lock. At most
+PDFium is not thread-safe, not even over different documents, so every call runs under ``PDFIUM_LOCK``. At most
 ``_MAX_OPEN`` documents are kept open, so that a thousand files do not use up the process's file handles.
 """
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
-from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.prepared import Prepared
+from ziprerank.errors import PageError
 from ziprerank.inputs.sizes import Size
-from ziprerank.values import whole_number
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
-_LOCK = threading.RLock()
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
+
+PDFIUM_LOCK = threading.RLock()
+"""held around every call of PDFium in this process; an application that calls PDFium itself holds it too, where pages
+are rendered in this process (``page_workers="off"``)"""
 
 
 class PdfFile:
     """One PDF, from a path or from bytes. Page numbers are 1-based, as in every error."""
 
-    def __init__(self, data: Path | bytes, *, name: str, password: str | None = None) -> None:
+    def __init__(
+        self, data: Path | bytes | ctypes.Array[ctypes.c_char], *, name: str, password: str | None = None
+    ) -> None:
         """Opens the document. Raises PageError when it is damaged, encrypted or has no page."""
         self.name = name
         self._data = data
         self._password = password
-        with _LOCK:
+        with PDFIUM_LOCK:
             self.pages = len(_open(self))
         if self.pages < 1:
             self.close()
@@ -46,7 +47,7 @@ class PdfFile:
 
         The page's content is not parsed, so that opening a long document takes no time for each of its pages.
         """
-        with _LOCK:
+        with PDFIUM_LOCK:
             try:
                 width, height = _open(self).get_page_size(page - 1)
             except pdfium.PdfiumError:  # loading the page finds its size, or says what is wrong
@@ -59,24 +60,27 @@ class PdfFile:
 
     def labels(self) -> list[str]:
         """Returns each page's printed label, such as ``"iv"`` or ``"A-3"``, or its number where the PDF has none."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _open(self)
             return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
 
-    def prepare(self, page: int, size: Size) -> Prepared:
-        """Renders the page as ``render`` does, and says what its pixels do not show. Raises PageError."""
-        return Prepared(self.render(page, size))
+    def prepare(self, page: int, size: Size, into: memoryview) -> tuple[str, ...]:
+        """Renders the page over white and returns warnings about it, each a sentence that names no page.
 
-    def render(self, page: int, size: Size) -> NDArray[np.uint8]:
-        """Renders the page over white as RGB [h, w, 3] uint8 of ``size`` (height, width) px. Raises PageError."""
+        Args:
+            page: The page.
+            size: (height, width) of the rendering in px.
+            into: Takes it, as RGB [h, w, 3] uint8.
+
+        Raises:
+            PageError: The page is damaged.
+        """
         height, width = size
-        pixels: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
-        with _LOCK:
+        with PDFIUM_LOCK:
             shown = self._page(page)
             try:
-                bitmap = pdfium_c.FPDFBitmap_CreateEx(
-                    width, height, pdfium_c.FPDFBitmap_BGR, pixels.ctypes.data, width * 3
-                )
+                address = ctypes.addressof(ctypes.c_char.from_buffer(into))
+                bitmap = pdfium_c.FPDFBitmap_CreateEx(width, height, pdfium_c.FPDFBitmap_BGR, address, width * 3)
                 if not bitmap:
                     raise PageError(f"no bitmap of {width} x {height} px", source=self.name, page=page)
                 try:
@@ -85,11 +89,11 @@ class PdfFile:
                     pdfium_c.FPDFBitmap_Destroy(bitmap)
             finally:
                 shown.close()
-        return pixels
+        return ()
 
     def close(self) -> None:
         """Closes the document; it is opened again when a page is asked for."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _OPEN.pop(self, None)
             if document is not None:
                 document.close()
@@ -133,51 +137,3 @@ def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, heigh
     pdfium_c.FPDF_RenderPageBitmap(bitmap, page.raw, 0, 0, width, height, 0, flags)
     if page.formenv is not None:
         pdfium_c.FPDF_FFLDraw(page.formenv.raw, bitmap, page.raw, 0, 0, width, height, 0, flags)
-
-
-def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
-    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers, in their order.
-
-    Raises:
-        InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
-    """
-    numbers = _numbers_in(pages, count) if isinstance(pages, str) else _whole(pages)
-    if not numbers:
-        raise InvalidInput("the page range is empty: give pages such as '1-20'")
-    for number in numbers:
-        if not 1 <= number <= count:
-            raise InvalidInput(f"page {number} is outside 1..{count}: the file has {count} pages")
-    if len(set(numbers)) != len(numbers):
-        twice = next(number for number in numbers if numbers.count(number) > 1)
-        raise InvalidInput(f"page {twice} is named twice: name each page once")
-    return numbers
-
-
-def _whole(pages: int | Iterable[int]) -> list[int]:
-    try:
-        given = list(pages)  # type: ignore[arg-type]
-    except TypeError:  # one number, or something that is none
-        given = [pages]  # type: ignore[list-item]
-    numbers = []
-    for page in given:
-        number = whole_number(page)
-        if number is None:
-            raise InvalidInput(f"page {page!r} is not a whole number")
-        numbers.append(number)
-    return numbers
-
-
-def _numbers_in(text: str, count: int) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first or last) or not all(
-            piece == "" or (piece.isascii() and piece.isdigit()) for piece in (first, last)
-        ):
-            raise InvalidInput(f"page range {text!r} is not understood: write it as '1-20', '3', '5-' or '1-4,9'")
-        start = int(first) if first else 1
-        stop = (int(last) if last else count) if dash else start
-        if stop < start or stop > count:
-            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the file has {count} pages")
-        numbers.extend(range(start, stop + 1))
-    return numbers

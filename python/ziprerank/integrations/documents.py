@@ -17,7 +17,8 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
-from ziprerank.inputs.pdf import PdfFile
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.values import whole_number
 
 Data: TypeAlias = "Path | bytes | Image.Image | NDArray[np.uint8]"
@@ -184,7 +185,10 @@ class Candidates:
 
 @contextmanager
 def open_documents(
-    documents: Sequence[DocumentPage], rules: ImageRules, password: str | None = None
+    documents: Sequence[DocumentPage],
+    rules: ImageRules,
+    password: str | None = None,
+    limits: PageLimits | None = None,
 ) -> Iterator[Candidates]:
     """Opens each document's page, and each PDF once for all its pages.
 
@@ -192,6 +196,7 @@ def open_documents(
         documents: The documents.
         rules: How the bundle prepares images.
         password: Opens encrypted PDFs.
+        limits: Where files are read, and what one page may cost; None is the defaults.
 
     Yields:
         The open pages, which the context closes.
@@ -202,22 +207,24 @@ def open_documents(
     candidates = Candidates()
     keys: dict[tuple[Path | bytes, int] | int, int] = {}  # a PDF's page, or a document by itself -> candidate
     with ExitStack() as stack:
-        located = _locate(documents, password)
-        opened = _open_pdfs(located, rules, stack, password)
+        located = _locate(documents, password, limits)
+        opened = _open_pdfs(located, rules, stack, password, limits)
         for index, (document, number) in enumerate(zip(documents, located, strict=True)):
             key = index if number is None else number
             if key not in keys:
                 keys[key] = len(candidates.pages)
                 with _at(index):
-                    source = opened[number] if number is not None else _open_image(document, rules, stack)
+                    source = opened[number] if number is not None else _open_image(document, rules, stack, limits)
                 candidates.pages.append(source)
             candidates.shown.append(keys[key])
         yield candidates
 
 
-def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tuple[Path | bytes, int] | None]:
+def _locate(
+    documents: Sequence[DocumentPage], password: str | None, limits: PageLimits | None
+) -> list[tuple[Path | bytes, int] | None]:
     """Returns the PDF and the 1-based page of each document, or None for an image."""
-    files: dict[Path | bytes, PdfFile] = {}
+    files: dict[Path | bytes, StoredFile] = {}
     located: list[tuple[Path | bytes, int] | None] = []
     try:
         for index, document in enumerate(documents):
@@ -228,7 +235,7 @@ def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tup
                     continue
                 if data not in files:
                     name = "PDF bytes" if isinstance(data, bytes) else str(data)
-                    files[data] = PdfFile(data, name=name, password=password)
+                    files[data] = StoredFile(data, name, limits, password=password)
                 located.append((data, _page_number(files[data], document)))
     finally:
         for file in files.values():
@@ -236,25 +243,29 @@ def _locate(documents: Sequence[DocumentPage], password: str | None) -> list[tup
     return located
 
 
-def _page_number(file: PdfFile, document: DocumentPage) -> int:
-    page = document.page
+def _page_number(file: StoredFile, document: DocumentPage) -> int:
+    page, count = document.page, file.pages()
     if page is None:
-        if file.pages == 1:
+        if count == 1:
             return 1
-        raise PageError(f"the PDF has {file.pages} pages: say which with {document.hint}", source=file.name)
+        raise PageError(f"the PDF has {count} pages: say which with {document.hint}", source=file.name)
     if isinstance(page, str):
         labels = file.labels()
         if labels.count(page) != 1:
-            found = "more than one page is" if page in labels else f"none of its {file.pages} pages is"
+            found = "more than one page is" if page in labels else f"none of its {count} pages is"
             raise PageError(f"{found} labelled {page!r}: give {document.hint} as a number from 1", source=file.name)
         return labels.index(page) + 1
-    if not 1 <= page <= file.pages:
-        raise PageError(f"page {page} is outside 1..{file.pages}: correct {document.hint}", source=file.name)
+    if not 1 <= page <= count:
+        raise PageError(f"page {page} is outside 1..{count}: correct {document.hint}", source=file.name)
     return page
 
 
 def _open_pdfs(
-    located: Sequence[tuple[Path | bytes, int] | None], rules: ImageRules, stack: ExitStack, password: str | None
+    located: Sequence[tuple[Path | bytes, int] | None],
+    rules: ImageRules,
+    stack: ExitStack,
+    password: str | None,
+    limits: PageLimits | None,
 ) -> dict[tuple[Path | bytes, int], PageSource]:
     wanted: dict[Path | bytes, dict[int, int]] = {}  # file -> page -> first document
     for index, page in enumerate(located):
@@ -263,15 +274,15 @@ def _open_pdfs(
     opened: dict[tuple[Path | bytes, int], PageSource] = {}
     for data, numbers in wanted.items():
         try:
-            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules))
+            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules, limits))
         except PageError as error:
             raise error.at(numbers.get(error.page or 0, min(numbers.values()))) from error
         opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
     return opened
 
 
-def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack) -> PageSource:
-    sources = stack.enter_context(open_pages([document.data], rules))
+def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack, limits: PageLimits | None) -> PageSource:
+    sources = stack.enter_context(open_pages([document.data], rules, limits))
     if len(sources) == 1:
         return sources[0]
     page = document.page

@@ -120,7 +120,7 @@ def rank_documents(
     options = options or RankOptions()
     if not documents:
         return RankedDocuments((), 0)
-    with open_documents(documents, reranker.bundle.image, options.password) as candidates:
+    with open_documents(documents, reranker.bundle.image, options.password, reranker.page_limits) as candidates:
         try:
             ranking = reranker.rank(
                 query,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -14,12 +14,14 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.formats import image_kind
-from ziprerank.inputs.images import image_pages
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.inputs.workers.pool import Interrupt, check_interrupt
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
@@ -116,12 +118,24 @@ class Candidates:
         origins: The document of each of ``pages``.
     """
 
-    def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor, limits: PageLimits | None = None
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            rules: How pages are brought to their final size.
+            settings: Limits of a request.
+            workers: Threads that prepare the pages of this request.
+            limits: Where files are read, and what one page may cost; None is the defaults.
+        """
         self.pages: list[PreparedPage] = []
         self.origins: list[Piece] = []
         self._rules = rules
         self._settings = settings
         self._workers = workers
+        self._limits = limits or PageLimits()
+        self._interrupt = Interrupt()
         self._stack = ExitStack()
         self._pixels = 0
 
@@ -137,11 +151,13 @@ class Candidates:
         """
         for piece in pieces:
             try:
-                opened = self._stack.enter_context(open_pages([self._input(piece, render_text)], self._rules))
+                with self._interrupt.applied():
+                    page_input = self._input(piece, render_text)
+                    opened = self._stack.enter_context(open_pages([page_input], self._rules, self._limits))
             except InvalidInput as error:
                 raise refuse_page(error, piece.param, piece.index) from error
             self._check_count(piece, len(opened))
-            self.pages += [PreparedPage(source, self._workers) for source in opened]
+            self.pages += [PreparedPage(source, self._workers, self._interrupt) for source in opened]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
 
@@ -150,8 +166,22 @@ class Candidates:
         for page in self.pages[-AHEAD:]:
             page.start()
 
+    @property
+    def late(self) -> bool:
+        """Whether pages are still being prepared, and none of the others has failed."""
+        started = [page.started for page in self.pages]
+        begun = [one for one in started if one is not None]
+        if any(one.done() and one.exception() is not None for one in begun):
+            return False
+        return any(not one.done() for one in begun)
+
+    def give_up(self) -> None:
+        """Ends what page workers do for this request, from any thread."""
+        self._interrupt.set()
+
     def close(self) -> None:
-        """Waits for the pages that are being prepared, cancels the rest, and closes the PDFs."""
+        """Ends the pages that are being prepared, cancels the rest, and closes the files."""
+        self.give_up()
         for page in self.pages:
             page.close()
         self._stack.close()
@@ -178,9 +208,11 @@ class Candidates:
         """Returns the PDF after checking its number of pages, so that the sizes of too many are never read."""
         if not says_pdf(data[:HEAD_BYTES]):
             raise InvalidInput("this is not a PDF" if data else "the file is empty")
-        file = PdfFile(data, name="PDF", password=piece.password)
+        file = StoredFile(data, "PDF", self._limits, password=piece.password)
         try:
-            pages = file.pages if piece.pages is None else len(parse_page_range(piece.pages, file.pages))
+            pages = file.pages()
+            if piece.pages is not None:
+                pages = len(parse_page_range(piece.pages, pages))
         finally:
             file.close()
         self._check_count(piece, pages)
@@ -199,7 +231,8 @@ class Candidates:
             InvalidInput: There are too many pixels.
             Refused: There are too many pages.
         """
-        pages = image_pages(data, kind)
+        file = StoredFile(data, kind, self._limits)
+        pages = file.image_pages(kind)
         if kind == "TIFF" and piece.pages is not None:
             pages = [pages[number - 1] for number in parse_page_range(piece.pages, len(pages))]
         self._check_count(piece, len(pages))
@@ -217,9 +250,10 @@ class Candidates:
 class PreparedPage:
     """A ``PageSource`` whose pixels the service's workers prepare, either ahead of the engine or when it asks."""
 
-    def __init__(self, source: PageSource, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, source: PageSource, workers: ThreadPoolExecutor, interrupt: Interrupt) -> None:
         self._source = source
         self._workers = workers
+        self._interrupt = interrupt
         self._lock = threading.Lock()
         self._pixels: Future[Prepared] | None = None
 
@@ -235,23 +269,33 @@ class PreparedPage:
     def size(self) -> Size:
         return self._source.size
 
+    @property
+    def started(self) -> Future[Prepared] | None:
+        """The pixels that are being prepared, or are prepared and not handed over yet."""
+        with self._lock:
+            return self._pixels
+
     def start(self) -> Future[Prepared]:
         """Starts to prepare the pixels unless a worker already does, and returns them as a future."""
         with self._lock:
             if self._pixels is None:
-                self._pixels = self._workers.submit(self._source.prepare)
+                self._pixels = self._workers.submit(self._prepare)
             return self._pixels
 
     def prepare(self) -> Prepared:
         """Returns the pixels as the model reads them, and warnings about them. Raises PageError."""
-        prepared = self.start().result()
+        started = self.start()
+        while not wait([started], 0.05).done:
+            check_interrupt()  # the ranking is over; the service may still want the page
+        prepared = started.result()
         with self._lock:
             self._pixels = None  # the caller holds them now
         return prepared
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""
-        return self._source.picture(longest_side)
+        with self._interrupt.applied():
+            return self._source.picture(longest_side)
 
     def close(self) -> None:
         """Cancels the preparation, or waits for its end if it has begun."""
@@ -259,6 +303,10 @@ class PreparedPage:
             pixels, self._pixels = self._pixels, None
         if pixels is not None and not pixels.cancel():
             pixels.exception()
+
+    def _prepare(self) -> Prepared:
+        with self._interrupt.applied():
+            return self._source.prepare()
 
 
 def _is_media(text: str) -> bool:

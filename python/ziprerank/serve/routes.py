@@ -106,12 +106,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@operations.get("/ready", responses={503: {"description": "The server is warming up or shutting down"}})
+@operations.get("/ready", responses={503: {"description": "The server cannot rank, warms up or shuts down"}})
 async def ready(service: AnyService) -> Response:
-    """Tells whether the server takes requests: the model has run once, and the server is not shutting down."""
-    if service.admission.draining:
-        return JSONResponse({"status": "shutting down"}, 503)
-    return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
+    """Tells whether the server ranks: the model has run once, pages can be prepared, and it is not shutting down."""
+    reason = await service.not_ready()
+    return JSONResponse({"status": "ready" if reason is None else reason}, 200 if reason is None else 503)
 
 
 @operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})

@@ -1,0 +1,56 @@
+"""Reads page ranges such as ``"1-4,9"``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ziprerank.errors import InvalidInput
+from ziprerank.values import whole_number
+
+
+def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
+    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers, in their order.
+
+    Raises:
+        InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
+    """
+    numbers = _numbers_in(pages, count) if isinstance(pages, str) else _whole(pages)
+    if not numbers:
+        raise InvalidInput("the page range is empty: give pages such as '1-20'")
+    for number in numbers:
+        if not 1 <= number <= count:
+            raise InvalidInput(f"page {number} is outside 1..{count}: the file has {count} pages")
+    if len(set(numbers)) != len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        raise InvalidInput(f"page {twice} is named twice: name each page once")
+    return numbers
+
+
+def _whole(pages: int | Iterable[int]) -> list[int]:
+    try:
+        given = list(pages)  # type: ignore[arg-type]
+    except TypeError:  # one number, or something that is none
+        given = [pages]  # type: ignore[list-item]
+    numbers = []
+    for page in given:
+        number = whole_number(page)
+        if number is None:
+            raise InvalidInput(f"page {page!r} is not a whole number")
+        numbers.append(number)
+    return numbers
+
+
+def _numbers_in(text: str, count: int) -> list[int]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (first or last) or not all(
+            piece == "" or (piece.isascii() and piece.isdigit()) for piece in (first, last)
+        ):
+            raise InvalidInput(f"page range {text!r} is not understood: write it as '1-20', '3', '5-' or '1-4,9'")
+        start = int(first) if first else 1
+        stop = (int(last) if last else count) if dash else start
+        if stop < start or stop > count:
+            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the file has {count} pages")
+        numbers.extend(range(start, stop + 1))
+    return numbers
