@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from ziprerank.errors import BundleError
+from ziprerank.runtime.threads import Workers
 
 FORMAT_VERSION = 1
 MANIFEST = "ziprerank.json"
@@ -249,8 +250,9 @@ def _check_files(bundle: Bundle, *, digests: bool) -> None:
         if size != expected.size:
             raise BundleError(f"{path} has {size} bytes, its manifest says {expected.size}: copy the bundle again")
     if digests:
-        with ThreadPoolExecutor(max_workers=4) as threads:
-            found = list(threads.map(_sha256, [bundle.path / name for name in bundle.files]))
+        with Workers(4, "ziprerank-digests") as workers:
+            jobs = [workers.submit(partial(_sha256, bundle.path / name)) for name in bundle.files]
+            found = [workers.result(job) for job in jobs]
         for (name, expected), digest in zip(bundle.files.items(), found, strict=True):
             if digest != expected.sha256:
                 raise BundleError(

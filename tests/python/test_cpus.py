@@ -33,7 +33,7 @@ for task in Path("/proc/self/task").iterdir():
         allowed += re.findall(r"^Cpus_allowed_list:\\s*(.*)$", (task / "status").read_text(), re.MULTILINE)
 print(json.dumps({
     "cpu": str(cpu), "allowed": allowed, "threads": reranker.engine.info["threads"], "usable": usable_cpus(),
-    "workers": Settings().workers, "feed": PageFeed([])._threads._max_workers, "ranked": len(best),
+    "workers": Settings().workers, "feed": PageFeed([])._workers.most, "ranked": len(best),
 }))
 """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -15,6 +16,7 @@ from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.workers.pool import Interrupt
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
+from ziprerank.runtime.threads import Workers
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4
@@ -37,9 +39,7 @@ class PageFeed:
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
         self._interrupt = Interrupt()
-        self._threads = ThreadPoolExecutor(
-            max_workers=min(_MOST_WORKERS, usable_cpus()), thread_name_prefix="ziprerank-pages"
-        )
+        self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
 
     def __enter__(self) -> PageFeed:
         return self
@@ -48,14 +48,14 @@ class PageFeed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._interrupt.set()  # nobody waits for the pages under way any more
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
         self._pixels.clear()
 
     def ahead(self, pages: Iterable[int]) -> None:
         """Starts to prepare ``pages`` unless they are held already."""
         for page in pages:
             if page not in self._pixels:
-                self._pixels[page] = self._threads.submit(self._prepare, page)
+                self._pixels[page] = self._workers.submit(partial(self._prepare, page))
 
     def pixels(self, page: int, waiting: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
         """Returns RGB [h, w, 3] uint8, and waits until it is ready.
@@ -69,10 +69,10 @@ class PageFeed:
         """
         self.ahead([page])
         future = self._pixels[page]
-        while not wait([future], _POLL_SECONDS).done:
+        while not self._workers.wait(future, _POLL_SECONDS):
             waiting()
         try:
-            pixels, warnings = future.result()
+            pixels, warnings = self._workers.result(future)
         except PageError as error:
             raise error.at(page) from error
         if warnings:

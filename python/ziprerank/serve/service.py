@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hmac
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -14,26 +12,17 @@ import numpy as np
 
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.workers.pool import pool
-from ziprerank.ranking import RankedPage, Ranking
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
+from ziprerank.serve.answers import build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
-from ziprerank.serve.logs import logger, request_id
+from ziprerank.serve.logs import logger
 from ziprerank.serve.metrics import Metrics
 from ziprerank.serve.queue import Done, EngineQueue, Late, settled
-from ziprerank.serve.schemas import (
-    ApiVersion,
-    BilledTokens,
-    Kept,
-    Meta,
-    Options,
-    RerankResponse,
-    Result,
-    Timings,
-    Usage,
-)
+from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
 from ziprerank.windows import plan_windows
@@ -41,7 +30,6 @@ from ziprerank.windows import plan_windows
 MOST_THUMBNAILS = 100
 PATIENCE = 1.0  # seconds that a ranking keeps the engine while one of its pages is not ready; doubled each time
 READY_SECONDS = 5.0  # in which a page worker must start, for the server to be ready
-_SEVERAL = "ranked in {} windows: go by the order of the results; each score comes from the page's last window"
 
 
 class Service:
@@ -154,9 +142,21 @@ class Service:
             self.metrics.ranked(done.value, prepared, done.waited)
             drawn: list[str] = []
             if "thumbnail" in options.include:
-                pictures = self._threads.submit(_thumbnails, candidates, done.value, options.thumbnail_side)
+                pictures = self._threads.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side)
                 drawn = await settled(pictures, candidates.give_up)
-            return self._answer(candidates, done, options, drawn, prepared, started, echo)
+            timings = None
+            if "timings" in options.include:
+                timings = timings_of(done, prepared, perf_counter() - started)
+            return build_answer(
+                self.reranker.bundle,
+                self.model_name,
+                candidates,
+                done.value,
+                options,
+                drawn=drawn,
+                echo=echo,
+                timings=timings,
+            )
         finally:
             self._threads.submit(candidates.close)
             workers.shutdown(wait=False)
@@ -215,68 +215,3 @@ class Service:
         shown = min(pages, options.top_n or pages)
         if "thumbnail" in options.include and shown > MOST_THUMBNAILS:
             raise Refused(422, f"{shown} thumbnails, at most {MOST_THUMBNAILS}: set top_n", param="include")
-
-    def _answer(
-        self,
-        candidates: Candidates,
-        done: Done[Ranking],
-        options: Options,
-        drawn: Sequence[str],
-        prepared: float,
-        started: float,
-        echo: Sequence[object] | None,
-    ) -> RerankResponse:
-        ranking, tokens = done.value, done.value.tokens
-        results = []
-        for place, page in enumerate(ranking):
-            document = candidates.origins[page.index].index
-            results.append(
-                Result.model_construct(
-                    index=document,
-                    page=page.page,
-                    relevance_score=page.probability,
-                    document=None if echo is None else echo[document],
-                    logit=page.score if "logit" in options.include else None,
-                    kept=self._kept(page) if "kept" in options.include else None,
-                    thumbnail=drawn[place] if drawn else None,
-                )
-            )
-        read = tokens.text + tokens.kept
-        timings = None
-        if "timings" in options.include:
-            stages = {stage: getattr(ranking.timings, stage) for stage in ("pages", "tokenize", "vision", "rerank")}
-            spent = (perf_counter() - started) * 1e3
-            timings = Timings(prepare=prepared * 1e3, queue=done.waited * 1e3, total=spent, **stages)
-        ratio = self.reranker.bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio
-        meta = Meta(
-            api_version=ApiVersion(version="2"),
-            tokens=BilledTokens(input_tokens=read),
-            pages=ranking.pages,
-            windows=ranking.windows,
-            keep_ratio=ratio,
-            timings_ms=timings,
-            warnings=[_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else None,
-        )
-        usage = Usage(
-            prompt_tokens=read,
-            total_tokens=read,
-            text_tokens=tokens.text,
-            visual_tokens=tokens.visual,
-            blank_tokens=tokens.blank,
-            kept_tokens=tokens.kept,
-        )
-        return RerankResponse(id=request_id.get() or "", model=self.model_name, results=results, usage=usage, meta=meta)
-
-    def _kept(self, page: RankedPage) -> Kept:
-        rows, columns = (side // self.reranker.bundle.image.factor for side in page.size)
-        return Kept(ratio=len(page.kept) / page.tokens, rows=rows, columns=columns, tokens=list(page.kept))
-
-
-def _thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list[str]:
-    """Returns a JPEG of each ranked page as a data URL, its longest side at most ``side`` px."""
-    drawn = []
-    for page in ranking:
-        stream = io.BytesIO()
-        candidates.pages[page.index].picture(side).save(stream, "JPEG", quality=80)
-        drawn.append("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
-    return drawn

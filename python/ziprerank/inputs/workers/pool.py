@@ -95,12 +95,12 @@ class PagePool:
     _idle: list[PageWorker] = field(default_factory=list)  # the latest used is last
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _most: int = 1  # idle workers that are kept: the highest bound that was asked for
-    _closed: bool = False
+    _ended_by: int | None = None  # the thread
 
     def warm_up(self, limits: PageLimits) -> None:
         """Starts a first worker, without waiting for it, unless there is one. A failure is kept as ``fault``."""
         with self._changed:
-            if limits.processes and not self._workers and not self._closed:
+            if limits.processes and not self._workers:
                 with suppress(WorkerError):  # whoever needs a page is told
                     self._idle.append(self._start())
 
@@ -214,8 +214,8 @@ class PagePool:
                 worker.kill()  # whoever waits for its reply closes the rest
 
     def end(self) -> None:
-        """``close``, and starts no worker any more."""
-        self._closed = True
+        """``close`` at the end of the process, where only the thread that carries it out may start workers anew."""
+        self._ended_by = threading.get_ident()
         self.close()
 
     def abandon(self) -> None:
@@ -264,7 +264,7 @@ class PagePool:
         return not self._workers or (waited >= GROW_SECONDS and running < limits.processes)
 
     def _start(self) -> PageWorker:
-        if self._closed:
+        if self._ended_by not in (None, threading.get_ident()):
             raise WorkerError("the process is ending, and no page can be prepared any more")
         _end_with_the_process()
         try:
