@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -86,8 +87,8 @@ def image_pages(data: Path | bytes, kind: str) -> list[tuple[int, Size]]:
 def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
     """Returns the file behind a Pillow image, and its format, if the file and not the object has to be ranked.
 
-    That is a PNG not yet decoded, which Pillow would decode to find its orientation, and a TIFF with several pages, of
-    which the object holds one at a time. None for any other image.
+    That is a JPEG or a PNG not yet decoded, since a decoder needs bounds, and a TIFF with several pages, of which the
+    object holds one at a time. None for any other image.
 
     Raises:
         InvalidInput: The other pages of a TIFF cannot be read any more.
@@ -95,6 +96,8 @@ def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
     kind = None
     if isinstance(image, PngImageFile) and image.tile:
         kind = "PNG"
+    elif type(image) is JpegImageFile and image.tile and not image.decoderconfig:  # which a draft would have
+        kind = "JPEG"
     elif isinstance(image, TiffImageFile) and _has_pages(image):
         kind = "TIFF"
     if kind is None:

@@ -180,7 +180,7 @@ class StoredFile:
         self, do: str, kind: str, page: int | None, arguments: dict[str, Any], canvas: int, take: Any
     ) -> Any:
         limits, deed = self._limits, _DEEDS[do]
-        request = {"do": do, "kind": kind, "key": self._key, "memory": limits.memory, "arguments": arguments}
+        request = {"do": do, "kind": kind, "key": self._key, "arguments": arguments}
         key = self._key if kind == "pdf" else None
         try:
             reply = pool().run(limits, request, key, self._contents, canvas, take)
@@ -190,7 +190,7 @@ class StoredFile:
             raise PageError(f"{deed} was given up", source=self.name, page=page) from error
         if "memory" in reply:
             raise PageError(
-                f"{deed} takes more than {limits.memory:,} bytes of memory (page_memory_bytes)",
+                f"{deed} took more than {limits.memory:,} bytes of memory (page_memory_bytes)",
                 source=self.name,
                 page=page,
             )

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ DRAWING = ("render", "image", "picture")
 
 _MOST_FILES = 16  # open at a time; a worker asks for a file again that it has closed
 _OPEN_FILES = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
+_OVER = 4 << 30  # bytes over the bound on memory, as much as a picture of PDFium can have
 _GRACE = 2.0  # seconds after the deadline: the parent is to end this process first
 
 
@@ -59,7 +61,7 @@ class Desk:
         self._files: OrderedDict[int, tuple[LocalFile, mmap.mmap | None]] = OrderedDict()  # by key, oldest first
         self._shared: mmap.mmap | None = None
         self._own = _allocated()
-        self._limit = 0
+        self._most = 0
         self._shape: tuple[int, int] | None = None
 
     def answer(self, request: Message, descriptors: list[int]) -> Message:
@@ -138,12 +140,12 @@ class Desk:
         return memoryview(self._shared)[: height * width * 3]
 
     def _bound(self, memory: int) -> None:
-        """Lets this process allocate ``memory`` bytes more than it had at its start."""
-        if memory != self._limit:
+        """Lets allocations fail far over the bound, at which the parent ends this process: it may be slow."""
+        most = self._own + memory + _OVER
+        if most != self._most and most < sys.maxsize:
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            most = self._own + memory
             resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
-            self._limit = memory
+            self._most = most
 
 
 @contextmanager
@@ -170,9 +172,6 @@ def _mortal(link: socket.socket, seconds: float) -> Iterator[None]:
 def _allocated() -> int:
     """Bytes that ``RLIMIT_DATA`` counts of this process; 0 where the system does not say."""
     try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) << 10
-    except OSError:
-        pass
-    return 0
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * mmap.PAGESIZE
+    except (OSError, IndexError):
+        return 0

@@ -153,10 +153,10 @@ class PagePool:
                 known = key is not None and key in worker.opened
                 reply = {"missing": True}
                 if known:
-                    reply = worker.ask(request, (), canvas, limits.timeout)
+                    reply = worker.ask(request, (), canvas, limits.timeout, limits.memory)
                 if reply.get("missing"):  # the worker never had the file, or has closed it for others
                     with contents(request) as descriptors:
-                        reply = worker.ask(request, descriptors, canvas, limits.timeout)
+                        reply = worker.ask(request, descriptors, canvas, limits.timeout, limits.memory)
                 if key is not None and "error" not in reply:
                     worker.opened[key] = None
                     worker.opened.move_to_end(key)
@@ -164,13 +164,15 @@ class PagePool:
         except TimeoutError:
             self._drop(worker)
             raise Failed(f"took more than {limits.timeout:g} s (page_timeout)") from None
+        except MemoryError:
+            self._drop(worker)
+            raise Failed(f"took more than {limits.memory:,} bytes of memory (page_memory_bytes)") from None
         except Ended:
             self._drop(worker)
             if interrupt is not None and interrupt.is_set:
                 raise Interrupted from None
             raise Failed(
-                f"ended its process ({worker.ending()}): the decoder crashed, or needed more than "
-                f"{limits.memory:,} bytes of memory (page_memory_bytes)"
+                f"ended its process ({worker.ending()}): its decoder crashed, or the system was out of memory"
             ) from None
         except BaseException:
             self._drop(worker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from ziprerank.inputs.workers.channel import Ended, Message, receive, send
 START_SECONDS = 60.0
 _PROGRAM = Path(__file__).with_name("start.py")
 _PACKAGE = Path(__file__).parents[2]
+_LOOK_SECONDS = 0.05  # between two looks at a worker's memory; 100 MB can be filled meanwhile
 _WAY_OUT = "page_workers='off' prepares pages in this process"
 
 
@@ -40,6 +42,7 @@ class PageWorker:
         self.forgotten: list[int] = []
         self.since: float | None = None
         self._ready = False
+        self._own = 0
         self._canvas: mmap.mmap | None = None
         self._canvas_file = -1
         program = python_program()
@@ -75,6 +78,7 @@ class PageWorker:
             raise WorkerError(f"a process that prepares pages did not start ({why}): {_WAY_OUT}") from error
         os.close(self._said)
         self._said = -1
+        self._own = allocated(self.pid)
         self._ready = True
 
     def alive(self) -> bool:
@@ -87,28 +91,41 @@ class PageWorker:
         pid: int = self._process.pid
         return pid
 
-    def ask(self, request: Message, descriptors: Sequence[int], canvas: int, seconds: float) -> Message:
-        """Sends a request and returns the reply.
+    def ask(
+        self, request: Message, descriptors: Sequence[int], canvas: int, seconds: float, memory: int = sys.maxsize
+    ) -> Message:
+        """Sends a request and returns the reply. After an error the caller kills the worker.
 
         Args:
             request: What ``child.Desk`` answers.
             descriptors: Sent with it.
             canvas: Bytes of pixels that the reply may have.
             seconds: Most seconds to wait.
+            memory: Most bytes that the process may allocate meanwhile, over what it had at its start.
 
         Raises:
             Ended: The process died, or was killed.
-            TimeoutError: The time is over; the caller kills the worker.
+            TimeoutError: The time is over.
+            MemoryError: The process has allocated more.
         """
-        request = {**request, "seconds": seconds, "close": self.forgotten}
+        request = {**request, "seconds": seconds, "memory": memory, "close": self.forgotten}
         self.forgotten = []
         if canvas > (0 if self._canvas is None else len(self._canvas)):
             self._grow(canvas)
             request["canvas"] = canvas
             descriptors = [self._canvas_file, *descriptors]
+        deadline = time.monotonic() + seconds
         self._link.settimeout(seconds)
         send(self._link, request, descriptors)
-        return receive(self._link, time.monotonic() + seconds)
+        reply = select.poll()
+        reply.register(self._link, select.POLLIN)
+        while not reply.poll(1e3 * min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+            # allocations that failed would do too, but PDFium leaves out a picture for which there is no memory
+            if allocated(self.pid) > self._own + memory:
+                raise MemoryError
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+        return receive(self._link, deadline)
 
     def pixels(self, count: int) -> memoryview:
         """The first bytes of the shared memory; they stay until the next request."""
@@ -174,6 +191,15 @@ def python_program() -> str:
             f"(sys.executable is {sys.executable!r}): name one with multiprocessing.set_executable, or {_WAY_OUT}"
         )
     return program
+
+
+def allocated(pid: int) -> int:
+    """Bytes of a process that are its own and writable, touched or not; 0 where the system does not say."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[5]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * mmap.PAGESIZE
 
 
 def anonymous_file(name: str) -> int:
