@@ -18,13 +18,25 @@ from ziprerank.runtime.onnxruntime import find_runtime, keep_quiet
 if TYPE_CHECKING:
     from ziprerank.bundle import Bundle
     from ziprerank.inputs.pages import Pdf
-    from ziprerank.ranking import RankedPage, Ranking, Timings, Tokens
+    from ziprerank.ranking import PageNote, RankedPage, Ranking, Timings, Tokens
     from ziprerank.reranker import Reranker
 
-__all__ = ["Bundle", "Pdf", "RankedPage", "Ranking", "Reranker", "Timings", "Tokens", "__version__", "errors"]
+__all__ = [
+    "Bundle",
+    "PageNote",
+    "Pdf",
+    "RankedPage",
+    "Ranking",
+    "Reranker",
+    "Timings",
+    "Tokens",
+    "__version__",
+    "errors",
+]
 
 _HOMES = {
     "Bundle": "ziprerank.bundle",
+    "PageNote": "ziprerank.ranking",
     "Pdf": "ziprerank.inputs.pages",
     "RankedPage": "ziprerank.ranking",
     "Ranking": "ziprerank.ranking",

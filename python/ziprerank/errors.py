@@ -38,6 +38,10 @@ class PageError(InvalidInput):
         return PageError(self.reason, source=self.source, page=self.page, index=index)
 
 
+class PageWarning(UserWarning):
+    """What a ranked page's pixels do not show, or that a page was skipped, as the adapters to frameworks say it."""
+
+
 class WorkerError(ZipRerankError):
     """The processes in which pages are prepared cannot be started."""
 

@@ -8,6 +8,33 @@ from typing import Any, SupportsIndex, overload
 
 
 @dataclass(frozen=True, slots=True)
+class PageNote:
+    """Something to know about one candidate: what its pixels do not show, or why it was skipped."""
+
+    index: int  # 0-based position among the candidates
+    source: str  # as in RankedPage
+    page: int | None  # 1-based page of a PDF or a TIFF
+    text: str
+
+    @property
+    def label(self) -> str:
+        """``file.pdf p. 3`` or ``photo.png``."""
+        return page_label(self.source, self.page)
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.text}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON."""
+        return {"index": self.index, "file": self.source, "page": self.page, "text": self.text}
+
+
+def page_label(source: str, page: int | None) -> str:
+    """Returns ``file.pdf p. 3`` or ``photo.png``."""
+    return source if page is None else f"{source} p. {page}"
+
+
+@dataclass(frozen=True, slots=True)
 class RankedPage:
     """One page of a ranking.
 
@@ -25,11 +52,12 @@ class RankedPage:
     size: tuple[int, int]  # (height, width) in px, as the model saw the page
     source: str  # file name, or "bytes", "image", "array"
     page: int | None  # 1-based page of a PDF
+    warnings: tuple[str, ...] = ()  # what the pixels do not show of the page
 
     @property
     def label(self) -> str:
         """``file.pdf p. 3`` or ``photo.png``."""
-        return self.source if self.page is None else f"{self.source} p. {self.page}"
+        return page_label(self.source, self.page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +83,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` candidates."""
+    """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` ranked candidates.
+
+    ``warnings`` are those of all ranked pages, in the order of the candidates, whether or not they are in ``results``.
+    ``skipped`` are the candidates that could not be ranked, with their reasons; they are not among ``pages``.
+    """
 
     query: str
     results: tuple[RankedPage, ...]
@@ -63,6 +95,8 @@ class Ranking:
     windows: int
     timings: Timings
     tokens: Tokens
+    warnings: tuple[PageNote, ...] = ()
+    skipped: tuple[PageNote, ...] = ()
 
     def __iter__(self) -> Iterator[RankedPage]:
         return iter(self.results)
@@ -92,9 +126,12 @@ class Ranking:
                     "rank": page.rank,
                     "kept": len(page.kept),
                     "tokens": page.tokens,
+                    "warnings": list(page.warnings),
                 }
                 for page in self.results
             ],
+            "warnings": [note.to_dict() for note in self.warnings],
+            "skipped": [note.to_dict() for note in self.skipped],
             "timings_ms": {stage: round(value, 3) for stage, value in asdict(self.timings).items()},
             "tokens": asdict(self.tokens),
         }

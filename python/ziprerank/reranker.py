@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.errors import EngineError, InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page, none_left
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
@@ -19,7 +20,7 @@ from ziprerank.inputs.workers.pool import pool
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
-from ziprerank.ranking import RankedPage, Ranking
+from ziprerank.ranking import PageNote, RankedPage, Ranking
 from ziprerank.runtime.engine import (
     PAGE_CACHE_BYTES,
     POOL_BYTES,
@@ -151,6 +152,7 @@ class Reranker:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
     ) -> Ranking:
         """Sorts pages by relevance to a query.
@@ -163,18 +165,29 @@ class Reranker:
             window: Pages in one pass when there are more than one pass takes; ``"auto"`` is the bundle's, ``"off"``
                 insists on one pass.
             stride: Pages by which the window moves; None is the bundle's.
+            on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
+                the others as if it had not been given, but for its place among the candidates, and names it in
+                ``Ranking.skipped``; a document that cannot be opened takes one place.
             progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
                 ten times a second while a page is not ready; may raise to end the ranking.
 
         Raises:
             InvalidInput: The query or an option cannot be used.
-            PageError: A page cannot be ranked, or takes more time or memory than the limits allow.
+            PageError: A page cannot be ranked, or takes more time or memory than the limits allow; with
+                ``on_bad_page="skip"``, none can.
             WorkerError: No process can be started to prepare pages in.
             PoolError: The pool has no room for one window.
             EngineError: The engine failed.
         """
         return self.rank_many(
-            [query], pages, top_k, keep_ratio=keep_ratio, window=window, stride=stride, progress=progress
+            [query],
+            pages,
+            top_k,
+            keep_ratio=keep_ratio,
+            window=window,
+            stride=stride,
+            on_bad_page=on_bad_page,
+            progress=progress,
         )[0]
 
     def rank_many(
@@ -186,46 +199,91 @@ class Reranker:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
     ) -> list[Ranking]:
         """Ranks the same pages for each query; pages are prepared and encoded once while they fit in memory.
 
         Queries never share a pass. Arguments and errors are those of ``rank``.
         """
-        rankings = []
         with ExitStack() as opened:
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
                 if isinstance(queries, str):
                     raise InvalidInput("rank_many takes a list of queries: use rank for one")
-                checked = [self.prompts.check_query(query) for query in queries]
+                texts = [self.prompts.check_query(query) for query in queries]
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
-                sources = opened.enter_context(open_pages(pages, self.bundle.image, self.page_limits))
-                plan = plan_windows(len(sources), window, stride, self.bundle.defaults)
-            steps = Steps(progress, len(checked) * (plan.pages + len(plan.starts)))
+                skip = check_on_bad_page(on_bad_page) == "skip"
+                sources = opened.enter_context(open_pages(pages, self.bundle.image, on_bad_page, self.page_limits))
+                bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
+                good = _good(sources, bad)
+                plan = plan_windows(len(good), window, stride, self.bundle.defaults)
+            steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
             open_window = opened.enter_context(OpenWindow(self.engine, sources, feed, self.page_cache, self.watch))
-            for query, text in zip(queries, checked, strict=True):
-                outcome = self._score(text, plan, open_window, ratio=ratio, meter=meter, steps=steps)
-                pages_ranked = _ranked(outcome, sources, top_k, self.bundle.image.factor)
-                rankings.append(
-                    Ranking(query, pages_ranked, plan.pages, len(plan.starts), meter.timings(), meter.tokens())
+            outcomes: list[tuple[Outcome[_Scored], Meter]] = []
+            while len(outcomes) < len(texts):
+                try:
+                    text = texts[len(outcomes)]
+                    outcome = self._score(text, plan, good, open_window, ratio=ratio, meter=meter, steps=steps)
+                except PageError as error:
+                    if not skip or error.index is None:
+                        raise
+                    with meter.stage("pages"):
+                        bad |= {error.index: error} | feed.bad_pages(good, lambda: steps.advance(0))
+                        good = _good(sources, bad)
+                        plan = plan_windows(len(good), window, stride, self.bundle.defaults)
+                    steps.begin_again(len(texts) * (plan.pages + len(plan.starts)))
+                    meter.forget_tokens()
+                    outcomes.clear()
+                else:
+                    outcomes.append((outcome, meter))
+                    meter.stop()
+                    meter = Meter()
+            factor = self.bundle.image.factor
+            return [
+                Ranking(
+                    query,
+                    _ranked(outcome, good, sources, feed.warnings, top_k, factor),
+                    plan.pages,
+                    len(plan.starts),
+                    spent.timings(),
+                    spent.tokens(),
+                    tuple(
+                        _note(sources, index, text) for index in sorted(good) for text in feed.warnings.get(index, ())
+                    ),
+                    tuple(_note(sources, index, error.reason) for index, error in sorted(bad.items())),
                 )
-                meter = Meter()
-        return rankings
+                for query, (outcome, spent) in zip(queries, outcomes, strict=True)
+            ]
 
     def _score(
-        self, query: str, plan: Plan, open_window: OpenWindow, *, ratio: float, meter: Meter, steps: Steps
+        self,
+        query: str,
+        plan: Plan,
+        good: Sequence[int],
+        open_window: OpenWindow,
+        *,
+        ratio: float,
+        meter: Meter,
+        steps: Steps,
     ) -> Outcome[_Scored]:
-        """Runs every window of the plan: tokenize, encode the window's pages, prune and score them."""
+        """Runs every window of the plan: tokenize, encode the window's pages, prune and score them.
+
+        The plan is over ``good``, the candidates that are ranked.
+        """
         with self.watch("tokenize", None), meter.stage("tokenize"):
             prompt = self.prompts.build(query, plan.width)
 
-        def score(step: int, indices: Sequence[int]) -> list[_Scored]:
-            fresh, following = plan.fresh(step), plan.following(step)
+        def score(step: int, places: Sequence[int]) -> list[_Scored]:
+            fresh = {good[place] for place in plan.fresh(step)}
             window = open_window.over(
-                indices, following, meter, lambda page: steps.advance(int(page in fresh)), lambda: steps.advance(0)
+                [good[place] for place in places],
+                [good[place] for place in plan.following(step)],
+                meter,
+                lambda page: steps.advance(int(page in fresh)),
+                lambda: steps.advance(0),
             )
             with self.watch("rerank", None), meter.stage("rerank"):
                 scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
@@ -258,13 +316,31 @@ def _by_page(scored: WindowScores) -> list[_Scored]:
     ]
 
 
+def _good(sources: Sequence[PageSource], bad: Mapping[int, PageError]) -> list[int]:
+    """Indices of the candidates that are not ``bad``. Raises PageError if there are none."""
+    good = [index for index in range(len(sources)) if index not in bad]
+    if not good:
+        raise none_left(error for _, error in sorted(bad.items()))
+    return good
+
+
+def _note(sources: Sequence[PageSource], index: int, text: str) -> PageNote:
+    return PageNote(index, sources[index].source, sources[index].page, text)
+
+
 def _ranked(
-    outcome: Outcome[_Scored], sources: Sequence[PageSource], top_k: int | None, factor: int
+    outcome: Outcome[_Scored],
+    good: Sequence[int],
+    sources: Sequence[PageSource],
+    warnings: Mapping[int, tuple[str, ...]],
+    top_k: int | None,
+    factor: int,
 ) -> tuple[RankedPage, ...]:
-    """The best ``top_k`` pages; ``factor`` is the side of a visual token in px."""
+    """The best ``top_k`` of the pages ``good``; ``factor`` is the side of a visual token in px."""
     pages = []
-    for rank, index in enumerate(outcome.order[:top_k], start=1):
-        source, scored = sources[index], outcome.latest[index]
+    for rank, place in enumerate(outcome.order[:top_k], start=1):
+        index, scored = good[place], outcome.latest[place]
+        source = sources[index]
         pages.append(
             RankedPage(
                 index=index,
@@ -276,6 +352,7 @@ def _ranked(
                 size=source.size,
                 source=source.source,
                 page=source.page,
+                warnings=warnings.get(index, ()),
             )
         )
     return tuple(pages)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import ziprerank
-from ziprerank import Pdf, RankedPage, Ranking, Reranker, Timings, Tokens
+from ziprerank import PageNote, Pdf, RankedPage, Ranking, Reranker, Timings, Tokens
 
 OPTIONS = (
     "top_k: 'int | None' = None, *, keep_ratio: 'float | None' = None, window: 'WindowOption' = 'auto', "
-    "stride: 'int | None' = None, progress: 'ProgressCallback | None' = None"
+    "stride: 'int | None' = None, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None"
 )
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
@@ -27,8 +27,9 @@ SIGNATURES = {
     "password: 'str | None' = None) -> None",
 }
 FIELDS = {
-    RankedPage: ["index", "score", "probability", "rank", "kept", "tokens", "size", "source", "page"],
-    Ranking: ["query", "results", "pages", "windows", "timings", "tokens"],
+    RankedPage: ["index", "score", "probability", "rank", "kept", "tokens", "size", "source", "page", "warnings"],
+    Ranking: ["query", "results", "pages", "windows", "timings", "tokens", "warnings", "skipped"],
+    PageNote: ["index", "source", "page", "text"],
     Timings: ["pages", "tokenize", "vision", "rerank", "total"],
     Tokens: ["text", "visual", "blank", "kept"],
 }

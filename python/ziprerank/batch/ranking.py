@@ -75,7 +75,9 @@ class Ranker:
             for position, document in enumerate(group.documents):
                 try:
                     page_input = _page_input(document, group.pages, self.password)
-                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image, reranker.page_limits))
+                    pages = opened.enter_context(
+                        open_pages(page_input, reranker.bundle.image, limits=reranker.page_limits)
+                    )
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages

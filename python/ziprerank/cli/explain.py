@@ -56,6 +56,6 @@ def explain(
             stride=stride,
             progress=report,
         )
-    with open_pages(inputs, reranker.bundle.image, reranker.page_limits) as sources:
+    with open_pages(inputs, reranker.bundle.image, limits=reranker.page_limits) as sources:
         save_picture(draw_ranking(ranking, sources, reranker.bundle.image), out)
     Console(soft_wrap=True).print(f"{escape(str(out))}: the best {len(ranking)} of {ranking.pages} pages")

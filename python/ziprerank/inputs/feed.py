@@ -79,6 +79,24 @@ class PageFeed:
             self.warnings[page] = warnings
         return pixels
 
+    def bad_pages(self, pages: Sequence[int], checked: Callable[[], None]) -> dict[int, PageError]:
+        """Prepares each of ``pages`` and returns the errors of those that cannot be.
+
+        It calls ``checked`` after each, and about ten times a second while it waits for one.
+        """
+        found = {}
+        for at, page in enumerate(pages):
+            following = pages[at : at + _MOST_WORKERS]
+            self.ahead(following)
+            try:
+                self.pixels(page, checked)
+            except PageError as error:
+                found[page] = error
+                del self._pixels[page]
+            self.release(following)
+            checked()
+        return found
+
     def release(self, needed: Iterable[int]) -> None:
         """Drops the oldest pages, but none of ``needed``, until those not needed take at most ``KEPT_BYTES``."""
         keep = set(needed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +24,7 @@ class LocalFile:
     Every method raises PageError, InvalidInput or OSError; page numbers are 1-based.
     """
 
-    def __init__(
-        self, data: Path | bytes | ctypes.Array[ctypes.c_char], name: str, password: str | None = None
-    ) -> None:
+    def __init__(self, data: Path | bytes, name: str, password: str | None = None) -> None:
         self._data = data
         self._name = name
         self._password = password
@@ -52,15 +49,15 @@ class LocalFile:
         """Returns the printed label of every page of the PDF."""
         return self._opened().labels()
 
-    def render(self, page: int, size: Size, canvas: Canvas) -> list[str]:
-        """Renders a page of the PDF over white at ``size``, and returns warnings about it."""
-        return list(self._opened().prepare(page, size, canvas(*size)))
+    def render(self, page: int, size: Size, warn: bool, canvas: Canvas) -> list[str]:
+        """Renders a page of the PDF over white at ``size``; with ``warn`` it returns warnings about it."""
+        return list(self._opened().render(page, size, canvas(*size), warn=warn))
 
     def image_pages(self, kind: str) -> list[tuple[int, Size]]:
         """Returns the frame and the upright size of every page of an image file; decodes nothing."""
         from ziprerank.inputs.images import image_pages
 
-        return image_pages(self._file, kind)
+        return image_pages(self._data, kind)
 
     def image(self, kind: str, frame: int, upright: Size, size: Size, longest_side: int, canvas: Canvas) -> list[str]:
         """Decodes a page of an image file whose upright size is known, brings it to ``size``, and returns warnings."""
@@ -86,15 +83,10 @@ class LocalFile:
         if self._pdf is not None:
             self._pdf.close()
 
-    @property
-    def _file(self) -> Path | bytes:
-        assert isinstance(self._data, (Path, bytes))
-        return self._data
-
     def _decoded(self, kind: str, frame: int) -> Image.Image:
         from ziprerank.inputs.images import open_image, to_rgb
 
-        with open_image(self._file, kind, frame) as image:
+        with open_image(self._data, kind, frame) as image:
             return to_rgb(image)
 
     def _opened(self) -> PdfFile:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import refuse_animation, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
@@ -91,7 +92,7 @@ class PdfPage:
         return self.file.name
 
     def prepare(self) -> Prepared:
-        return self.file.render(self.page, self.size)
+        return self.file.render(self.page, self.size, warn=True)
 
     def picture(self, longest_side: int) -> Image.Image:
         scale = longest_side / max(self.points)
@@ -170,13 +171,18 @@ class ArrayPage:
 
 @contextmanager
 def open_pages(
-    inputs: PageInput | Sequence[PageInput], rules: ImageRules, limits: PageLimits | None = None
+    inputs: PageInput | Sequence[PageInput],
+    rules: ImageRules,
+    on_bad_page: OnBadPage = "raise",
+    limits: PageLimits | None = None,
 ) -> Iterator[list[PageSource]]:
     """Opens all candidate pages, in the order given; a context manager that closes files at its end.
 
     Args:
         inputs: One or more pages of any kind that this module's docstring names.
         rules: How pages are brought to their final size.
+        on_bad_page: ``"raise"`` ends with the error of the first page that cannot be opened; ``"skip"`` yields a
+            ``BadPage`` in place of each, and of each document that cannot be opened.
         limits: Where files are read, and what one page may cost; None is the defaults.
 
     Yields:
@@ -194,10 +200,14 @@ def open_pages(
     opening = _Opening(rules, limits or PageLimits())
     try:
         for item in items:
-            try:
-                sources.extend(opening.sources_of(item))
-            except PageError as error:
-                raise error.at(len(sources)) from error
+            for source in _or_bad(opening.sources_of(item)):
+                if not isinstance(source, BadPage):
+                    sources.append(source)
+                    continue
+                error = source.error.at(len(sources))
+                if on_bad_page == "raise":
+                    raise error from source.error
+                sources.append(BadPage(error))
         if not sources:
             raise InvalidInput("no pages to rank: pass at least one PDF, image or array")
         yield sources
@@ -223,6 +233,14 @@ def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None
     return data if kind else Pdf(data, pages, password)
 
 
+def _or_bad(sources: Iterator[PageSource]) -> Iterator[PageSource]:
+    """Yields the pages of a document, and a bad page in place of an error of the document as a whole."""
+    try:
+        yield from sources
+    except PageError as error:
+        yield BadPage(error)
+
+
 class _Opening:
     """Opens the inputs of one call one after the other; ``files`` are those that it has opened."""
 
@@ -232,6 +250,7 @@ class _Opening:
         self._limits = limits
 
     def sources_of(self, item: object) -> Iterator[PageSource]:
+        """Yields the pages of one input; those that cannot be ranked as ``BadPage``."""
         if isinstance(item, Pdf):
             given = bytes(item.source) if isinstance(item.source, (bytearray, memoryview)) else item.source
             data = given if isinstance(given, bytes) else Path(given)
@@ -292,9 +311,13 @@ class _Opening:
         for number in numbers:
             frame, upright = found[number - 1]
             page = number if kind == "TIFF" else None
-            with _named(file.name, page):
-                size = image_size(*upright, self._rules)
-            yield ImagePage(file, kind, size, upright, self._rules.longest_side, frame, page)
+            try:
+                with _named(file.name, page):
+                    size = image_size(*upright, self._rules)
+            except PageError as error:
+                yield BadPage(error)
+            else:
+                yield ImagePage(file, kind, size, upright, self._rules.longest_side, frame, page)
 
     def _pdf_pages(self, file: StoredFile, pages: str | int | Iterable[int] | None = None) -> Iterator[PageSource]:
         count = file.pages()
@@ -302,10 +325,15 @@ class _Opening:
             numbers = range(1, count + 1) if pages is None else parse_page_range(pages, count)
         for number, points in zip(numbers, file.points(numbers), strict=True):
             if isinstance(points, PageError):
-                raise points
-            with _named(file.name, number):
-                size = sheet_size(*points, self._rules)
-            yield PdfPage(file, number, size, points)
+                yield BadPage(points)
+                continue
+            try:
+                with _named(file.name, number):
+                    size = sheet_size(*points, self._rules)
+            except PageError as error:
+                yield BadPage(error)
+            else:
+                yield PdfPage(file, number, size, points)
 
 
 def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:

@@ -84,9 +84,10 @@ class StoredFile:
         """Returns the printed label of every page of the PDF, such as ``"iv"``, or its number where it has none."""
         return [str(label) for label in self._ask("labels", "pdf")]
 
-    def render(self, page: int, size: Size) -> Prepared:
-        """Renders a page of the PDF over white at ``size``, (height, width) in px."""
-        return self._draw("render", "pdf", page, size, exactly=True, arguments={"page": page, "size": size})
+    def render(self, page: int, size: Size, *, warn: bool = False) -> Prepared:
+        """Renders a page of the PDF over white at ``size``, (height, width) in px; ``warn`` looks for what is lost."""
+        arguments = {"page": page, "size": size, "warn": warn}
+        return self._draw("render", "pdf", page, size, exactly=True, arguments=arguments)
 
     def image_pages(self, kind: str) -> list[tuple[int, Size]]:
         """Returns the 0-based frame and the upright (height, width) of each page of an image; decodes nothing.

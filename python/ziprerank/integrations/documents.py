@@ -274,7 +274,7 @@ def _open_pdfs(
     opened: dict[tuple[Path | bytes, int], PageSource] = {}
     for data, numbers in wanted.items():
         try:
-            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules, limits))
+            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules, limits=limits))
         except PageError as error:
             raise error.at(numbers.get(error.page or 0, min(numbers.values()))) from error
         opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
@@ -282,7 +282,7 @@ def _open_pdfs(
 
 
 def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack, limits: PageLimits | None) -> PageSource:
-    sources = stack.enter_context(open_pages([document.data], rules, limits))
+    sources = stack.enter_context(open_pages([document.data], rules, limits=limits))
     if len(sources) == 1:
         return sources[0]
     page = document.page

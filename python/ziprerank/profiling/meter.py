@@ -11,15 +11,16 @@ from ziprerank.runtime.engine import WindowScores
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
-earlier window or query has counted, and about ten times a second while a page is not ready. What it raises ends the
-ranking there and reaches the caller."""
+earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped after
+that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches the
+caller."""
 
 
 class Meter:
     """Milliseconds and tokens of one query."""
 
     def __init__(self) -> None:
-        self._started = perf_counter()
+        self._started = self._ended = perf_counter()
         self._ms = dict.fromkeys(("pages", "tokenize", "vision", "rerank"), 0.0)
         self._tokens = dict.fromkeys(("text", "visual", "blank", "kept"), 0)
 
@@ -37,9 +38,17 @@ class Meter:
         for name in self._tokens:
             self._tokens[name] += getattr(scored, f"{name}_tokens")
 
+    def forget_tokens(self) -> None:
+        """Counts tokens from nought again, because the ranking begins again; the time stays counted."""
+        self._tokens = dict.fromkeys(self._tokens, 0)
+
+    def stop(self) -> None:
+        """Ends the total."""
+        self._ended = perf_counter()
+
     def timings(self) -> Timings:
-        """The milliseconds so far; the total is the time since the meter was made."""
-        return Timings(**self._ms, total=(perf_counter() - self._started) * 1e3)
+        """The milliseconds so far; the total is the time from when the meter was made to ``stop``."""
+        return Timings(**self._ms, total=(self._ended - self._started) * 1e3)
 
     def tokens(self) -> Tokens:
         """The tokens so far, summed over windows."""
@@ -53,6 +62,10 @@ class Steps:
         self._progress = progress
         self._done = 0
         self._total = total
+
+    def begin_again(self, total: int) -> None:
+        """Says that ``total`` steps are still to come, because the ranking begins again without the pages skipped."""
+        self._total = self._done + total
 
     def advance(self, steps: int) -> None:
         """Counts ``steps`` more and calls the callback, which may raise to end the ranking."""

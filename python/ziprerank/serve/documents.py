@@ -153,7 +153,7 @@ class Candidates:
             try:
                 with self._interrupt.applied():
                     page_input = self._input(piece, render_text)
-                    opened = self._stack.enter_context(open_pages([page_input], self._rules, self._limits))
+                    opened = self._stack.enter_context(open_pages([page_input], self._rules, limits=self._limits))
             except InvalidInput as error:
                 raise refuse_page(error, piece.param, piece.index) from error
             self._check_count(piece, len(opened))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import mmap
 import os
@@ -58,7 +57,7 @@ class Desk:
     """The files that are open here, and the memory that is shared with the parent."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[int, tuple[LocalFile, mmap.mmap | None]] = OrderedDict()  # by key, oldest first
+        self._files: OrderedDict[int, tuple[LocalFile, int]] = OrderedDict()  # with descriptors; the oldest first
         self._shared: mmap.mmap | None = None
         self._own = _allocated()
         self._most = 0
@@ -112,26 +111,26 @@ class Desk:
 
     def _open(self, request: Message, key: int, descriptors: list[int], kept: bool) -> LocalFile:
         name, password = str(request["name"]), request.get("password")
-        if "path" in request:
-            data: Any = Path(request["path"])
-            memory = None
-        elif kept:
-            memory = mmap.mmap(descriptors[0], 0)
-            data = (ctypes.c_char * len(memory)).from_buffer(memory)
-        else:
-            data, memory = _OPEN_FILES / str(descriptors[0]), None
-        file = LocalFile(data, name, password)
-        if kept:
-            file.pages()  # raises if it cannot be opened, and is not kept then
-            self._files[key] = file, memory
-            if len(self._files) > _MOST_FILES:
-                self._close(next(iter(self._files)))
+        held = -1 if "path" in request else descriptors.pop(0)
+        try:
+            file = LocalFile(Path(request["path"]) if held < 0 else _OPEN_FILES / str(held), name, password)
+            if kept:
+                file.pages()  # raises if it cannot be opened, and is not kept then
+                self._files[key] = file, held
+                held = -1
+        finally:
+            if held >= 0:
+                descriptors.append(held)  # for this request alone
+        if len(self._files) > _MOST_FILES:
+            self._close(next(iter(self._files)))
         return file
 
     def _close(self, key: int) -> None:
         if key in self._files:
-            file, _ = self._files.pop(key)
+            file, held = self._files.pop(key)
             file.close()
+            if held >= 0:
+                os.close(held)
 
     def _canvas(self, height: int, width: int) -> memoryview:
         if self._shared is None or height * width * 3 > len(self._shared):

@@ -23,6 +23,7 @@ from ziprerank.inputs.workers.channel import Ended, Message, receive, send
 START_SECONDS = 60.0
 _PROGRAM = Path(__file__).with_name("start.py")
 _PACKAGE = Path(__file__).parents[2]
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # NumPy would start one for each CPU
 _LOOK_SECONDS = 0.05  # between two looks at a worker's memory; 100 MB can be filled meanwhile
 _WAY_OUT = "page_workers='off' prepares pages in this process"
 
@@ -55,6 +56,7 @@ class PageWorker:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
+                env=os.environ | _ONE_THREAD,
                 start_new_session=True,  # a terminal's Ctrl-C and Ctrl-Z are the parent's alone
             )
             places = {"path": [entry for entry in sys.path if entry], "package": [str(_PACKAGE)]}
