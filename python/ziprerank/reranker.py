@@ -215,7 +215,8 @@ class Reranker:
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
                 skip = check_on_bad_page(on_bad_page) == "skip"
-                sources = opened.enter_context(open_pages(pages, self.bundle.image, on_bad_page, self.page_limits))
+                rules, limits = self.bundle.image, self.page_limits
+                sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = _good(sources, bad)
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)

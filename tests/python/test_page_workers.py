@@ -79,7 +79,7 @@ def at_work() -> list[int]:
 def test_a_page_that_does_not_end_costs_one_page(endless: Path, sample: Path, as_bytes: bool) -> None:
     page: PageInput = endless.read_bytes() if as_bytes else endless
     name = "PDF bytes" if as_bytes else str(endless)
-    with open_pages([sample, page], RULES, HASTY) as sources:
+    with open_pages([sample, page], RULES, limits=HASTY) as sources:
         first = sources[0].prepare().pixels
         workers = pool().pids()
         with pytest.raises(PageError) as caught:
@@ -136,7 +136,7 @@ def test_a_reader_that_crashes_costs_one_page(endless: Path, sample: Path) -> No
             page.prepare()
         told.append(str(caught.value))
 
-    with open_pages(endless, RULES, PATIENT) as (page,):
+    with open_pages(endless, RULES, limits=PATIENT) as (page,):
         asking = threading.Thread(target=ask)
         asking.start()
         wait_until(lambda: len(at_work()) == 1)
@@ -151,7 +151,7 @@ def test_a_reader_that_crashes_costs_one_page(endless: Path, sample: Path) -> No
 
 @pytest.mark.usefixtures("fresh")
 def test_a_worker_that_dies_while_it_has_no_page_is_replaced(sample: Path) -> None:
-    with open_pages(sample, RULES, PageLimits(1)) as sources:
+    with open_pages(sample, RULES, limits=PageLimits(1)) as sources:
         before = sources[3].prepare().pixels
         (pid,) = pool().pids()
         os.kill(pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ def test_a_worker_inherits_nothing(sample: Path) -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     try:
-        with open_pages(sample, RULES, PageLimits(1)) as sources:
+        with open_pages(sample, RULES, limits=PageLimits(1)) as sources:
             sources[0].prepare()
             (pid,) = pool().pids()
             folder = Path(f"/proc/{pid}/fd")
@@ -232,7 +232,7 @@ def test_a_file_in_memory_is_given_back(sample: Path) -> None:
         return len(list(Path(f"/proc/{pid}/fd").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
 
     def read(data: bytes) -> None:
-        with open_pages([data, encoded(Image.new("RGB", (320, 256)), "JPEG")], RULES, PageLimits(1)) as sources:
+        with open_pages([data, encoded(Image.new("RGB", (320, 256)), "JPEG")], RULES, limits=PageLimits(1)) as sources:
             sources[0].prepare()
             sources[-1].prepare()
 
@@ -292,7 +292,7 @@ def test_in_this_process_pdfium_runs_under_the_public_lock(sample: Path) -> None
     begun, done = threading.Event(), threading.Event()
 
     def render() -> None:
-        with open_pages(Pdf(sample, "1"), RULES, OFF) as (page,):
+        with open_pages(Pdf(sample, "1"), RULES, limits=OFF) as (page,):
             begun.set()
             page.prepare()
             done.set()
@@ -315,7 +315,7 @@ def test_the_same_pixels_in_and_out_of_this_process(
         page = png(64, 64, 16, 0, (b"\0" + bytes(range(128))) * 64)
     elif kind != "PDF":
         page = encoded(Image.fromarray(noise(700, 500, 7)), kind)
-    with open_pages(page, RULES, PageLimits(2)) as outside, open_pages(page, RULES, OFF) as inside:
+    with open_pages(page, RULES, limits=PageLimits(2)) as outside, open_pages(page, RULES, limits=OFF) as inside:
         assert len(outside) == len(inside)
         for one, other in zip(outside, inside, strict=True):
             assert (one.source, one.page, one.size) == (other.source, other.page, other.size)
@@ -347,7 +347,7 @@ def test_workers_that_cannot_be_started(
     told = pool().check(PageLimits())
     assert told is not None
     assert re.search(reason, told)
-    with open_pages(sample, RULES, OFF) as sources:
+    with open_pages(sample, RULES, limits=OFF) as sources:
         assert len(sources) == 18
     monkeypatch.undo()
     assert pool().check(PageLimits()) is None
@@ -390,7 +390,7 @@ def test_pages_that_hang_leave_room_for_others(endless: Path, sample: Path) -> N
     wait_until(lambda: len(at_work()) == 2)
     hung = at_work()
     try:
-        with open_pages(sample, RULES, PageLimits(2, timeout=3600)) as sources:
+        with open_pages(sample, RULES, limits=PageLimits(2, timeout=3600)) as sources:
             assert sources[0].prepare().pixels.min() < 128
         assert set(hung) <= set(at_work())  # they still do
     finally:

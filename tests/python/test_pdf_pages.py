@@ -149,7 +149,7 @@ def test_opening_loads_no_page(sample: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(pdfium.PdfDocument, "get_page", load)
     monkeypatch.setattr(pdfium.PdfDocument, "__getitem__", load)
-    with open_pages(sample, RULES, PageLimits("off")) as sources:
+    with open_pages(sample, RULES, limits=PageLimits("off")) as sources:
         assert len(sources) == 18
 
 

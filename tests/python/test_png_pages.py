@@ -43,7 +43,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[ImageFile]:
 
 @pytest.mark.parametrize("form", [bytes, opened])
 def test_a_png_is_decoded_once(form: Callable[[bytes], object], decodings: list[ImageFile]) -> None:
-    with open_pages(form(halves()), RULES, PageLimits("off")) as (source,):
+    with open_pages(form(halves()), RULES, limits=PageLimits("off")) as (source,):
         assert source.size == (256, 320)
         assert not decodings
         source.prepare()

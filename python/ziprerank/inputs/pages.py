@@ -174,6 +174,7 @@ def open_pages(
     inputs: PageInput | Sequence[PageInput],
     rules: ImageRules,
     on_bad_page: OnBadPage = "raise",
+    *,
     limits: PageLimits | None = None,
 ) -> Iterator[list[PageSource]]:
     """Opens all candidate pages, in the order given; a context manager that closes files at its end.
