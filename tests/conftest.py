@@ -1,10 +1,16 @@
 """Settings that must be made before any test module is imported, and checkpoints that several folders test with."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from built_once import built_once
+
+if TYPE_CHECKING:
+    from hollow import HollowGpu
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +46,19 @@ def deepstack_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_checkpoint import save_deepstack_checkpoint
 
     return built_once(tmp_path_factory, "checkpoint-deepstack", save_deepstack_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def hollow_gpu(tmp_path_factory: pytest.TempPathFactory) -> HollowGpu:
+    """ONNX Runtime's CUDA provider on stub CUDA libraries (tests/hollow); skips where they cannot be had."""
+    from hollow import TESTED, HollowGpu, Unavailable, prepare
+    from hollow.wheel import unpacked
+
+    try:
+        folder = built_once(tmp_path_factory, "hollow-gpu", prepare)
+        return HollowGpu(folder, unpacked(), TESTED)
+    except Unavailable as reason:
+        pytest.skip(f"no hollow GPU: {reason}")
 
 
 def _put_together(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:

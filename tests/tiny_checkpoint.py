@@ -38,6 +38,22 @@ def save_deepstack_checkpoint(out: Path, *, seed: int = 0) -> Path:
     return _save(out, config, seed, 1.0)
 
 
+def save_wide_heads_checkpoint(out: Path, *, seed: int = 0) -> Path:
+    """Write it to ``out``: few and small layers, but heads as wide as the 8B model's, and two for each of keys.
+
+    They are 128 wide in the decoder and 72 in the tower, which is what kernels are chosen by.
+    """
+    config: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text())
+    text, vision = config["text_config"], config["vision_config"]
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 128}
+    text["rope_parameters"] = {
+        "rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True, "mrope_section": [24, 20, 20],
+    }  # fmt: skip
+    text.pop("rope_theta", None)
+    vision |= {"hidden_size": 144, "num_heads": 2, "deepstack_visual_indexes": [1, 2, 3]}
+    return _save(out, config, seed, 1.0)
+
+
 def _save(out: Path, config: dict[str, Any], seed: int, scale: float) -> Path:
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**config))

@@ -1,20 +1,23 @@
 /* A driver library without a GPU, for tests: libcuda's functions as far as the engine calls them. Memory is
- * the host's, streams do at once what they are given, and every call is written to the file that
- * FAKE_CUDA_LOG names, one line each: the function and its arguments.
+ * the host's, streams do at once what they are given, and every call is noted, one line each: the function
+ * and its arguments. Where memory comes from and notes go is device.h's: here fakes/device.c, in the hollow
+ * GPU (tests/hollow) what the runtime's stand-ins use too.
  *
  * cuLaunchKernel reads its parameters by the C types of the kernel's own signature (kernels/relevance.py,
  * select.py), logs size and value of each, and then computes what the kernel would, in plain C and float32;
  * so a launch with a wrong argument gives a wrong result. Sizes that are compiled into a real kernel come
- * from FAKE_CUDA_HIDDEN and FAKE_CUDA_LEVELS; kernels are only recorded where they are not set.
+ * from FAKE_CUDA_HIDDEN and FAKE_CUDA_LEVELS; where they are not set, kernels are only recorded, and with
+ * FAKE_CUDA_FIRST=1 the first tokens of each page are kept.
  *
- * FAKE_CUDA_CAPABILITY (90), FAKE_CUDA_DEVICES (1) say what there is; FAKE_CUDA_FAIL ("cuLaunchKernel:719")
- * makes one function fail. */
+ * FAKE_CUDA_CAPABILITY (90), FAKE_CUDA_DEVICES (1) say what there is. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "device.h"
 
 #define CUDA(name) __attribute__((visibility("default"))) int name
 
@@ -25,32 +28,24 @@ static int number(const char* variable, int otherwise) {
   return text == NULL ? otherwise : atoi(text);
 }
 
-/* Logs the call; its status: 0, or what FAKE_CUDA_FAIL says. */
+/* Notes the call; its status, 0 unless the device lets it fail. */
 static int call(const char* name, const char* format, ...) {
-  const char* path = getenv("FAKE_CUDA_LOG");
-  if (path != NULL) {
-    char line[1024];
-    int length = snprintf(line, sizeof line, "%s ", name);
-    va_list arguments;
-    va_start(arguments, format);
-    length += vsnprintf(line + length, sizeof line - (size_t)length - 1, format, arguments);
-    va_end(arguments);
-    FILE* file = fopen(path, "a"); /* one write a line: calls come from several threads */
-    line[length] = '\n';
-    fwrite(line, 1, (size_t)length + 1, file);
-    fclose(file);
-  }
-  const char* fail = getenv("FAKE_CUDA_FAIL");
-  const size_t length = strlen(name);
-  if (fail == NULL || strncmp(fail, name, length) != 0 || fail[length] != ':') return 0;
-  return atoi(fail + length + 1);
+  char line[1024];
+  int length = snprintf(line, sizeof line, "%s ", name);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line + length, sizeof line - (size_t)length, format, arguments);
+  va_end(arguments);
+  device_note(line);
+  return device_status(name);
 }
 
 static address next_handle = 0x1000;
 static void* handle(void) { return (void*)__atomic_add_fetch(&next_handle, 0x10, __ATOMIC_RELAXED); }
 
 CUDA(cuGetErrorString)(int status, const char** text) {
-  *text = status == 719   ? "unspecified launch failure"
+  *text = status == 2     ? "out of memory"
+          : status == 719 ? "unspecified launch failure"
           : status == 100 ? "no CUDA-capable device is detected"
                           : NULL;
   return *text == NULL;
@@ -142,52 +137,49 @@ CUDA(cuFuncSetAttribute)(void* function, int attribute, int value) {
   return call("cuFuncSetAttribute", "%p %d %d", function, attribute, value);
 }
 
-/* Freshly allocated memory holds NaNs, so that what is read before it is written shows. */
-static void* memory(size_t bytes) {
-  void* data = aligned_alloc(256, (bytes + 255) / 256 * 256);
-  if (data != NULL) memset(data, 0xff, bytes);
-  return data;
-}
 CUDA(cuMemAlloc_v2)(address* data, size_t bytes) {
   NEEDS_CONTEXT;
   const int status = call("cuMemAlloc", "%zu", bytes);
-  *data = status == 0 ? (address)memory(bytes) : 0;
-  return status;
+  *data = status == 0 ? (address)device_allocate(bytes) : 0;
+  return status == 0 && *data == 0 ? 2 : status; /* CUDA_ERROR_OUT_OF_MEMORY */
 }
 CUDA(cuMemFree_v2)(address data) {
   const int status = call("cuMemFree", "%#lx", (unsigned long)data);
-  free((void*)data);
+  device_free((void*)data);
   return status;
 }
 CUDA(cuMemGetInfo_v2)(size_t* available, size_t* total) {
-  *available = 1000;
-  *total = 2000;
+  device_memory_info(available, total);
   return call("cuMemGetInfo", "");
 }
 CUDA(cuMemHostAlloc)(void** data, size_t bytes, unsigned flags) {
   NEEDS_CONTEXT;
-  *data = memory(bytes);
-  return call("cuMemHostAlloc", "%zu %u", bytes, flags);
+  const int status = call("cuMemHostAlloc", "%zu %u", bytes, flags);
+  *data = status == 0 ? device_allocate_host(bytes) : NULL;
+  return status == 0 && *data == NULL ? 2 : status;
 }
 CUDA(cuMemFreeHost)(void* data) {
   const int status = call("cuMemFreeHost", "%p", data);
-  free(data);
+  device_free_host(data);
   return status;
 }
 CUDA(cuMemcpyHtoDAsync_v2)(address to, const void* from, size_t bytes, void* stream) {
   NEEDS_CONTEXT;
-  memcpy((void*)to, from, bytes);
-  return call("cuMemcpyHtoDAsync", "%#lx %zu %p", (unsigned long)to, bytes, stream);
+  const int status = call("cuMemcpyHtoDAsync", "%#lx %zu %p", (unsigned long)to, bytes, stream);
+  if (status == 0) device_copy((void*)to, from, bytes);
+  return status;
 }
 CUDA(cuMemcpyDtoHAsync_v2)(void* to, address from, size_t bytes, void* stream) {
   NEEDS_CONTEXT;
-  memcpy(to, (const void*)from, bytes);
-  return call("cuMemcpyDtoHAsync", "%#lx %zu %p", (unsigned long)from, bytes, stream);
+  const int status = call("cuMemcpyDtoHAsync", "%#lx %zu %p", (unsigned long)from, bytes, stream);
+  if (status == 0) device_copy(to, (const void*)from, bytes);
+  return status;
 }
 CUDA(cuMemcpyDtoDAsync_v2)(address to, address from, size_t bytes, void* stream) {
   NEEDS_CONTEXT;
-  memcpy((void*)to, (const void*)from, bytes);
-  return call("cuMemcpyDtoDAsync", "%zu %p", bytes, stream);
+  const int status = call("cuMemcpyDtoDAsync", "%zu %p", bytes, stream);
+  if (status == 0) device_copy((void*)to, (const void*)from, bytes);
+  return status;
 }
 
 CUDA(cuStreamCreate)(void** stream, unsigned flags) {
@@ -267,6 +259,13 @@ static void select_kept(const float* relevance, const int64_t* offsets, const in
   status[page] = 0;
 }
 
+/* Whatever the relevance: the first tokens of each page stay. */
+static void select_first(const int64_t* offsets, const int64_t* keep, int64_t* kept, unsigned pages) {
+  for (unsigned page = 0; page < pages; ++page) {
+    for (int64_t i = 0; i < keep[page]; ++i) *kept++ = offsets[page] + i;
+  }
+}
+
 #define POINTER(i) ((void*)*(address*)parameters[i])
 #define INT32(i) (*(int32_t*)parameters[i])
 
@@ -292,6 +291,9 @@ CUDA(cuLaunchKernel)(void* function, unsigned gx, unsigned gy, unsigned gz, unsi
                           shared, stream, (void*)extra, text);
   const int hidden = number("FAKE_CUDA_HIDDEN", 0);
   const int levels = number("FAKE_CUDA_LEVELS", 0);
+  if (status == 0 && number("FAKE_CUDA_FIRST", 0) && strcmp(name, "select_kept") == 0) {
+    select_first(POINTER(1), POINTER(2), POINTER(3), gx);
+  }
   if (status != 0 || hidden == 0) return status;
   if (strcmp(name, "text_scales") == 0) {
     text_scales(POINTER(0), POINTER(1), POINTER(2), POINTER(3), POINTER(4), INT32(5), hidden);
