@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.runtime.cpus import usable_cpus
-from ziprerank.runtime.engine import EngineOptions, load_engine
+from ziprerank.runtime.engine import EngineOptions, load_engine, show_size
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
 from ziprerank.runtime.providers import PROVIDERS, lacking
 
@@ -44,6 +46,7 @@ def examine(options: EngineOptions) -> Report:
     if bundle is not None:
         report.sections.append(("Bundle", _bundle(bundle)))
     report.sections.append(("Providers", _ready(runtime, bundle)))
+    report.sections.append(("Page workers", _page_workers(report, options.page_limits)))
     if bundle is not None and runtime is not None:
         engine = _attempt(report, lambda: load_engine(bundle, options))
         if engine is not None:
@@ -83,6 +86,18 @@ def _runtime(runtime: Runtime | None) -> Rows:
         ("package", ", ".join(runtime.distributions) or "unknown"),
         ("library", str(runtime.library)),
         ("providers", ", ".join(_providers())),
+    ]
+
+
+def _page_workers(report: Report, limits: PageLimits) -> Rows:
+    if limits.processes == 0:
+        return [("processes", "none: files are read in this process, without limits of time and memory")]
+    problem = pool().check(limits)
+    if problem is not None:
+        report.problems.append(problem)
+    return [
+        ("processes", f"at most {limits.processes}" + ("" if problem is None else ", and none starts")),
+        ("for a page", f"{limits.timeout:g} s and {show_size(limits.memory)}B at most"),
     ]
 
 

@@ -26,7 +26,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The request is too large",
         422: "A field is invalid, or a page cannot be ranked",
         429: "The queue is full; see Retry-After",
-        503: "The server is shutting down",
+        503: "The server is shutting down, or cannot prepare pages",
         504: "The deadline passed before the request was answered",
     }.items()
 }
@@ -118,6 +118,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
     """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
     service.check_key(request.headers.get("authorization"))
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
+    limits = service.reranker.page_limits
     return {
         "name": "ziprerank",
         "version": __version__,
@@ -144,7 +145,10 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
             "max_total_pixels": settings.max_total_pixels,
+            "page_timeout_s": limits.timeout,
+            "page_memory_bytes": limits.memory,
         },
+        "page_workers": limits.processes,
         "fetch": settings.fetch,
         "page_cache": service.reranker.engine.pool,
         "disk_cache": None if service.reranker.page_cache is None else service.reranker.page_cache.stats(),

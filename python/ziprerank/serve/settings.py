@@ -26,7 +26,8 @@ class Settings:
         queue: Most requests under way: being read, prepared, waiting for the engine, or running.
         timeout: Most seconds from a request's first byte to its answer.
         drain: Seconds that accepted requests have after SIGTERM.
-        workers: Threads that decode and render pages while the engine runs.
+        workers: Pages of a request that are prepared at a time while the engine runs; at most ``page_workers`` of them
+            advance.
         max_body_bytes: Most bytes of one request's body.
         max_held_bytes: Most bytes of the bodies and fetched files of all requests under way together.
         max_pages: Most candidate pages of one request.
