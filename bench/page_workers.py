@@ -81,7 +81,7 @@ def main() -> None:
     row["load_after"] = round(os.getloadavg()[0], 2)
     for name in ("process", "query", "open_1000"):
         outside, inside = (np.array([sample[name] for sample in samples[mode]]) for mode in MODES)
-        row[f"{name}_s"] = {"workers": machine.quantiles(outside), "in_process": machine.quantiles(inside)}
+        row[f"{name}_s"] = {"workers": machine.quantiles(list(outside)), "in_process": machine.quantiles(list(inside))}
         row[f"{name}_ratio"] = float(f"{np.median(outside / inside):.4g}")
     held = [sample["pss"] for sample in samples["auto"]]
     row["workers"] = machine.quantiles([len(one) for one in held])
@@ -106,7 +106,8 @@ def run(mode: str, pdf: Path, long: Path) -> dict[str, Any]:
         [sys.executable, "-c", PROGRAM, mode, QUERY, str(pdf), str(long)], check=True, stdout=subprocess.PIPE, text=True
     )
     answered, measured = (json.loads(line) for line in done.stdout.splitlines())
-    return {"process": answered["answered"] - begun} | measured
+    sample: dict[str, Any] = {"process": answered["answered"] - begun} | measured
+    return sample
 
 
 if __name__ == "__main__":
