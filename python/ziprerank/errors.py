@@ -6,6 +6,14 @@ by name, so that C++ and Python raise the same classes.
 
 from __future__ import annotations
 
+PASSWORD_WAY = "with Pdf(..., password=...)"
+"""how a caller in Python gives a password, in errors; ``said_for`` puts another way in its place"""
+
+
+def said_for(text: str, way: str) -> str:
+    """Returns an error's text with the way to give a password that there is elsewhere, such as ``with --password``."""
+    return text.replace(PASSWORD_WAY, way)
+
 
 class ZipRerankError(Exception):
     """Base of all errors of this package."""

@@ -26,6 +26,7 @@ INK = (24, 28, 38)
 MUTED = (104, 112, 126)
 ACCENT = (28, 100, 200)
 TRACK = (218, 222, 230)
+WARNING = (186, 98, 12)
 FADE = np.array([203, 208, 218], dtype=np.float32)  # what a dropped patch's paper turns into
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -109,12 +110,15 @@ def _draw_header(draw: ImageDraw.ImageDraw, title: Sequence[str], ranking: Ranki
     )
     share = ranking.tokens.kept / max(1, ranking.tokens.visual)
     note = f"{shown}. The decoder read the {share:.0%} of patches in full colour; grey ones were pruned."
+    if any(page.warnings for page in ranking):
+        note += " A page with an orange number has warnings."
     draw.text((MARGIN, top + 4), note, fill=MUTED, font=_font(19))
 
 
 def _draw_caption(draw: ImageDraw.ImageDraw, page: RankedPage, left: int, top: int, width: int) -> None:
     number, label = str(page.rank), _fitted(draw, _short_label(page), _font(20), width - 52)
-    draw.rounded_rectangle((left, top, left + 40, top + 30), radius=7, fill=ACCENT if page.rank == 1 else MUTED)
+    fill = WARNING if page.warnings else ACCENT if page.rank == 1 else MUTED
+    draw.rounded_rectangle((left, top, left + 40, top + 30), radius=7, fill=fill)
     draw.text((left + 20, top + 15), number, fill=(255, 255, 255), font=_font(19), anchor="mm")
     draw.text((left + 52, top + 15), label, fill=INK, font=_font(20), anchor="lm")
     share = f"{page.probability:.1%}"

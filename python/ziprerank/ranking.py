@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
@@ -27,6 +27,26 @@ class PageNote:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data for JSON."""
         return {"index": self.index, "file": self.source, "page": self.page, "text": self.text}
+
+
+def summed_up(notes: Iterable[PageNote], name: Callable[[PageNote], str] = lambda note: note.source) -> list[str]:
+    """Returns a line for each file and text, such as ``file.pdf p. 1-4, 9: the text``; ``name`` names the file."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for note in notes:
+        lines.setdefault((name(note), note.text), []).extend([] if note.page is None else [note.page])
+    return [
+        f"{file} p. {_ranges(pages)}: {text}" if pages else f"{file}: {text}" for (file, text), pages in lines.items()
+    ]
+
+
+def _ranges(pages: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for page in sorted(set(pages)):
+        if runs and runs[-1][1] == page - 1:
+            runs[-1][1] = page
+        else:
+            runs.append([page, page])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def page_label(source: str, page: int | None) -> str:
@@ -121,12 +141,12 @@ class Ranking:
                     "index": page.index,
                     "file": page.source,
                     "page": page.page,
+                    "warnings": list(page.warnings),
                     "score": page.score,
                     "probability": page.probability,
                     "rank": page.rank,
                     "kept": len(page.kept),
                     "tokens": page.tokens,
-                    "warnings": list(page.warnings),
                 }
                 for page in self.results
             ],

@@ -50,6 +50,12 @@ def test_images_run_as_nobody_and_have_a_runtime(target: str) -> None:
     assert set(extras.split(",")) <= set(defined)
 
 
+def test_images_have_fonts_and_no_telemetry() -> None:
+    base = DOCKERFILE.read_text().split("AS base")[1].split("\nFROM ")[0]
+    assert {"fonts-dejavu-core", "fonts-wqy-zenhei"} <= set(base.split())
+    assert "ORT_DISABLE_TELEMETRY=1" in base.split()
+
+
 def test_yaml() -> None:
     chart = ROOT / "deploy" / "helm" / "ziprerank"
     rules = "{extends: default, rules: {line-length: {max: 140}, document-start: disable, comments: {level: error}}}"

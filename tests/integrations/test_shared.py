@@ -8,9 +8,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from corpus.pdfs import LOST
 from haystack import Document as HaystackDocument
 from haystack.utils import Secret
 from langchain_core.documents import Document as LangChainDocument
@@ -19,7 +21,7 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from rerankers.documents import Document
 from ziprerank import Pdf
-from ziprerank.errors import BundleError, InvalidInput, PageError
+from ziprerank.errors import BundleError, InvalidInput, PageError, PageWarning
 from ziprerank.integrations.documents import DocumentPage, MetadataRules
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.haystack import ZipRerankRanker
@@ -128,6 +130,64 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         canvas.showPage()
     canvas.save()
     return path
+
+
+def test_every_adapter_skips_what_cannot_be_shown(reranker: Reranker, sample: Path, tmp_path: Path) -> None:
+    """Of four documents the second is not there, and the third lies in a PDF that is none; a warning names both."""
+    broken = tmp_path / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.7 and nothing else")
+    paths = [(str(sample), 2), (str(tmp_path / "none.png"), 1), (str(broken), 1), (str(sample), 3)]
+    skip: dict[str, Any] = {"reranker": reranker, "on_bad_page": "skip"}
+
+    def haystack(options: dict[str, Any]) -> list[Any]:
+        documents = [HaystackDocument(meta={"file_path": path, "page_number": page}) for path, page in paths]
+        return list(ZipRerankRanker(**options).run("page", documents)["documents"])
+
+    def langchain(options: dict[str, Any]) -> list[Any]:
+        documents = [LangChainDocument("", metadata={"source": path, "page": page - 1}) for path, page in paths]
+        return list(ZipRerankCompressor(**options).compress_documents(documents, "page"))
+
+    def llama_index(options: dict[str, Any]) -> list[Any]:
+        nodes = [
+            NodeWithScore(node=TextNode(text="", metadata={"file_path": path, "page_label": page}))
+            for path, page in paths
+        ]
+        return list(ZipRerankPostprocessor(**options).postprocess_nodes(nodes, query_str="page"))
+
+    def rerankers(options: dict[str, Any]) -> list[Any]:
+        documents = [
+            Document(document_type="image", image_path=path, metadata={"page_number": page}) for path, page in paths
+        ]
+        return list(RerankersRanker(**options).rank("page", documents).results)
+
+    def cross_encoder(options: dict[str, Any]) -> list[Any]:
+        documents = [{"image": Path(path), "page": page} for path, page in paths]
+        return ZipRerankCrossEncoder(**options).rank("page", documents)
+
+    for adapter in (haystack, langchain, llama_index, rerankers, cross_encoder):
+        with pytest.warns(PageWarning) as told:
+            assert len(adapter(skip)) == 2
+        told_pages = [str(one.message) for one in told if one.category is PageWarning]
+        assert any("none.png: no such file" in text for text in told_pages)
+        assert any("broken.pdf" in text and "damaged" in text for text in told_pages)
+        assert all(text.startswith("skipped: ") for text in told_pages)
+        with pytest.raises(PageError, match="candidate 1"):
+            adapter({"reranker": reranker})
+
+
+def test_adapters_warn_of_lost_text(reranker: Reranker) -> None:
+    ranker = ZipRerankCrossEncoder(reranker=reranker)
+    with pytest.warns(PageWarning, match=r"PDF bytes p\. 1: text is missing"):
+        assert len(ranker.rank("page", [LOST["Greek"], LOST["Cyrillic"]], top_k=1)) == 1
+
+
+def test_a_text_without_a_page_is_skipped_too(reranker: Reranker, files: list[bytes]) -> None:
+    documents = [{"text": "no page"}, files[0]]
+    with pytest.raises(PageError, match="candidate 0"):
+        ZipRerankCrossEncoder(reranker=reranker).rank("page", documents)
+    with pytest.warns(PageWarning, match="it has text only"):
+        (found,) = ZipRerankCrossEncoder(reranker=reranker, on_bad_page="skip").rank("page", documents)
+    assert found["corpus_id"] == 1
 
 
 def test_every_adapter_opens_encrypted_pdfs(reranker: Reranker, encrypted: Path) -> None:

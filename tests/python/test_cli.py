@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus.pdfs import LOST, five_pages
 from PIL import Image
 from ziprerank.explain import draw_ranking, kept_mask
 from ziprerank.export.host import printed_tokens
@@ -40,10 +41,11 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     ranking = json.loads(done.stdout)
-    assert list(ranking) == ["query", "results", "timings_ms", "tokens"]
+    assert list(ranking) == ["query", "results", "warnings", "skipped", "timings_ms", "tokens"]
     assert ranking["query"] == "fish soup"
     assert [page["rank"] for page in ranking["results"]] == [1, 2, 3, 4]
     for page in ranking["results"]:
+        assert page.pop("warnings") == []
         assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens"]
         assert page["file"] == str(sample)
         assert page["page"] == page["index"] + 3
@@ -185,3 +187,45 @@ def test_dropped_patches_are_faded_and_kept_ones_are_not(reranker: Reranker, sam
             across = slice(column * width // columns + 3, (column + 1) * width // columns - 3)
             same = np.array_equal(drawn[down, across], page[down, across])
             assert same == mask[row, column], (row, column)
+
+
+def test_bad_pages_and_warnings(small_pages: Path, tmp_path: Path) -> None:
+    bad, lost, missing = tmp_path / "bad.pdf", tmp_path / "lost.pdf", tmp_path / "none.pdf"
+    bad.write_bytes(five_pages("/MediaBox [0 0 10 3000]"))
+    lost.write_bytes(LOST["Greek"])
+    files = (bad, lost, missing, "--pages", "1-", "--bundle", small_pages, "--threads", "1")
+    refused = ziprerank("rank", "invoice", *files)
+    assert refused.returncode == 1
+    assert "Error: candidate 2" in refused.stderr
+    done = ziprerank("rank", "invoice", *files, "--on-bad-page", "skip", "--json")
+    assert done.returncode == 0, done.stderr
+    ranking = json.loads(done.stdout)
+    assert [note["index"] for note in ranking["skipped"]] == [2, 6]
+    assert [note["file"] for note in ranking["warnings"]] == [str(lost)]
+    assert f"Warning: {lost} p. 1: text is missing" in done.stderr
+    assert f"Skipped: {bad} p. 3: " in done.stderr
+    assert f"Skipped: {missing}: no such file" in done.stderr
+    drawn = ziprerank("explain", "invoice", *files, "--on-bad-page", "skip", "-o", tmp_path / "out.png")
+    assert drawn.returncode == 0, drawn.stderr
+    assert f"Skipped: {missing}: no such file" in drawn.stderr
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_the_command_line_says_how_to_give_a_password_here(
+    small_pages: Path, tmp_path: Path, make_pdf: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "locked.pdf"
+    path.write_bytes(make_pdf(1, password="secret"))
+    done = ziprerank("rank", "invoice", path, "--bundle", small_pages)
+    assert done.returncode == 1
+    assert "the PDF is encrypted: pass its password with --password" in done.stderr
+    assert ziprerank("rank", "x", path, "--bundle", small_pages, "--password", "secret").returncode == 0
+
+
+def test_doctor_lists_the_scripts_that_are_drawn(small_pages: Path) -> None:
+    done = ziprerank("doctor", "--bundle", small_pages, "--check", "size")
+    assert done.returncode == 0, done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == ["drawn"]]
+    assert "Latin" in line
+    for script in ("Cyrillic", "Greek", "Hebrew", "Arabic", "Japanese", "Korean"):
+        assert done.stdout.count(script) == 1

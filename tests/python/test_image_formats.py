@@ -1,4 +1,4 @@
-"""Formats besides JPEG, PNG and WebP: a TIFF's pages, single pictures, and animations, which are refused."""
+"""Formats besides JPEG, PNG and WebP: a TIFF's pages, single pictures, and animations, which lose frames."""
 
 from __future__ import annotations
 
@@ -175,18 +175,27 @@ def test_other_formats(
     assert "damaged" in refusal(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", pytest.param("AVIF", marks=HAS_AVIF)])
-def test_one_frame_is_ranked_and_several_are_not_dropped_in_silence(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", pytest.param("AVIF", marks=HAS_AVIF)])
+def test_the_first_frame_of_an_animation_is_ranked_with_a_warning(kind: str) -> None:
     first, second = (Image.new("L", (320, 256), level) for level in (80, 200))
     still = encoded(first, kind)
-    for page in (still, opened(still)):
-        assert np.abs(prepared(page).astype(int) - 80).max() <= 3
     moving = encoded(first, kind, save_all=True, append_images=[second])
-    for page in (moving, opened(moving)):
-        assert "with more than one frame, and a page is a single picture: save the frame to rank as a PNG" in refusal(
-            page
-        )
-    assert np.abs(prepared(opened(moving).copy()).astype(int) - 80).max() <= 3
+    for page, several in ((still, False), (opened(still), False), (moving, True), (opened(moving), True)):
+        with open_pages(page, RULES) as (source,):
+            pixels, warnings = source.prepare()
+        assert np.abs(pixels.astype(int) - 80).max() <= 3
+        assert [
+            f"{kind.lower()} image has more than one frame, of which only the first" in told.lower()
+            for told in warnings
+        ] == [True] * several
+    image = opened(moving)
+    image.seek(1)
+    with open_pages(image, RULES) as (source,):
+        pixels, (warning,) = source.prepare()
+    assert np.abs(pixels.astype(int) - 200).max() <= 3
+    assert "only number 2 is ranked" in warning
+    with open_pages(opened(moving).copy(), RULES) as (source,):
+        assert source.prepare().warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,11 @@ def test_a_transparent_colour_of_16_bits_lies_on_white() -> None:
     assert not pixels[:, 136:].any()
 
 
-def test_frames_of_an_animated_png_are_not_dropped_in_silence(noise: Callable[..., np.ndarray]) -> None:
+def test_the_picture_before_the_frames_of_an_animated_png_is_ranked(noise: Callable[..., np.ndarray]) -> None:
     first, second = (Image.fromarray(noise(256, 320, seed)) for seed in (2, 3))
-    data = encoded(first, "PNG", save_all=True, append_images=[second])
+    data = encoded(first, "PNG", save_all=True, append_images=[second], default_image=True)
     for page in (data, opened(data)):
-        assert "PNG with more than one frame, and a page is a single picture: save the frame" in refusal(page)
-    assert np.array_equal(prepared(opened(data).copy()), np.asarray(first))
+        with open_pages(page, RULES) as (source,):
+            pixels, warnings = source.prepare()
+        assert warnings == ("the PNG image has more than one frame, of which only the first is ranked",)
+        assert np.array_equal(pixels, np.asarray(first))

@@ -42,6 +42,7 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
         "window": ranker.window,
         "stride": ranker.stride,
         "top_k": ranker.top_k,
+        "on_bad_page": ranker.on_bad_page,
         "blank": ranker.engine.blank or bundle.defaults.blank,
     }
 

@@ -21,6 +21,16 @@ Format = Literal["parquet", "jsonl"]
 JOB = "_job.json"  # readers of a folder of Parquet files skip names that begin with an underscore
 SECONDS = 60.0  # rows wait at most this long to be written, so a kill loses no more work than that
 
+_NOTES = pa.list_(
+    pa.struct(
+        [
+            ("document", pa.int32()),  # position in documents
+            ("page", pa.int32()),  # from 1; null for an image, or for a document that cannot be opened
+            ("text", pa.string()),
+        ]
+    )
+)
+
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -44,6 +54,8 @@ SCHEMA = pa.schema(
                 )
             ),
         ),
+        ("warnings", _NOTES),  # what the pixels of ranked pages do not show, also of pages that results leave out
+        ("skipped", _NOTES),  # pages and documents that cannot be ranked, with their reasons
         ("error", pa.string()),  # null if the row was ranked
     ]
 )

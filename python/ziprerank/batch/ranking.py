@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank.batch.rows import Document, Group, Row
-from ziprerank.errors import InvalidInput, PageError, PoolError
+from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
-from ziprerank.ranking import Ranking
+from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
+
+_PASSWORD_WAY = "with --password, or Ranker(password=...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Ranker:
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
+        on_bad_page: As for ``Reranker.rank``.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -36,6 +40,7 @@ class Ranker:
     window: WindowOption = "auto"
     stride: int | None = None
     password: str | None = None
+    on_bad_page: OnBadPage = "raise"
 
     def load(self) -> Reranker:
         """Loads the engine. Raises as ``Reranker.from_bundle``."""
@@ -75,9 +80,8 @@ class Ranker:
             for position, document in enumerate(group.documents):
                 try:
                     page_input = _page_input(document, group.pages, self.password)
-                    pages = opened.enter_context(
-                        open_pages(page_input, reranker.bundle.image, limits=reranker.page_limits)
-                    )
+                    rules, limits = reranker.bundle.image, reranker.page_limits
+                    pages = opened.enter_context(open_pages(page_input, rules, self.on_bad_page, limits=limits))
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages
@@ -89,6 +93,7 @@ class Ranker:
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
+                on_bad_page=self.on_bad_page,
             )
         return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
 
@@ -108,9 +113,10 @@ class Done:
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
+    nothing = dict.fromkeys(("pages", "windows", "results", "warnings", "skipped"))
+    error = said_for(error, _PASSWORD_WAY)
     return [
-        {"id": row.id, "query": row.query, "documents": _labels(row.documents)}
-        | {"pages": None, "windows": None, "results": None, "error": error}
+        {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing, "error": error}
         for row in rows
     ]
 
@@ -132,8 +138,17 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
         "pages": ranking.pages,
         "windows": ranking.windows,
         "results": results,
+        "warnings": _notes(ranking.warnings, owners),
+        "skipped": _notes(ranking.skipped, owners),
         "error": None,
     }
+
+
+def _notes(notes: Sequence[PageNote], owners: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"document": owners[note.index], "page": note.page, "text": said_for(note.text, _PASSWORD_WAY)}
+        for note in notes
+    ]
 
 
 def _labels(documents: Sequence[Document]) -> list[str]:

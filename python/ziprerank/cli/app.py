@@ -16,13 +16,14 @@ from ziprerank.cli.doctor import doctor
 from ziprerank.cli.explain import explain
 from ziprerank.cli.export import export
 from ziprerank.cli.kernels import kernels
+from ziprerank.cli.options import PASSWORD_WAY_HERE
 from ziprerank.cli.profile import profile
 from ziprerank.cli.rank import rank
 from ziprerank.cli.serve import serve
 from ziprerank.cli.train import train
 from ziprerank.cli.triton import triton_repo
 from ziprerank.cli.verify import verify
-from ziprerank.errors import ZipRerankError
+from ziprerank.errors import ZipRerankError, said_for
 
 
 class Commands(TyperGroup):
@@ -32,7 +33,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ZipRerankError as error:
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}")
+            text = said_for(" ".join(str(error).split()), PASSWORD_WAY_HERE)
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/] {escape(text)}")
             raise typer.Exit(1) from None
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ziprerank.cli.options import (
+    BadPages,
     KeepRatio,
     Password,
     Stride,
@@ -39,6 +40,7 @@ def batch(
     window: Window = "auto",
     stride: Stride = None,
     password: Password = None,
+    on_bad_page: BadPages = "raise",
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
     query_column: Annotated[str, typer.Option(help="The query.")] = "query",
     documents_column: Annotated[
@@ -75,7 +77,9 @@ def batch(
     if gpus_per_worker and ray is None:
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
     each = engine.threads or max(1, usable_cpus() // workers)
-    ranker = Ranker(replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password)
+    ranker = Ranker(
+        replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password, on_bad_page
+    )
     rows = read_rows(
         source,
         [*(query or ()), *_lines(queries)],

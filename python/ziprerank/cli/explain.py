@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ziprerank.cli.options import (
+    BadPages,
     Files,
     KeepRatio,
     Pages,
@@ -19,6 +20,7 @@ from ziprerank.cli.options import (
     Window,
     parse_window,
     progress_bar,
+    show_notes,
     with_engine_options,
 )
 from ziprerank.runtime.engine import EngineOptions
@@ -36,6 +38,7 @@ def explain(
     stride: Stride = None,
     pages: Pages = None,
     password: Password = None,
+    on_bad_page: BadPages = "raise",
     engine: EngineOptions,
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
@@ -54,8 +57,11 @@ def explain(
             keep_ratio=keep_ratio,
             window=parse_window(window),
             stride=stride,
+            on_bad_page=on_bad_page,
             progress=report,
         )
-    with open_pages(inputs, reranker.bundle.image, limits=reranker.page_limits) as sources:
+    show_notes(ranking)
+    rules, limits = reranker.bundle.image, reranker.page_limits
+    with open_pages(inputs, rules, on_bad_page, limits=limits) as sources:
         save_picture(draw_ranking(ranking, sources, reranker.bundle.image), out)
     Console(soft_wrap=True).print(f"{escape(str(out))}: the best {len(ranking)} of {ranking.pages} pages")

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.inputs.drawn_scripts import scripts_with_fonts
+from ziprerank.inputs.fonts import VARIABLE
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.runtime.cpus import usable_cpus
@@ -52,6 +54,8 @@ def examine(options: EngineOptions) -> Report:
         if engine is not None:
             report.sections.append(("Engine", _flat(engine.info)))
             report.sections.append(("Page pool", _flat(engine.pool)))
+    fonts = _attempt(report, lambda: _fonts(options.page_limits))
+    report.sections.append(("Fonts for PDFs that do not embed theirs", fonts or []))
     report.sections.append(("Memory", _memory()))
     return report
 
@@ -146,6 +150,17 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
     if not parity:
         return "not verified (ziprerank verify writes a certificate)"
     return ", ".join(f"{name} {value}" for name, value in parity.items() if isinstance(value, (str, int, float)))
+
+
+def _fonts(limits: PageLimits) -> Rows:
+    """Which scripts PDFium draws without a font in the PDF; more folders of fonts are in ``ZIPRERANK_FONTS``."""
+    found = scripts_with_fonts(limits)
+    rows = [
+        (title, ", ".join(names))
+        for title, shown in (("drawn", True), ("come out blank", False))
+        if (names := [script for script, drawn in found.items() if drawn == shown])
+    ]
+    return [*rows, (VARIABLE, os.environ.get(VARIABLE) or "not set")]
 
 
 def _memory() -> Rows:

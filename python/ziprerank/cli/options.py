@@ -11,10 +11,13 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ziprerank.bundle import Blank, Check
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, said_for
+from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
+from ziprerank.ranking import Ranking, summed_up
 from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
 from ziprerank.windows import MAX_WINDOW, WindowOption
 
@@ -32,8 +35,11 @@ Stride = Annotated[int | None, typer.Option(help="Pages by which the window move
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF or TIFF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Queries = Annotated[list[str] | None, typer.Option("--query", help="A query for these pages; may be repeated.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]
+BadPages = Annotated[OnBadPage, typer.Option(help=ON_BAD_PAGE)]
 Provider = Annotated[str, typer.Option(help=EngineOptions.__dataclass_fields__["provider"].metadata["help"])]
 Threads = Annotated[int, typer.Option(help=EngineOptions.__dataclass_fields__["threads"].metadata["help"])]
+
+PASSWORD_WAY_HERE = "with --password"
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -112,6 +118,14 @@ def parse_window(text: str) -> WindowOption:
         return int(text)
     except ValueError:
         raise InvalidInput(f"window {text!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
+
+
+def show_notes(ranking: Ranking) -> None:
+    """Prints a ranking's warnings and the pages that were skipped, if there are any, on stderr."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for title, notes in (("Warning", ranking.warnings), ("Skipped", ranking.skipped)):
+        for line in summed_up(notes):
+            console.print(f"[yellow]{title}:[/] {escape(said_for(line, PASSWORD_WAY_HERE))}")
 
 
 @contextmanager

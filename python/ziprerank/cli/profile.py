@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ziprerank.cli.options import Files, KeepRatio, Pages, Password, with_engine_options
+from ziprerank.cli.options import BadPages, Files, KeepRatio, Pages, Password, show_notes, with_engine_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
@@ -25,6 +25,7 @@ def profile(
     keep_ratio: KeepRatio = None,
     pages: Pages = None,
     password: Password = None,
+    on_bad_page: BadPages = "raise",
     nvtx: Annotated[bool, typer.Option("--nvtx", help="Stages as NVTX ranges too, for Nsight Systems.")] = False,
     engine: EngineOptions,
 ) -> None:
@@ -42,11 +43,13 @@ def profile(
         engine,
         runs=runs,
         keep_ratio=keep_ratio,
+        on_bad_page=on_bad_page,
         nvtx=nvtx,
     )
     about = {name: found.info[name] for name in ("provider", "device", "precision", "runtime_version", "threads")}
     trace = chrome_trace(found.slices, found.thread_names, {**about, "query": query})
     out.write_text(json.dumps(trace), encoding="utf-8")
+    show_notes(found.rankings[-1])
     console = Console()
     for table in (stage_table(found), operator_table(found)):
         console.print(table)

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ziprerank.cli.options import (
+    PASSWORD_WAY_HERE,
+    BadPages,
     Files,
     KeepRatio,
     Pages,
@@ -22,8 +24,10 @@ from ziprerank.cli.options import (
     Window,
     parse_window,
     progress_bar,
+    show_notes,
     with_engine_options,
 )
+from ziprerank.errors import said_for
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
 
@@ -39,6 +43,7 @@ def rank(
     stride: Stride = None,
     pages: Pages = None,
     password: Password = None,
+    on_bad_page: BadPages = "raise",
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON: page counts from 1 (null for an image), kept and tokens are counts.")
     ] = False,
@@ -57,12 +62,17 @@ def rank(
             keep_ratio=keep_ratio,
             window=parse_window(window),
             stride=stride,
+            on_bad_page=on_bad_page,
             progress=report,
         )
     if as_json:
-        sys.stdout.write(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        told = ranking.to_dict()
+        for note in told["skipped"]:
+            note["text"] = said_for(note["text"], PASSWORD_WAY_HERE)
+        sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=2) + "\n")
     else:
         show_ranking(ranking)
+    show_notes(ranking)
 
 
 def show_ranking(ranking: Ranking) -> None:

@@ -81,11 +81,3 @@ def decoder(kind: str) -> Callable[..., Any]:
         way = "install pillow-heif" if kind == "HEIC" else "install a Pillow that has one"
         raise InvalidInput(f"no decoder for {kind} is installed: {way}, or convert the image to PNG")
     return found
-
-
-def animated(kind: str) -> InvalidInput:
-    """Returns the error for a file with several frames, of which ranking one would drop the others in silence."""
-    return InvalidInput(
-        f"{kind} with more than one frame, and a page is a single picture: save the frame to rank as a PNG, or pass it "
-        "as a Pillow image (image.copy() is the current frame alone)"
-    )

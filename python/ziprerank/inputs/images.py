@@ -15,14 +15,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.colours import on_white
-from ziprerank.inputs.formats import animated, decoder, image_kind
-from ziprerank.inputs.png import open_png
+from ziprerank.inputs.formats import decoder, image_kind
+from ziprerank.inputs.png import SEVERAL, open_png
 from ziprerank.inputs.sizes import MAX_IMAGE_PIXELS, Size, check_pixels, fit_longest_side
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5..8 swap the sides
 _WIDTH, _HEIGHT, _SUBFILE = 256, 257, 254  # TIFF tags
 _NOT_A_PAGE = 0b101  # bits of _SUBFILE: a smaller copy of another page, or the mask of one
 _MAX_FRAMES = 10_000  # of a TIFF; 1 MB has room for 50,000 empty ones
+_MOVING = {"GIF": "GIF", "WEBP": "WebP", "PNG": "PNG", "AVIF": "AVIF", "HEIC": "HEIC", "HEIF": "HEIC"}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,15 +51,12 @@ def open_image(data: Path | bytes, kind: str, frame: int = 0) -> Iterator[ImageF
         The image, which a caller decodes within the context.
 
     Raises:
-        InvalidInput: The header is damaged or announces too many pixels, the file is an animation, or no decoder is
-            installed for its format.
+        InvalidInput: The header is damaged or announces too many pixels, or no decoder is installed for its format.
     """
     with _opened(data, kind) as image:
         if frame and not _seek(image, frame):
             raise InvalidInput(f"the {kind} image lost its frame {frame + 1} while it was being ranked: rank it again")
         check_pixels(image.height, image.width)
-        if kind != "TIFF":
-            refuse_animation(image, kind)
         yield image
 
 
@@ -94,7 +92,7 @@ def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
         InvalidInput: The other pages of a TIFF cannot be read any more.
     """
     kind = None
-    if isinstance(image, PngImageFile) and image.tile:
+    if isinstance(image, PngImageFile) and image.tile and image.tell() == 0:
         kind = "PNG"
     elif type(image) is JpegImageFile and image.tile and not image.decoderconfig:  # which a draft would have
         kind = "JPEG"
@@ -120,10 +118,15 @@ def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
     return None
 
 
-def refuse_animation(image: Image.Image, kind: str) -> None:
-    """Raises InvalidInput if ``image`` is one of several frames that are not pages."""
-    if kind.upper() in ("GIF", "WEBP", "PNG", "AVIF", "HEIC", "HEIF") and getattr(image, "is_animated", False):
-        raise animated(kind)
+def frames_left_out(image: Image.Image) -> tuple[str, ...]:
+    """Returns a warning if the image is one of several frames, which are pages in a TIFF only; else nothing."""
+    kind = image.format or ""
+    several = getattr(image, "is_animated", False) or SEVERAL in image.info
+    if kind.upper() not in _MOVING or not several:
+        return ()
+    frame = image.tell()
+    which = "the first" if frame == 0 else f"number {frame + 1}"
+    return (f"the {_MOVING[kind.upper()]} image has more than one frame, of which only {which} is ranked",)
 
 
 @contextmanager

@@ -64,17 +64,17 @@ class LocalFile:
         from ziprerank.errors import InvalidInput
         from ziprerank.inputs.images import resize_page
 
-        image = self._decoded(kind, frame)
+        image, warnings = self._decoded(kind, frame)
         if (image.height, image.width) != tuple(upright):
             raise InvalidInput("the image changed while it was being ranked: rank it again")
         canvas(*size)[:] = resize_page(image, size, longest_side).tobytes()
-        return []
+        return list(warnings)
 
     def picture(self, kind: str, frame: int, longest_side: int, canvas: Canvas) -> list[str]:
         """Decodes a page of an image file and scales it until its longest side is ``longest_side``."""
         from ziprerank.inputs.images import scaled
 
-        image = scaled(self._decoded(kind, frame), longest_side)
+        image = scaled(self._decoded(kind, frame)[0], longest_side)
         canvas(image.height, image.width)[:] = image.tobytes()
         return []
 
@@ -83,11 +83,11 @@ class LocalFile:
         if self._pdf is not None:
             self._pdf.close()
 
-    def _decoded(self, kind: str, frame: int) -> Image.Image:
-        from ziprerank.inputs.images import open_image, to_rgb
+    def _decoded(self, kind: str, frame: int) -> tuple[Image.Image, tuple[str, ...]]:
+        from ziprerank.inputs.images import frames_left_out, open_image, to_rgb
 
         with open_image(self._data, kind, frame) as image:
-            return to_rgb(image)
+            return to_rgb(image), frames_left_out(image)
 
     def _opened(self) -> PdfFile:
         from ziprerank.inputs.pdf import PdfFile

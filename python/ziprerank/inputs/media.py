@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.formats import image_kind
 
-HEAD_BYTES = 1024
-"""bytes of a file that decide what it is; within them a PDF must say %PDF-"""
+HEAD_BYTES = 8192
+"""bytes of a file that decide what it is; within them a PDF says %PDF- or holds an object, if its header is lost"""
+
+_OBJECT = re.compile(rb"(?:^|[\r\n])\s*\d{1,10}\s+\d{1,5}\s+obj\b")
 
 
 def is_pdf(head: bytes) -> bool:
@@ -18,8 +21,9 @@ def is_pdf(head: bytes) -> bool:
 
 
 def says_pdf(head: bytes) -> bool:
-    """Whether ``head`` holds a PDF's signature, wherever readers accept it."""
-    return b"%PDF-" in head[:HEAD_BYTES]
+    """Whether ``head`` holds a PDF's signature or an object of one, wherever readers accept it."""
+    head = head[:HEAD_BYTES]
+    return b"%PDF-" in head or _OBJECT.search(head) is not None
 
 
 def is_url(text: str) -> bool:

@@ -21,7 +21,7 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import KNOWN, image_kind
-from ziprerank.inputs.images import refuse_animation, resize_page, scaled, stored_file, to_rgb, upright_size
+from ziprerank.inputs.images import frames_left_out, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.prepared import Prepared
@@ -141,7 +141,8 @@ class PillowPage:
             image = to_rgb(self.image)
             if image_size(image.height, image.width, self.rules) != self.size:
                 raise InvalidInput("the image changed while it was being ranked: rank it again")
-            return Prepared(np.asarray(resize_page(image, self.size, self.rules.longest_side), dtype=np.uint8))
+            pixels = np.asarray(resize_page(image, self.size, self.rules.longest_side), dtype=np.uint8)
+            return Prepared(pixels, frames_left_out(self.image))
 
     def picture(self, longest_side: int) -> Image.Image:
         with _named(self.source):
@@ -220,14 +221,15 @@ def open_pages(
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
     """Returns ``data`` with a page range and a password where they apply.
 
-    A PDF has both, a TIFF has pages only, and any other image has neither.
-
-    Raises:
-        PageError: The file cannot be read.
+    A PDF has both, a TIFF has pages only, and any other image has neither. A file that cannot be read is returned as
+    it is, for ``open_pages`` to say so.
     """
     if pages is None and password is None:
         return data
-    head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    try:
+        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, str(data))
+    except PageError:
+        return data
     kind = image_kind(head)
     if kind == "TIFF" and pages is not None:
         return TiffPages(data, pages)
@@ -295,7 +297,6 @@ class _Opening:
 
     def _pillow_pages(self, image: Image.Image) -> Iterator[PageSource]:
         with _named("image"):
-            refuse_animation(image, image.format or "")
             stored = stored_file(image)
             if stored is None:
                 size = image_size(*upright_size(image), self._rules)

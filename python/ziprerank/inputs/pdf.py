@@ -18,7 +18,8 @@ import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 
-from ziprerank.errors import PageError
+from ziprerank.errors import PASSWORD_WAY, PageError
+from ziprerank.inputs.fonts import use_font_folders
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
@@ -27,7 +28,6 @@ from ziprerank.inputs.user_unit import user_units
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
-PASSWORD_WAY = "pass its password with Pdf(..., password=...)"
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
@@ -143,12 +143,13 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
     if file in _OPEN:
         _OPEN.move_to_end(file)
         return _OPEN[file]
+    use_font_folders()
     try:
         document = _load(file)
     except pdfium.PdfiumError as error:
         if error.err_code == pdfium_c.FPDF_ERR_PASSWORD:
             reason = "the PDF is encrypted" if file._password is None else "the password does not open this PDF"
-            raise PageError(f"{reason}: {PASSWORD_WAY}", source=file.name) from error
+            raise PageError(f"{reason}: pass its password {PASSWORD_WAY}", source=file.name) from error
         if error.err_code == pdfium_c.FPDF_ERR_SECURITY:
             reason = "the PDF is encrypted in a way that PDFium does not know: save it without encryption"
             raise PageError(reason, source=file.name) from error
@@ -215,12 +216,14 @@ def _read_whole(data: Path | bytes) -> bytes | None:
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Keeps pypdfium2's advice to build PDFium with XFA from the log: a warning of ours says what is shown."""
-    logger = logging.getLogger("pypdfium2")
-    logger.addFilter(_no_advice)
+    loggers = [logging.getLogger(name) for name in ("pypdfium2", pdfium.PdfDocument.__module__)]
+    for logger in loggers:
+        logger.addFilter(_no_advice)
     try:
         yield
     finally:
-        logger.removeFilter(_no_advice)
+        for logger in loggers:
+            logger.removeFilter(_no_advice)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:

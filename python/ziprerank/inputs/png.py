@@ -12,20 +12,24 @@ from collections.abc import Iterator
 
 from PIL.PngImagePlugin import PngImageFile
 
-from ziprerank.inputs.formats import animated
 from ziprerank.inputs.sizes import check_pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SEVERAL = "ziprerank: several frames"
+"""key of ``info`` for a PNG with more pictures than the one that is opened"""
+
 _MAX_TEXT = 1 << 20  # bytes of a text with an orientation
 _GREY, _COLOUR, _PALETTE = 0, 2, 3  # colour types without an alpha channel
 _ORIENTATION_TEXTS = ("Raw profile type exif", "XML:com.adobe.xmp")  # ImageMagick's EXIF data, and XMP
 
 
 def open_png(data: bytes) -> PngImageFile:
-    """Opens a PNG with its critical chunks; the orientation and the transparent colour are put into ``info``.
+    """Opens a PNG with its critical chunks, of which an animation's are not.
+
+    The orientation, the transparent colour, and whether there are several pictures (``SEVERAL``) are in ``info``.
 
     Raises:
-        InvalidInput: The header announces too many pixels, or the file has several frames.
+        InvalidInput: The header announces too many pixels.
         Exception: The header is damaged; as Pillow's plugins, SyntaxError, OSError, ValueError and others.
     """
     kept: list[bytes | memoryview] = [_SIGNATURE]
@@ -53,7 +57,7 @@ def open_png(data: bytes) -> PngImageFile:
         elif name in (b"zTXt", b"iTXt", b"tEXt"):
             info |= _orientation_text(name, bytes(body[:80]), body)
     if frames > 1 or (frames and not first_frame):  # the pixels of IDAT may be a picture beside the frames
-        raise animated("PNG")
+        info[SEVERAL] = True
     image = PngImageFile(io.BytesIO(b"".join(kept)))
     image.info.update(info)
     return image

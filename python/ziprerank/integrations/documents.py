@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import InvalidInput, PageError, said_for
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
 from ziprerank.inputs.stored_file import StoredFile
@@ -185,9 +186,11 @@ class Candidates:
 
 @contextmanager
 def open_documents(
-    documents: Sequence[DocumentPage],
+    documents: Sequence[DocumentPage | BadPage],
     rules: ImageRules,
     password: str | None = None,
+    on_bad_page: OnBadPage = "raise",
+    *,
     limits: PageLimits | None = None,
 ) -> Iterator[Candidates]:
     """Opens each document's page, and each PDF once for all its pages.
@@ -196,6 +199,7 @@ def open_documents(
         documents: The documents.
         rules: How the bundle prepares images.
         password: Opens encrypted PDFs.
+        on_bad_page: With ``"skip"``, the page of a document that cannot be opened is a ``BadPage``.
         limits: Where files are read, and what one page may cost; None is the defaults.
 
     Yields:
@@ -207,40 +211,97 @@ def open_documents(
     candidates = Candidates()
     keys: dict[tuple[Path | bytes, int] | int, int] = {}  # a PDF's page, or a document by itself -> candidate
     with ExitStack() as stack:
-        located = _locate(documents, password, limits)
-        opened = _open_pdfs(located, rules, stack, password, limits)
-        for index, (document, number) in enumerate(zip(documents, located, strict=True)):
-            key = index if number is None else number
+        reader = _Reader(rules, password, limits, stack)
+        located = reader.locate(documents)
+        opened = reader.open_pdfs(located)
+        for index, (document, place) in enumerate(zip(documents, located, strict=True)):
+            key = place if isinstance(place, tuple) else index
             if key not in keys:
                 keys[key] = len(candidates.pages)
-                with _at(index):
-                    source = opened[number] if number is not None else _open_image(document, rules, stack, limits)
+                source = opened[place] if isinstance(place, tuple) else reader.source(index, document, place)
+                if isinstance(source, BadPage) and on_bad_page == "raise":
+                    raise said_here(source.error).at(index) from source.error
                 candidates.pages.append(source)
             candidates.shown.append(keys[key])
         yield candidates
 
 
-def _locate(
-    documents: Sequence[DocumentPage], password: str | None, limits: PageLimits | None
-) -> list[tuple[Path | bytes, int] | None]:
-    """Returns the PDF and the 1-based page of each document, or None for an image."""
-    files: dict[Path | bytes, StoredFile] = {}
-    located: list[tuple[Path | bytes, int] | None] = []
-    try:
-        for index, document in enumerate(documents):
-            data = document.data
-            with _at(index):
-                if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
-                    located.append(None)
+_Place: TypeAlias = "tuple[Path | bytes, int]"
+
+
+class _Reader:
+    """Opens the files of one list of documents, which ``stack`` closes."""
+
+    def __init__(self, rules: ImageRules, password: str | None, limits: PageLimits | None, stack: ExitStack) -> None:
+        self._rules = rules
+        self._password = password
+        self._limits = limits
+        self._stack = stack
+
+    def locate(self, documents: Sequence[DocumentPage | BadPage]) -> list[_Place | BadPage | None]:
+        """Returns the PDF and the 1-based page of each document, None for an image, or why there is neither."""
+        files: dict[Path | bytes, StoredFile] = {}
+        located: list[_Place | BadPage | None] = []
+        try:
+            for index, document in enumerate(documents):
+                if isinstance(document, BadPage):
+                    located.append(document)
                     continue
-                if data not in files:
-                    name = "PDF bytes" if isinstance(data, bytes) else str(data)
-                    files[data] = StoredFile(data, name, limits, password=password)
-                located.append((data, _page_number(files[data], document)))
-    finally:
-        for file in files.values():
-            file.close()
-    return located
+                data = document.data
+                try:
+                    with at_index(index):
+                        if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
+                            located.append(None)
+                            continue
+                        if data not in files:
+                            name = "PDF bytes" if isinstance(data, bytes) else str(data)
+                            files[data] = StoredFile(data, name, self._limits, password=self._password)
+                        located.append((data, _page_number(files[data], document)))
+                except PageError as error:
+                    located.append(BadPage(error))
+        finally:
+            for file in files.values():
+                file.close()
+        return located
+
+    def open_pdfs(self, located: Sequence[_Place | BadPage | None]) -> dict[_Place, PageSource]:
+        """Opens each PDF for all its pages that are wanted; those that cannot be opened are ``BadPage``s."""
+        wanted: dict[Path | bytes, list[int]] = {}
+        for place in located:
+            if isinstance(place, tuple) and place[1] not in wanted.setdefault(place[0], []):
+                wanted[place[0]].append(place[1])
+        opened: dict[_Place, PageSource] = {}
+        for data, numbers in wanted.items():
+            given = Pdf(data, numbers, self._password)
+            sources = self._stack.enter_context(open_pages([given], self._rules, "skip", limits=self._limits))
+            if len(sources) < len(numbers):  # the document as a whole
+                sources = sources[:1] * len(numbers)
+            opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
+        return opened
+
+    def source(self, index: int, document: DocumentPage | BadPage, place: BadPage | None) -> PageSource:
+        """Returns the page of a document that is no page of a PDF."""
+        if isinstance(document, BadPage):
+            return document
+        if place is not None:
+            return place
+        try:
+            with at_index(index):
+                return self._image(document)
+        except PageError as error:
+            return BadPage(error)
+
+    def _image(self, document: DocumentPage) -> PageSource:
+        sources = self._stack.enter_context(open_pages([document.data], self._rules, limits=self._limits))
+        if len(sources) == 1:
+            return sources[0]
+        page = document.page
+        if isinstance(page, int) and 1 <= page <= len(sources):
+            return sources[page - 1]
+        raise PageError(
+            f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1",
+            source=sources[0].source,
+        )
 
 
 def _page_number(file: StoredFile, document: DocumentPage) -> int:
@@ -260,39 +321,6 @@ def _page_number(file: StoredFile, document: DocumentPage) -> int:
     return page
 
 
-def _open_pdfs(
-    located: Sequence[tuple[Path | bytes, int] | None],
-    rules: ImageRules,
-    stack: ExitStack,
-    password: str | None,
-    limits: PageLimits | None,
-) -> dict[tuple[Path | bytes, int], PageSource]:
-    wanted: dict[Path | bytes, dict[int, int]] = {}  # file -> page -> first document
-    for index, page in enumerate(located):
-        if page is not None:
-            wanted.setdefault(page[0], {}).setdefault(page[1], index)
-    opened: dict[tuple[Path | bytes, int], PageSource] = {}
-    for data, numbers in wanted.items():
-        try:
-            sources = stack.enter_context(open_pages([Pdf(data, list(numbers), password)], rules, limits=limits))
-        except PageError as error:
-            raise error.at(numbers.get(error.page or 0, min(numbers.values()))) from error
-        opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
-    return opened
-
-
-def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack, limits: PageLimits | None) -> PageSource:
-    sources = stack.enter_context(open_pages([document.data], rules, limits=limits))
-    if len(sources) == 1:
-        return sources[0]
-    page = document.page
-    if isinstance(page, int) and 1 <= page <= len(sources):
-        return sources[page - 1]
-    raise PageError(
-        f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1", source=sources[0].source
-    )
-
-
 def _is_pdf(data: Path | bytes) -> bool:
     if isinstance(data, Path):
         if not data.is_file():
@@ -302,12 +330,21 @@ def _is_pdf(data: Path | bytes) -> bool:
     return is_pdf(data[:HEAD_BYTES])
 
 
+PASSWORD_WAY_HERE = "with the option password"
+
+
+def said_here(error: PageError) -> PageError:
+    """Returns the error with the adapters' way to give a password."""
+    reason = said_for(error.reason, PASSWORD_WAY_HERE)
+    return PageError(reason, source=error.source, page=error.page, index=error.index)
+
+
 @contextmanager
-def _at(index: int) -> Iterator[None]:
+def at_index(index: int) -> Iterator[None]:
     """Adds the document's index to every error."""
     try:
         yield
     except PageError as error:
-        raise error.at(index) from error
+        raise said_here(error).at(index) from error
     except (InvalidInput, OSError) as error:
         raise PageError(str(error), source="document", index=index) from error

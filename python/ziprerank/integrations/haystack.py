@@ -22,6 +22,7 @@ try:
 except ImportError as error:
     raise missing_extra("haystack", error) from error
 
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
@@ -57,6 +58,7 @@ class ZipRerankRanker:
         page_number_meta_field: str = "page_number",
         root_path: str | None = None,
         password: Secret | None = None,
+        on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -73,6 +75,7 @@ class ZipRerankRanker:
             page_number_meta_field: Key in ``meta`` of the page in a PDF, from 1.
             root_path: Folder that paths are relative to and must stay in.
             password: Opens encrypted PDFs.
+            on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
             reranker: A loaded reranker, which several components may share; ``to_dict`` writes its options.
             **engine: Any other field of ``EngineOptions``.
 
@@ -81,7 +84,12 @@ class ZipRerankRanker:
         """
         self.top_k = top_k
         self.options = RankOptions(
-            keep_ratio, window, stride, scale, None if password is None else password.resolve_value()
+            keep_ratio,
+            window,
+            stride,
+            scale,
+            None if password is None else password.resolve_value(),
+            on_bad_page,
         )
         self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
@@ -101,6 +109,7 @@ class ZipRerankRanker:
             window=options.window,
             stride=options.stride,
             scale=options.scale,
+            on_bad_page=options.on_bad_page,
             file_path_meta_field=rules.path_key,
             page_number_meta_field=rules.page_key,
             root_path=rules.root,
@@ -133,7 +142,7 @@ class ZipRerankRanker:
         """
         if not documents:
             return {"documents": []}
-        pages = read_documents(documents, self._page)
+        pages = read_documents(documents, self._page, self.options.on_bad_page)
         top_k = self.top_k if top_k is None else top_k
         ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options)
         return {"documents": [replace(documents[result.index], score=result.score) for result in ranked.results]}

@@ -62,7 +62,7 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         """
         if not documents:
             return []
-        pages = read_documents(documents, self._page)
+        pages = read_documents(documents, self._page, self.on_bad_page)
         ranked = rank_documents(self._loaded_reranker(), query, pages, self.top_n, self._rank_options())
         return [
             documents[result.index].model_copy(

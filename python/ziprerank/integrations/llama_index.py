@@ -89,7 +89,7 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
             EventPayload.TOP_K: top_n,
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
-            pages = read_documents(nodes, self._page)
+            pages = read_documents(nodes, self._page, self.on_bad_page)
             ranked = rank_documents(reranker, query, pages, self.top_n, self._rank_options())
             best = [self._scored(nodes[result.index], result.score) for result in ranked.results]
             event.on_end(payload={EventPayload.NODES: best})

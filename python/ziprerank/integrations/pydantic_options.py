@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
+from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.integrations.documents import MetadataRules
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale
@@ -28,6 +29,9 @@ class PydanticOptions(EngineFields):
     stride: int | None = Field(default=None, description="Pages that the window moves by.")
     scale: Scale = Field(default="probability", description="Scores to return: 'probability' or 'logit'.")
     password: SecretStr | None = Field(default=None, description="Password of encrypted PDFs.")
+    on_bad_page: OnBadPage = Field(
+        default="raise", description=f"{ON_BAD_PAGE} A Python warning (PageWarning) names what is skipped."
+    )
     path_key: str = Field(default="file_path", description="Metadata key of the PDF's or the image's path.")
     page_key: str = Field(default="page_number", description="Metadata key of the page in a PDF.")
     first_page: int = Field(default=1, description="Number of a PDF's first page in the metadata.")
@@ -49,7 +53,7 @@ class PydanticOptions(EngineFields):
 
     def _rank_options(self) -> RankOptions:
         password = None if self.password is None else self.password.get_secret_value()
-        return RankOptions(self.keep_ratio, self.window, self.stride, self.scale, password)
+        return RankOptions(self.keep_ratio, self.window, self.stride, self.scale, password, self.on_bad_page)
 
     def _metadata_rules(self) -> MetadataRules:
         return MetadataRules(self.path_key, self.page_key, self.first_page, self.root_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
-from ziprerank.errors import InvalidInput, PageError
-from ziprerank.integrations.documents import DocumentPage, open_documents
+from ziprerank.errors import InvalidInput, PageError, PageWarning, said_for
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
+from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index, open_documents
+from ziprerank.ranking import summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.windows import WindowOption
 
@@ -27,6 +30,10 @@ class RankOptions:
             relevance_score); ``"logit"`` is the raw score. With several windows, scores need not fall with the rank: go
             by the order.
         password: Opens encrypted PDFs.
+        on_bad_page: As for ``Reranker.rank``; what is skipped is not among the results, and a Python warning names it.
+
+    Raises:
+        InvalidInput: ``scale`` or ``on_bad_page`` is none of its values.
     """
 
     keep_ratio: float | None = None
@@ -34,8 +41,10 @@ class RankOptions:
     stride: int | None = None
     scale: Scale = "probability"
     password: str | None = None
+    on_bad_page: OnBadPage = "raise"
 
     def __post_init__(self) -> None:
+        check_on_bad_page(self.on_bad_page)
         if self.scale not in ("probability", "logit"):
             raise InvalidInput(f"scale {self.scale!r}: must be 'probability' or 'logit'")
 
@@ -67,13 +76,16 @@ class RankedDocuments:
 
 
 def read_documents(
-    documents: Sequence[_Document], read: Callable[[int, _Document], DocumentPage]
-) -> list[DocumentPage]:
+    documents: Sequence[_Document],
+    read: Callable[[int, _Document], DocumentPage],
+    on_bad_page: OnBadPage = "raise",
+) -> list[DocumentPage | BadPage]:
     """Reads the page of each document.
 
     Args:
         documents: A framework's documents.
         read: Called with the position of a document and the document; returns its page or raises InvalidInput.
+        on_bad_page: With ``"skip"``, a document that shows no valid page becomes a ``BadPage``.
 
     Returns:
         The page of each document.
@@ -81,25 +93,28 @@ def read_documents(
     Raises:
         PageError: A document shows no valid page; the error has the document's index.
     """
-    pages = []
+    pages: list[DocumentPage | BadPage] = []
     for index, document in enumerate(documents):
         try:
-            pages.append(read(index, document))
+            with at_index(index):
+                pages.append(read(index, document))
         except PageError as error:
-            raise error.at(index) from error
-        except InvalidInput as error:
-            raise PageError(str(error), source="document", index=index) from error
+            if on_bad_page == "raise":
+                raise
+            pages.append(BadPage(error))
     return pages
 
 
 def rank_documents(
     reranker: Reranker,
     query: str,
-    documents: Sequence[DocumentPage],
+    documents: Sequence[DocumentPage | BadPage],
     top_k: int | None = None,
     options: RankOptions | None = None,
 ) -> RankedDocuments:
     """Ranks documents by their pages. Documents that show the same page share its score and keep their order.
+
+    Warnings about pages, and what was skipped, are Python warnings (``PageWarning``).
 
     Args:
         reranker: Ranks the pages.
@@ -120,7 +135,8 @@ def rank_documents(
     options = options or RankOptions()
     if not documents:
         return RankedDocuments((), 0)
-    with open_documents(documents, reranker.bundle.image, options.password, reranker.page_limits) as candidates:
+    rules, limits = reranker.bundle.image, reranker.page_limits
+    with open_documents(documents, rules, options.password, options.on_bad_page, limits=limits) as candidates:
         try:
             ranking = reranker.rank(
                 query,
@@ -129,9 +145,14 @@ def rank_documents(
                 keep_ratio=options.keep_ratio,
                 window=options.window,
                 stride=options.stride,
+                on_bad_page=options.on_bad_page,
             )
         except PageError as error:
             raise (error if error.index is None else error.at(candidates.shown.index(error.index))) from error
+    for line in summed_up(ranking.warnings):
+        warnings.warn(line, PageWarning, stacklevel=3)
+    for line in summed_up(ranking.skipped):
+        warnings.warn(f"skipped: {said_for(line, PASSWORD_WAY_HERE)}", PageWarning, stacklevel=3)
     showing: dict[int, list[int]] = {}
     for index, page in enumerate(candidates.shown):
         showing.setdefault(page, []).append(index)

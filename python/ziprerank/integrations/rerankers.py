@@ -23,6 +23,7 @@ except ImportError as error:
     raise missing_extra("rerankers", error) from error
 
 from ziprerank.errors import InvalidInput
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text, shortened
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
@@ -57,6 +58,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         stride: int | None = None,
         scale: Scale = "probability",
         password: str | None = None,
+        on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -70,6 +72,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             stride: As for ``Reranker.rank``.
             scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
             password: Opens encrypted PDFs.
+            on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -78,7 +81,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         """
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
-        self.options = RankOptions(keep_ratio, window, stride, scale, password)
+        self.options = RankOptions(keep_ratio, window, stride, scale, password, on_bad_page)
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
     def rank(
@@ -106,7 +109,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             EngineError: The engine failed.
         """
         documents = _documents(docs, doc_ids, metadata)
-        pages = read_documents(documents, _page)
+        pages = read_documents(documents, _page, self.options.on_bad_page)
         ranked = rank_documents(self.reranker.get(), query, pages, options=self.options)
         results = [
             Result(document=documents[result.index], score=result.score, rank=rank)
@@ -125,7 +128,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             InvalidInput: The query or the document is invalid (a ValueError).
             EngineError: The engine failed.
         """
-        pages = read_documents(_documents(doc, None, None), _page)
+        pages = read_documents(_documents(doc, None, None), _page, self.options.on_bad_page)
         options = RankOptions(self.options.keep_ratio, scale="logit")
         return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
 
@@ -149,6 +152,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             window=options.window,
             stride=options.stride,
             scale=options.scale,
+            on_bad_page=options.on_bad_page,
             password=None if options.password is None else SecretStr(options.password),
             reranker=self.reranker,
         )

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ziprerank.errors import InvalidInput
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of, shortened
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
@@ -47,6 +48,7 @@ class ZipRerankCrossEncoder:
         stride: int | None = None,
         scale: Scale = "probability",
         password: str | None = None,
+        on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -59,13 +61,14 @@ class ZipRerankCrossEncoder:
             stride: As for ``Reranker.rank``.
             scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
             password: Opens encrypted PDFs.
+            on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
         Raises:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
-        self.options = RankOptions(keep_ratio, window, stride, scale, password)
+        self.options = RankOptions(keep_ratio, window, stride, scale, password, on_bad_page)
         given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)
 
@@ -92,7 +95,7 @@ class ZipRerankCrossEncoder:
             PoolError: The pages do not fit the engine's memory.
             EngineError: The engine failed.
         """
-        pages = read_documents(documents, _page)
+        pages = read_documents(documents, _page, self.options.on_bad_page)
         ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options)
         return [
             {"corpus_id": result.index, "score": result.score}

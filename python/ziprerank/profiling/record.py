@@ -20,6 +20,7 @@ from PIL import Image
 
 from ziprerank.cache.page_cache import open_cache
 from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
@@ -78,6 +79,7 @@ def record(
     *,
     runs: int = 3,
     keep_ratio: float | None = None,
+    on_bad_page: OnBadPage = "raise",
     nvtx: bool = False,
     folder: Path | None = None,
 ) -> Profile:
@@ -89,6 +91,7 @@ def record(
         options: The engine to record.
         runs: Rankings; from the second on all pages are in memory.
         keep_ratio: As for ``Reranker.rank``.
+        on_bad_page: As for ``Reranker.rank``.
         nvtx: Whether each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its
             payload.
         folder: Where ONNX Runtime's own files go and stay; None removes them.
@@ -102,8 +105,8 @@ def record(
         raise InvalidInput(f"runs={runs}: record 1 ranking or more")
     options = options or EngineOptions()
     loaded = options.load_bundle()
-    with open_pages(pages, loaded.image, limits=options.page_limits) as sources:
-        blanks = [BlankPage(source.size) for source in sources]
+    with open_pages(pages, loaded.image, on_bad_page, limits=options.page_limits) as sources:
+        blanks = [BlankPage(source.size) for source in sources if not isinstance(source, BadPage)]
         labels = [f"p. {source.page}" if source.page else source.source for source in sources]
     recorder = Recorder(labels.__getitem__)
     watch: Watch = _both(recorder, nvtx_watch()) if nvtx else recorder
@@ -114,10 +117,11 @@ def record(
             engine = load_engine(loaded, options, profile=str(prefix))
         reranker = Reranker(loaded, engine, watch, open_cache(options, loaded, engine), options)
         with recorder.slice("warm-up", "ranking"):
-            reranker.rank(query, blanks, keep_ratio=keep_ratio)
+            if blanks:
+                reranker.rank(query, blanks, keep_ratio=keep_ratio)
         for number in range(1, runs + 1):
             with recorder.slice(f"rank {number}", "ranking"):
-                rankings.append(reranker.rank(query, pages, keep_ratio=keep_ratio))
+                rankings.append(reranker.rank(query, pages, keep_ratio=keep_ratio, on_bad_page=on_bad_page))
         info = engine.info
         recorded = engine.end_profile()
         inside = [Slice(name, "engine", thread, start, end) for name, start, end, thread in recorded["stages"]]

@@ -7,8 +7,10 @@ import io
 from collections.abc import Sequence
 
 from ziprerank.bundle import Bundle
-from ziprerank.ranking import RankedPage, Ranking
+from ziprerank.errors import said_for
+from ziprerank.ranking import RankedPage, Ranking, summed_up
 from ziprerank.serve.documents import Candidates
+from ziprerank.serve.failures import PASSWORD_FIELD
 from ziprerank.serve.logs import request_id
 from ziprerank.serve.queue import Done
 from ziprerank.serve.schemas import (
@@ -19,6 +21,7 @@ from ziprerank.serve.schemas import (
     Options,
     RerankResponse,
     Result,
+    Skipped,
     Timings,
     Usage,
 )
@@ -60,6 +63,7 @@ def build_answer(
                 document=None if echo is None else echo[document],
                 logit=page.score if "logit" in options.include else None,
                 kept=_kept(page, bundle.image.factor) if "kept" in options.include else None,
+                warnings=list(page.warnings) or None,
                 thumbnail=drawn[place] if drawn else None,
             )
         )
@@ -72,7 +76,8 @@ def build_answer(
         windows=ranking.windows,
         keep_ratio=bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio,
         timings_ms=timings,
-        warnings=[_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else None,
+        warnings=_warnings(ranking, candidates) or None,
+        skipped=_skipped(ranking, candidates) or None,
     )
     usage = Usage(
         prompt_tokens=read,
@@ -105,6 +110,18 @@ def draw_thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list
         candidates.pages[page.index].picture(side).save(stream, "JPEG", quality=80)
         drawn.append("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
     return drawn
+
+
+def _warnings(ranking: Ranking, candidates: Candidates) -> list[str]:
+    several = [_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else []
+    return several + summed_up(ranking.warnings, lambda note: candidates.origins[note.index].param)
+
+
+def _skipped(ranking: Ranking, candidates: Candidates) -> list[Skipped]:
+    return [
+        Skipped(index=candidates.origins[note.index].index, page=note.page, reason=said_for(note.text, PASSWORD_FIELD))
+        for note in ranking.skipped
+    ]
 
 
 def _kept(page: RankedPage, factor: int) -> Kept:

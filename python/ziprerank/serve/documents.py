@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
@@ -22,7 +23,7 @@ from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, check_interrupt
-from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
@@ -43,6 +44,7 @@ class Piece:
         text: Whether ``data`` is words, to be drawn as a page.
         pages: Page range of a PDF, from 1; None is all.
         password: Password of an encrypted PDF.
+        fault: Why there is no file, if it could not be fetched and bad documents are skipped.
         list: The field that lists the documents.
     """
 
@@ -52,6 +54,7 @@ class Piece:
     text: bool = False
     pages: str | None = None
     password: str | None = None
+    fault: str | None = None
     list: str = "documents"
 
     @property
@@ -80,13 +83,16 @@ def read_document(index: int, document: Document) -> Piece:
     return Piece(index, "text", document.text, text=True)
 
 
-async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None]) -> None:
+async def fetch_pieces(
+    pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None], on_bad_page: OnBadPage = "raise"
+) -> None:
     """Replaces every URL among the documents by the file that it points to.
 
     Args:
         pieces: Documents, changed in place.
         fetcher: Downloads the files.
         hold: Called with the number of bytes before they are kept.
+        on_bad_page: With ``"skip"``, a file that cannot be fetched becomes its document's ``fault``.
 
     Raises:
         Refused: A file cannot be fetched (the error names the document), or ``hold`` refuses its bytes.
@@ -96,7 +102,9 @@ async def fetch_pieces(pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable
         try:
             piece.data = await fetcher.fetch(url, hold)
         except FetchError as error:
-            raise piece.refuse(str(error)) from None
+            if on_bad_page == "raise":
+                raise piece.refuse(str(error)) from None
+            piece.fault = str(error)
 
     tasks = [
         asyncio.ensure_future(fetch(piece, piece.data))
@@ -129,7 +137,7 @@ class Candidates:
             workers: Threads that prepare the pages of this request.
             limits: Where files are read, and what one page may cost; None is the defaults.
         """
-        self.pages: list[PreparedPage] = []
+        self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
         self._rules = rules
         self._settings = settings
@@ -139,37 +147,52 @@ class Candidates:
         self._stack = ExitStack()
         self._pixels = 0
 
-    def open(self, pieces: Sequence[Piece], *, render_text: bool) -> None:
+    @property
+    def good(self) -> int:
+        """How many of the pages may be ranked, as far as is known."""
+        return sum(isinstance(page, PreparedPage) for page in self.pages)
+
+    def open(self, pieces: Sequence[Piece], *, render_text: bool, on_bad_page: OnBadPage = "raise") -> None:
         """Opens every document without decoding any pixels. Blocks, so call it in a thread.
 
         Args:
             pieces: Documents without URLs; their data is dropped once it is open.
             render_text: Whether words are drawn as pages.
+            on_bad_page: With ``"skip"``, what cannot be opened becomes a ``BadPage``.
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
         """
         for piece in pieces:
             try:
+                if piece.fault is not None:
+                    raise InvalidInput(piece.fault)
                 with self._interrupt.applied():
-                    page_input = self._input(piece, render_text)
-                    opened = self._stack.enter_context(open_pages([page_input], self._rules, limits=self._limits))
+                    given = self._input(piece, render_text)
+                    opened = self._stack.enter_context(
+                        open_pages([given], self._rules, on_bad_page, limits=self._limits)
+                    )
             except InvalidInput as error:
-                raise refuse_page(error, piece.param, piece.index) from error
+                if on_bad_page == "raise" or piece.text:
+                    raise refuse_page(error, piece.param, piece.index) from error
+                opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
-            self.pages += [PreparedPage(source, self._workers, self._interrupt) for source in opened]
+            self.pages += [
+                source if isinstance(source, BadPage) else PreparedPage(source, self._workers, self._interrupt)
+                for source in opened
+            ]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
-        for page in self.pages[-AHEAD:]:
+        for page in [page for page in self.pages if isinstance(page, PreparedPage)][-AHEAD:]:
             page.start()
 
     @property
     def late(self) -> bool:
         """Whether pages are still being prepared, and none of the others has failed."""
-        started = [page.started for page in self.pages]
+        started = [page.started for page in self.pages if isinstance(page, PreparedPage)]
         begun = [one for one in started if one is not None]
         if any(one.done() and one.exception() is not None for one in begun):
             return False
@@ -183,7 +206,8 @@ class Candidates:
         """Ends the pages that are being prepared, cancels the rest, and closes the files."""
         self.give_up()
         for page in self.pages:
-            page.close()
+            if isinstance(page, PreparedPage):
+                page.close()
         self._stack.close()
 
     def _input(self, piece: Piece, render_text: bool) -> PageInput:

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ziprerank.errors import InvalidInput, PageError, PoolError, WorkerError
+from ziprerank.errors import InvalidInput, PageError, PoolError, WorkerError, said_for
 from ziprerank.serve.schemas import OBJECTS, STRING
 
 _TYPES = {
@@ -29,6 +29,7 @@ _TYPES = {
     503: "unavailable",
     504: "deadline_exceeded",
 }
+PASSWORD_FIELD = "in the field password"
 _TAGS = {STRING, *OBJECTS.values()}
 
 
@@ -57,6 +58,11 @@ class Refused(HTTPException):
         self.kind = kind
 
 
+def reason_of(error: InvalidInput) -> str:
+    """Returns why a page cannot be ranked, without its name, as it is said to clients."""
+    return said_for(error.reason if isinstance(error, PageError) else str(error), PASSWORD_FIELD)
+
+
 def refuse_page(error: InvalidInput, param: str, index: int) -> Refused:
     """Returns the HTTP error for a page that the library rejected.
 
@@ -65,10 +71,8 @@ def refuse_page(error: InvalidInput, param: str, index: int) -> Refused:
         param: The field that held the document.
         index: 0-based position of the document.
     """
-    reason = error.reason if isinstance(error, PageError) else str(error)
     page = f", page {error.page}" if isinstance(error, PageError) and error.page is not None else ""
-    reason = reason.replace("with Pdf(..., password=...)", "in the field password")
-    return Refused(422, f"{param}{page}: {reason}", param=param, index=index, kind="invalid_document")
+    return Refused(422, f"{param}{page}: {reason_of(error)}", param=param, index=index, kind="invalid_document")
 
 
 def answer(

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from ziprerank._version import __version__
+from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.serve.admission import AdmittedRoute, Permit
 from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
@@ -81,6 +82,7 @@ async def rerank_files(
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
     stride: Annotated[int | None, Form(ge=1)] = None,
+    on_bad_page: Annotated[OnBadPage, Form(description=ON_BAD_PAGE)] = "raise",
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
 ) -> RerankResponse:
@@ -90,6 +92,7 @@ async def rerank_files(
         keep_ratio=keep_ratio,
         window=window if window in ("auto", "off") else int(window),  # type: ignore[arg-type]
         stride=stride,
+        on_bad_page=on_bad_page,
         include=include,
         thumbnail_side=thumbnail_side,
     )

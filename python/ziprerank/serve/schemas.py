@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.windows import MAX_WINDOW
 
 Extra = Literal["logit", "kept", "timings", "thumbnail"]
@@ -99,6 +100,7 @@ class Options(_Strict):
         "auto", description="Pages in one pass; `auto` is the bundle's default, `off` demands a single pass."
     )
     stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's default.")
+    on_bad_page: OnBadPage = Field("raise", description=f"{ON_BAD_PAGE} `meta.skipped` names what was skipped.")
     include: list[Extra] = Field([], max_length=8, description="What to return in addition to index and score.")
     thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side of a thumbnail in pixels.")
 
@@ -144,6 +146,7 @@ class Result(BaseModel):
     document: str | dict[str, Any] | None = None
     logit: float | None = None
     kept: Kept | None = None
+    warnings: list[str] | None = Field(None, description="What the pixels of the page do not show.")
     thumbnail: str | None = Field(None, description="A `data:` URL of a JPEG.")
 
 
@@ -179,6 +182,14 @@ class Timings(BaseModel):
     total: float
 
 
+class Skipped(BaseModel):
+    """A page, or a whole document, that could not be ranked."""
+
+    index: int = Field(description="Position of the document, as in a result.")
+    page: int | None = Field(None, description="Number of the page from 1; none if the document cannot be opened.")
+    reason: str
+
+
 class Meta(BaseModel):
     api_version: ApiVersion
     tokens: BilledTokens
@@ -186,7 +197,8 @@ class Meta(BaseModel):
     windows: int
     keep_ratio: float
     timings_ms: Timings | None = None
-    warnings: list[str] | None = None
+    warnings: list[str] | None = Field(None, description="Also those of pages that `results` leave out.")
+    skipped: list[Skipped] | None = Field(None, description="What could not be ranked, with `on_bad_page` `skip`.")
 
 
 class RerankResponse(BaseModel):

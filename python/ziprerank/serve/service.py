@@ -132,10 +132,12 @@ class Service:
         workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
         candidates = Candidates(self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits)
         try:
-            await fetch_pieces(pieces, self._fetcher, permit.hold)
-            opened = self._threads.submit(candidates.open, pieces, render_text=render_text)
+            await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
+            opened = self._threads.submit(
+                candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page
+            )
             await settled(opened, candidates.give_up)
-            self._check_plan(len(candidates.pages), options)
+            self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             prepared = perf_counter() - started
             done = await self._run(query, candidates, options)
             self.admission.took(done.ran)
@@ -175,6 +177,7 @@ class Service:
                             keep_ratio=options.keep_ratio,
                             window=options.window,
                             stride=options.stride,
+                            on_bad_page=options.on_bad_page,
                             progress=check,
                         ),
                         candidates.ahead,

@@ -30,6 +30,7 @@ function request(pictures) {
   body.append("keep_ratio", ratio.value);
   for (const extra of ["logit", "kept", "timings", ...(pictures ? ["thumbnail"] : [])]) body.append("include", extra);
   body.append("thumbnail_side", "480");
+  body.append("on_bad_page", "skip"); // the page names what was skipped
   return ask("v1/rerank/files", { method: "POST", body, signal: underWay.signal });
 }
 

@@ -61,6 +61,9 @@ export function draw({ results, usage, meta }) {
     `Ranked ${meta.pages} pages in ${passes} and ${(meta.timings_ms.total / 1000).toFixed(2)} s; ` +
     `the decoder read ${share}% of the patches. Best: ${results[0].label}.`;
   drawTimings(meta.timings_ms);
+  const skipped = (meta.skipped ?? []).map(({ index, page, reason }) =>
+    `files[${index}]${page ? ` p. ${page}` : ""} was skipped: ${reason}`);
+  part("warnings").replaceChildren(...[...(meta.warnings ?? []), ...skipped].map((text) => element("li", text)));
   part("results").replaceChildren(...results.map(card));
   part("outcome").hidden = false;
 }
