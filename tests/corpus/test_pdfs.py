@@ -70,10 +70,8 @@ def test_folders_of_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(InvalidInput, match="is no folder: correct or unset the variable"):
         fonts.use_font_folders()
     monkeypatch.setenv("ZIPRERANK_FONTS", str(tmp_path))
-    with open_pages(one_page(), RULES, limits=PageLimits("off")) as (
-        source,
-    ):  # opened before the variable was looked at
-        source.prepare()
+    with open_pages(one_page(), RULES, limits=PageLimits("off")) as (source,):
+        source.prepare()  # before the variable was looked at
         monkeypatch.setattr(fonts, "_configured", False)
         with pytest.warns(RuntimeWarning, match="has no effect, because PDFs are open"):
             fonts.use_font_folders()
