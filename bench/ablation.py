@@ -31,14 +31,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from ziprerank.comparison import machine
+from ziprerank.evaluation.measures import wilson
 from ziprerank.export.agreement import kendall_tau
 from ziprerank.train.checkpoint import put_together
 from ziprerank.train.model.losses import order_target, soft_ranking
 from ziprerank.train.run.recipe import read_recipe, run_recipe
 from ziprerank.train.run.typed_yaml import read_yaml
 from ziprerank.train.stages.matching import MatchingStage, MatchingTask
-
-from bench.quality.metrics import wilson
 
 TINY = Path(__file__).parents[1] / "train" / "configs" / "tiny.yaml"
 SEED, DRAWS, KEEP_RATIO = 29, 10_000, 0.25

@@ -20,11 +20,14 @@ class Lowering:
         dtype: Of activations, and of the tensors between the graphs.
         attention: How attention is expressed.
         linear: How linear layers are stored and multiplied.
+        reduces_integers: Whether the largest of some integers may be asked for. ONNX Runtime finds it on a GPU through
+            cuDNN, which nothing else here needs.
     """
 
     dtype: ir.DataType
     attention: Attention
     linear: Linear
+    reduces_integers: bool = True
 
 
 class ModelBuilder(GraphBuilder):

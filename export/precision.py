@@ -29,12 +29,14 @@ class Precision:
         compute: ``fp32``, ``fp16`` or ``bf16``: the dtype of activations.
         attention: How both graphs express attention.
         linear: How the decoder's linear layers are stored and multiplied. The vision tower's are always as stored.
+        on_gpu: Whether the target is a GPU.
     """
 
     name: str
     compute: str
     attention: Attention
     linear: Linear
+    on_gpu: bool
 
     @property
     def packed(self) -> bool:
@@ -44,12 +46,12 @@ class Precision:
     @property
     def vision(self) -> Lowering:
         """The lowering of the vision tower."""
-        return Lowering(COMPUTE[self.compute], self.attention, Stored())
+        return Lowering(COMPUTE[self.compute], self.attention, Stored(), reduces_integers=not self.on_gpu)
 
     @property
     def decoder(self) -> Lowering:
         """The lowering of the decoder."""
-        return Lowering(COMPUTE[self.compute], self.attention, self.linear)
+        return Lowering(COMPUTE[self.compute], self.attention, self.linear, reduces_integers=not self.on_gpu)
 
     def describe(self) -> dict[str, Any]:
         """Returns the manifest's ``quantisation``, without the list of tensors that are as stored."""
@@ -88,4 +90,4 @@ def precision_for(target: str, name: str | None, largest: Mapping[str, float] | 
         linear = DynamicInt8()
     elif name == "fp8":
         linear = Fp8(dtype, largest or {})
-    return Precision(name, compute, attention, linear)
+    return Precision(name, compute, attention, linear, on_gpu=target != "cpu")

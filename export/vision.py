@@ -89,12 +89,19 @@ def _embed(op: ModelBuilder, config: VisionConfig, derived: Mapping[str, Tensor]
 
 
 def _positions(op: ModelBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value) -> ir.Value:
-    """Resamples the square table of learned positions to the page's grid: ``[P, C]``, bilinear, corners aligned."""
+    """Resamples the square table of learned positions to the page's grid: ``[P, C]``, bilinear, corners aligned.
+
+    The last patch is the page's lower right corner (docs/bundle.md), so its row and column are the largest.
+    """
     side = config.position_side
     table = op.raw(f"{PREFIX}.pos_embed.weight", (side * side, config.hidden_size))
 
     def taps(index: ir.Value) -> tuple[tuple[ir.Value, ir.Value], tuple[ir.Value, ir.Value]]:
-        last = op.Max(op.ReduceMax(index, keepdims=0), 1)
+        if op.lowering.reduces_integers:
+            largest = op.ReduceMax(index, keepdims=0)
+        else:
+            largest = op.Slice(index, [-1], [2**62], [0])
+        last = op.Max(largest, 1)
         source = op.Div(op.Mul(op.cast(index, FLOAT), float(side - 1)), op.cast(last, FLOAT))
         low = op.Floor(source)
         fraction = op.Sub(source, low)

@@ -3,6 +3,7 @@
     python -m bench.quality.fetch FOLDER [--development]
 
 The five documents of queries.jsonl are the default, ``--development`` fetches the four of development.jsonl.
+The questions are put beside them, so that ``ziprerank eval FOLDER OUT`` ranks the set.
 Needs apt-get and dpkg-deb on a machine whose package lists hold the pinned versions, as Debian 12 does.
 """
 
@@ -16,6 +17,8 @@ import tempfile
 from pathlib import Path
 
 from .documents import DEVELOPMENT, DOCUMENTS, Document, sha256, sha256_of
+from .queries import DEVELOPMENT as DEVELOPMENT_QUERIES
+from .queries import QUERIES
 
 
 def main() -> None:
@@ -27,6 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(DEVELOPMENT_QUERIES if options.development else QUERIES, folder / QUERIES.name)
     for document in DEVELOPMENT if options.development else DOCUMENTS:
         file = folder / document.name
         if file.is_file() and sha256(file) == document.sha256:

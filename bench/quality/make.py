@@ -34,10 +34,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
+from ziprerank.evaluation.bm25 import SOFT_BREAK, words_of
 
 from .documents import DOCUMENTS, located
 from .queries import CANDIDATES, QUERIES, WORDS, Query, write_queries
-from .text import SOFT_BREAK, Pages, is_content, sentences, words_of
+from .text import Pages, is_content, sentences
 
 PARAPHRASES = Path(__file__).with_name("paraphrases.jsonl")
 PER_KIND = 9

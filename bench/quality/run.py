@@ -3,6 +3,9 @@
     python -m bench.quality.fetch FOLDER
     python -m bench.quality OUT.jsonl --documents FOLDER [--bundle B...] [--keep-ratio 1 0.5 0.25]
 
+Rankings, measures and intervals are those of ``ziprerank eval`` (``ziprerank.evaluation``), which ranks the same folder
+alone; this program adds several bundles, scans, towers, and rows by kind of query.
+
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
 With ``--scans`` bundles and towers rank scans of these pages (bench/quality/scans.py); BM25 still reads the true text.
@@ -10,7 +13,7 @@ With ``--scans`` bundles and towers rank scans of these pages (bench/quality/sca
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
 A bundle's row over all queries also holds its differences in recall@1 to BM25 and to the first bundle at the first keep
-ratio, with 95 % intervals by a paired bootstrap (bench/quality/metrics.py).
+ratio, with 95 % intervals by a paired bootstrap.
 Rows are written as soon as a bundle is done.
 """
 
@@ -25,6 +28,7 @@ from typing import Any
 from ziprerank import Reranker
 from ziprerank.bundle import default_bundle
 from ziprerank.comparison import machine
+from ziprerank.evaluation.measures import wilson
 from ziprerank.windows import WindowOption
 
 from . import metrics
@@ -150,14 +154,13 @@ def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterat
     """Yields one system's rows; over all queries it is compared with ``others``."""
     for document, kind, held in groups(queries):
         ranks = [run.ranks[at] for at in held]
-        low, high = metrics.wilson(sum(rank == 1 for rank in ranks), len(ranks))
+        low, high = wilson(sum(rank == 1 for rank in ranks), len(ranks))
         row = {
             **run.settings(),
             "document": document,
             "kind": kind,
             "n": len(held),
-            **{f"recall@{at}": round(metrics.recall(ranks, at), 4) for at in metrics.AT},
-            "mrr": round(metrics.mean_reciprocal_rank(ranks), 4),
+            **{name: round(value, 4) for name, value in metrics.means(ranks).items()},
             "recall@1_interval": [round(low, 4), round(high, 4)],
         }
         if (document, kind) == ("all", "all"):

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from ziprerank import Pdf, Reranker
-from ziprerank.train.teachers.bm25 import Index
+from ziprerank import Reranker
+from ziprerank.evaluation.bm25 import Index, words_of
+from ziprerank.evaluation.formats.pdf import PdfData, page_id
+from ziprerank.evaluation.systems import Engine
 from ziprerank.windows import WindowOption, plan_windows
 
 from .documents import located
 from .queries import Query
-from .text import Pages, words_of
+from .text import Pages
 
 Locate = Callable[[Path, str], Path]
 """Maps a folder and a document's name to its file; raises SystemExit for a missing one."""
@@ -82,14 +84,15 @@ def ziprerank(
         One run for each keep ratio.
     """
     candidates = max(len(query.candidates) for query in queries)
-    runs = [described(reranker, keep_ratio, window, candidates) for keep_ratio in keep_ratios]
+    engine = Engine(reranker, keep_ratios, window)
+    runs = [described(reranker, keep_ratio, window, candidates) for keep_ratio in engine.keep_ratios]
     for file, asked in by_document(queries, folder, locate):
         print(f"{runs[0].bundle}: {file.name}, {len(asked)} queries", flush=True)
+        data = PdfData(file.parent, pages={file.name: 1 + max(max(query.candidates) for query in asked)})
         for query in asked:
-            pages = Pdf(file, [page + 1 for page in query.candidates])
-            for run, keep_ratio in zip(runs, keep_ratios, strict=True):
-                ranking = reranker.rank(query.query, pages, keep_ratio=keep_ratio, window=window)
-                run.ranks.append(next(page.rank for page in ranking if page.page == query.page + 1))
+            pages = [page_id(file.name, page) for page in query.candidates]
+            for run, ranked in zip(runs, engine.rank(query.query, pages, data), strict=True):
+                run.ranks.append(ranked.order.index(query.candidates.index(query.page)) + 1)
     return runs
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
-import pypdfium2 as pdfium  # type: ignore[import-untyped]
+from ziprerank.evaluation.bm25 import words_of
+from ziprerank.evaluation.pdf_text import pdf_texts
 
 TARGET_WORDS = 60  # least words of a page that is asked about
 CANDIDATE_WORDS = 30  # least words of any other candidate
 LISTING_SHARE = 0.4  # of lines that end in a number or hold leader dots: contents, index, number tables
-
-# PDFium writes this where a line breaks within a word; it cannot tell whether the hyphen belongs to the word
-SOFT_BREAK = "\ufffe"
 
 STOP_WORDS = frozenset(
     " ".join(
@@ -45,8 +42,7 @@ class Pages:
     @classmethod
     def read(cls, file: Path, licence: Collection[int] = ()) -> Pages:
         """Reads the text of every page of a PDF."""
-        with pdfium.PdfDocument(file) as document:
-            return cls([page.get_textpage().get_text_range() for page in document], licence)
+        return cls(pdf_texts(file), licence)
 
     @cached_property
     def candidates(self) -> list[int]:
@@ -74,12 +70,6 @@ class Pages:
         """Whether another candidate holds all the query's words, in any place."""
         wanted = set(words_of(query))
         return any(wanted <= self._vocabulary[other] for other in self.candidates if other != page)
-
-
-def words_of(text: str) -> list[str]:
-    """Returns lower-case runs of letters and digits, with ligatures taken apart."""
-    plain = unicodedata.normalize("NFKC", text.replace(SOFT_BREAK, ""))
-    return re.findall(r"[^\W_]+", plain.lower())
 
 
 def is_listing(text: str) -> bool:

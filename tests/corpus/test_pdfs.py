@@ -83,7 +83,13 @@ def test_broken_files_are_mended(kind: str, tmp_path: Path) -> None:
     path.write_bytes(BROKEN[kind])
     whole = [ink(pixels) for pixels, _ in prepared(five_pages())]
     for given in (path, BROKEN[kind], Pdf(path), Pdf(BROKEN[kind], "1-5")):
-        assert [ink(pixels) for pixels, _ in prepared(given)] == whole
+        pages = prepared(given)
+        assert [ink(pixels) for pixels, _ in pages] == whole
+        told = {warnings for _, warnings in pages}
+        assert len(told) == 1
+        if kind != "a wrong startxref":  # which PDFium mends by itself
+            ((warning,),) = told
+            assert "its pages were searched for, and some may be missing" in warning
 
 
 @pytest.mark.parametrize(("entries", "points"), ODD_BOXES.items())

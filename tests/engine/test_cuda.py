@@ -197,6 +197,13 @@ def test_everything_is_given_back(cuda: Result) -> None:
         ({"FAKE_CUDA_DEVICES": "0"}, "ProviderError", "there is no cuda:0: the driver shows 0 devices"),
         ({"FAKE_PROVIDER_ERROR": "no libcudnn.so.9"}, "ProviderError", "no libcudnn.so.9; it needs the CUDA and cuDNN"),
         (
+            {"FAKE_ONNXRUNTIME_VERSION": "1.26.0"},
+            "ProviderError",
+            "provider 'cuda' cannot be used: the CUDA provider of ONNX Runtime 1.26.0 runs parts of the graphs on the "
+            "CPU, with copies between it and the GPU: install 1.27 or newer, which needs CUDA 13",
+        ),
+        ({"FAKE_ONNXRUNTIME_VERSION": "1.24.4"}, "ProviderError", "on the CPU and stores attention's S x S scores"),
+        (
             {"FAKE_CUDA_CAPABILITY": "75"},
             "BundleError",
             "cannot run on compute capability 7.5: the bundle holds it for 9.0, 8.0 or newer (PTX)",

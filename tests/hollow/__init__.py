@@ -23,10 +23,11 @@ which all processes of a run share, and which skips where there is no wheel or n
     every call after it fail too, as after a lost device.
 `HollowGpu.rank(bundle, log, steps, ...)` -> `Run`
     Ranks random pages through `Reranker` (session.py): a list of `Step`, each with page sizes and a keep ratio; part
-    ``load`` of the record, and one part for each step, ``step 0`` and so on. ``Run.output`` is what the session printed.
+    ``load`` of the record, and one part for each step, ``step 0`` and so on. ``Run.output`` is what it printed.
 `hollow.control` (in the child): `mark(name)` begins a part of the record; `fail(plan)`, `limit(bytes)` as above, at any
     time; `live()`, `peak()`: bytes on the device now and at most, and with ``host=True`` of pinned memory.
 `hollow.record`: `Record.parts` by name -> `Part` with `launches`, `gemms`, `copies`, `syncs`, `allocations`.
+`hollow.nodes`: which provider ran each node of a graph, where ``rank`` was given the prefix of a ``profile``.
 """
 
 from .record import Record, read_record

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 Direction = Literal["HtoH", "HtoD", "DtoH", "DtoD"]
-FLASH = ("flash_fwd", "fmha_cutlass", "AttentionKernel")
-"""In the names of kernels that compute attention without storing its S x S scores: flash, and memory-efficient."""
 _DRIVER_COPIES: dict[str, Direction] = {
     "cuMemcpyHtoDAsync": "HtoD", "cuMemcpyDtoHAsync": "DtoH", "cuMemcpyDtoDAsync": "DtoD",
 }  # fmt: skip
@@ -58,7 +56,7 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Bytes copied; ``waits``: the call returns when they are there. ``driver``: the engine itself, not ONNX Runtime."""
+    """Bytes copied; ``waits``: until they are there. ``driver``: by the engine itself, not by ONNX Runtime."""
 
     direction: Direction
     bytes: int
@@ -113,6 +111,11 @@ class Part:
         return [launch for launch in self.launches if any(part in launch.kernel for part in parts)]
 
     @property
+    def flash(self) -> int:
+        """Attentions that flash kernels computed, which store no S x S scores."""
+        return len(self.of("flash_fwd")) - len(self.of("combine"))  # of a launch that splits keys, a second one
+
+    @property
     def tflop(self) -> float:
         """Of all products of cuBLAS and cuBLASLt, in 10^12 operations."""
         return sum(gemm.flops for gemm in self.gemms) / 1e12
@@ -159,7 +162,7 @@ def read_record(log: Path) -> Record:
     return record
 
 
-def _add(part: Part, kind: str, words: list[str], kernels: dict[str, str]) -> None:  # noqa: PLR0912: a kind a branch
+def _add(part: Part, kind: str, words: list[str], kernels: dict[str, str]) -> None:  # noqa: PLR0912
     if kind.startswith("cu"):
         _add_driver(part, kind, words)
     elif kind == "launch":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .record import Record, read_record
-from .stubs import build_stubs
+from .stubs import ANY_VERSION, build_stubs
 from .wheel import TESTED, unpacked
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -126,6 +126,7 @@ class HollowGpu:
         steps: Sequence[Step],
         *,
         profile: Path | None = None,
+        any_version: bool = False,
         options: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Run:
@@ -136,6 +137,7 @@ class HollowGpu:
             log: Where the log is written.
             steps: The rankings, one after the other on one engine.
             profile: Prefix of the files in which ONNX Runtime records its nodes.
+            any_version: Runs an ONNX Runtime that the engine refuses as too old, too.
             options: Fields of ``EngineOptions``; without them provider is cuda and no token is dropped as blank.
             settings: As for `run`.
         """
@@ -144,6 +146,10 @@ class HollowGpu:
             "profile": "" if profile is None else str(profile),
             "options": dict(options or {}),
         }
+        if any_version:
+            library = next((self.runtime / "onnxruntime" / "capi").glob("libonnxruntime.so.*"))
+            disguise = {"HOLLOW_RUNTIME": str(library), "HOLLOW_DISGUISE": str(self.libraries / ANY_VERSION)}
+            settings["environment"] = {**settings.get("environment", {}), **disguise}
         return self.run([sys.executable, SESSION, bundle, json.dumps(request)], log, **settings)
 
 

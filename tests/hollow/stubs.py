@@ -20,6 +20,7 @@ FAKES = Path(__file__).resolve().parents[2] / "engine" / "tests" / "fakes"
 DEVICE = "libhollow.so"
 CUDNN = "libcudnn.so.9"
 DRIVER = "libcuda.so.1"
+ANY_VERSION = "libonnxruntime_any.so"
 # by the start of a library's name
 _WRITTEN = {
     "libcudart.": [SOURCES / "cudart.c"],
@@ -55,6 +56,7 @@ def build_stubs(provider: Path, out: Path, *, cudnn: bool = True) -> None:
     runtime = next(library for library in linked if library.startswith("libcudart."))
     major = runtime.rpartition(".")[2]
     _compile(out / DEVICE, [SOURCES / "device.c"], major, libraries=["-lpthread"])
+    _compile(out / ANY_VERSION, [SOURCES / "onnxruntime.c"], major, libraries=["-ldl"])
     names = {*linked, DRIVER, *([CUDNN] if cudnn else [])}
     for library in sorted(names):
         stubs = out / f"{library}.c"

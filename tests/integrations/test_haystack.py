@@ -113,6 +113,7 @@ def test_to_dict_and_from_dict() -> None:
         "keep_ratio": 0.25,
         "window": 10,
         "stride": 5,
+        "on_bad_page": "skip",
         "scale": "logit",
         "file_path_meta_field": "path",
         "page_number_meta_field": "page",

@@ -39,7 +39,7 @@ VALUES: dict[str, Any] = {
     "page_timeout": 5.5,
     "page_memory_bytes": 1 << 29,
 }
-RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor")
+RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor", "eval")
 
 
 def test_the_values_of_this_test_are_no_defaults() -> None:

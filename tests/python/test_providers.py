@@ -55,6 +55,12 @@ def test_what_is_lacking_is_named_with_the_way_to_get_it(
     assert lacking("cpu", cpu_runtime, files) == []
     assert lacking("cuda", cpu_runtime, files) == [runtime, driver, kernels]
     assert lacking("cuda", gpu_runtime, ["kernels/launch.txt"]) == [driver]
+    old = Runtime(gpu_runtime.library, "1.26.0", ())
+    newer = (
+        "onnxruntime-gpu 1.27 or newer, which needs CUDA 13: 1.26.0 runs parts of the graphs on the CPU "
+        '(pip install -U "onnxruntime-gpu[cuda,cudnn]>=1.27")'
+    )
+    assert lacking("cuda", old, ["kernels/launch.txt"]) == [newer, driver]
     assert lacking("tensorrt", cpu_runtime, []) == [runtime, driver]
     assert lacking("tensorrt", None, []) == [runtime, driver]
     tensorrt = 'tensorrt-cu97 (pip install "tensorrt-cu97==98.*")'

@@ -4,7 +4,8 @@
  * all but ONNX Runtime's own code for them: a plan must be a graph that the CPU runs.
  *
  * Calls that only exist for these providers go into FAKE_CUDA_LOG as well. FAKE_RTX_DEVICES ("0", or "2,0")
- * are the devices of a provider library, as the driver counts them. FAKE_PROVIDER_ERROR is what CUDA,
+ * are the devices of a provider library, as the driver counts them. FAKE_ONNXRUNTIME_VERSION ("1.31.1") is
+ * the version that it says it has. FAKE_PROVIDER_ERROR is what CUDA,
  * FAKE_TENSORRT_ERROR what TensorRT and FAKE_RTX_ERROR what a provider library cannot be loaded for. */
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
@@ -249,7 +250,10 @@ static const OrtApi* get_api(uint32_t version) {
   api.CustomOpDomain_Add = add_op;
   return &api;
 }
-static const char* get_version(void) { return real_base()->GetVersionString(); }
+static const char* get_version(void) {
+  const char* version = getenv("FAKE_ONNXRUNTIME_VERSION");
+  return version != NULL ? version : "1.31.1";
+}
 
 __attribute__((visibility("default"))) const OrtApiBase* OrtGetApiBase(void) {
   static const OrtApiBase base = {get_api, get_version};

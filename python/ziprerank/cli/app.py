@@ -13,6 +13,7 @@ from ziprerank.cli.batch import batch
 from ziprerank.cli.bench import bench
 from ziprerank.cli.build import build
 from ziprerank.cli.doctor import doctor
+from ziprerank.cli.eval import evaluate
 from ziprerank.cli.explain import explain
 from ziprerank.cli.export import export
 from ziprerank.cli.kernels import kernels
@@ -47,3 +48,4 @@ app = typer.Typer(
 COMMANDS = (rank, explain, doctor, profile, serve, batch, bench, export, verify, build, kernels, triton_repo, train)
 for command in COMMANDS:
     app.command()(command)
+app.command("eval")(evaluate)

@@ -55,7 +55,7 @@ def use_font_folders() -> None:
     _configured = True
     if not folders:
         return
-    if any(isinstance(one, pdfium.PdfDocument) for one in gc.get_objects()):
+    if any(issubclass(type(one), pdfium.PdfDocument) for one in gc.get_objects()):  # isinstance runs others' code
         told = f"{VARIABLE} has no effect, because PDFs are open in pypdfium2: rank a first PDF before you open any"
         warnings.warn(told, RuntimeWarning, stacklevel=2)
         return

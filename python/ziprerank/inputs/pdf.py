@@ -31,6 +31,7 @@ _WHITE = 0xFFFFFFFF
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
+_MENDED = "the PDF has no usable header or trailer, so its pages were searched for, and some may be missing"
 _XFA = "the PDF is an XFA form, which is not filled in: its static pages are ranked"
 
 PDFIUM_LOCK = threading.RLock()
@@ -159,7 +160,8 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
     if form != pdfium_c.FORMTYPE_NONE:
         with _without_advice():
             document.init_forms()
-    file._notes = (_XFA,) if form in (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND) else ()
+    is_xfa = form in (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
+    file._notes = (_MENDED,) * (file._mended is not None) + (_XFA,) * is_xfa
     _OPEN[file] = document
     while len(_OPEN) > _MAX_OPEN:
         _, oldest = _OPEN.popitem(last=False)

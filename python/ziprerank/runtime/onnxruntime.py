@@ -14,6 +14,8 @@ from pathlib import Path
 from ziprerank.errors import MissingDependency
 
 OLDEST = (1, 23)
+OLDEST_CUDA = (1, 27)
+"""The first whose CUDA provider runs whole graphs on the GPU (docs/gpu.md); the engine refuses older ones."""
 INSTALL = 'install one of the two: pip install "ziprerank[cpu]" or pip install "ziprerank[gpu]"'
 
 _DISTRIBUTIONS = ("onnxruntime-gpu", "onnxruntime")
@@ -27,6 +29,11 @@ class Runtime:
     library: Path
     version: str
     distributions: tuple[str, ...]
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """Major and minor version; empty where the version is unknown."""
+        return tuple(int(part) for part in re.findall(r"\d+", self.version)[:2])
 
 
 def find_runtime() -> Runtime:
@@ -83,14 +90,14 @@ def _checked(library: Path) -> Runtime:
     names = tuple(name for name, version in installed.items() if version is not None)
     in_name = re.search(r"\d+\.\d+\.\d+", library.name)  # the file's own name tells the truth when two wheels overlap
     version = in_name.group() if in_name else next((v for v in installed.values() if v is not None), "unknown")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if len(numbers) == 2 and numbers < OLDEST:
+    runtime = Runtime(library=library, version=version, distributions=names)
+    if len(runtime.release) == 2 and runtime.release < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         package = names[0] if names else "onnxruntime"
         raise MissingDependency(
             f'ONNX Runtime {version} is too old, at least {wanted} is needed: pip install -U "{package}>={wanted}"'
         )
-    return Runtime(library=library, version=version, distributions=names)
+    return runtime
 
 
 def _version_of(distribution: str) -> str | None:

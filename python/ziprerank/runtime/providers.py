@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ziprerank.errors import MissingDependency
-from ziprerank.runtime.onnxruntime import Runtime, preload_cuda
+from ziprerank.runtime.onnxruntime import OLDEST_CUDA, Runtime, preload_cuda
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
 RTX_MODULE = "onnxruntime_ep_nv_tensorrt_rtx"
@@ -54,6 +54,8 @@ def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> lis
         missing.append(_GPU_RUNTIME)
     elif provider == "tensorrt" and _tensorrt_folder(library) is None:
         missing.append(_tensorrt_package(library))
+    elif provider == "cuda" and len(runtime.release) == 2 and runtime.release < OLDEST_CUDA:
+        missing.append(_newer(runtime))
     if not _has_gpu():
         missing.append(_DRIVER)
     if files and provider != "tensorrt-rtx" and "kernels/launch.txt" not in files:
@@ -61,6 +63,14 @@ def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> lis
     if files and provider != "cuda" and f"{provider}/plan.txt" not in files:
         missing.append(f"a plan in the bundle (ziprerank build BUNDLE --provider {provider})")
     return missing
+
+
+def _newer(runtime: Runtime) -> str:
+    wanted = ".".join(map(str, OLDEST_CUDA))
+    return (
+        f"onnxruntime-gpu {wanted} or newer, which needs CUDA 13: {runtime.version} runs parts of the graphs on the "
+        f'CPU (pip install -U "onnxruntime-gpu[cuda,cudnn]>={wanted}")'
+    )
 
 
 def _beside(runtime: Runtime, provider: str) -> Path | None:

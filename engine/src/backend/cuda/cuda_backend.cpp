@@ -1,6 +1,7 @@
 #include "backend/cuda/cuda_backend.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "base/text.hpp"
@@ -14,6 +15,22 @@ ONNXTensorElementDataType TypeOf(const std::string& precision) {
   return precision == "fp32"   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
          : precision == "fp16" ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                : ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+}
+
+// docs/gpu.md has what each version does with our graphs; the `gpu` extra and ziprerank doctor ask for the
+// same.
+constexpr int kLowest[2] = {1, 27};
+
+int CheckSuited(const Runtime& runtime, int index) {
+  int major = 0;
+  int minor = 0;
+  const bool known = std::sscanf(runtime.version().c_str(), "%d.%d", &major, &minor) == 2;
+  if (!known || major > kLowest[0] || (major == kLowest[0] && minor >= kLowest[1])) return index;
+  throw ProviderError(
+      Text("the CUDA provider of ONNX Runtime ", runtime.version(), " runs parts of the graphs on the CPU",
+           minor < 25 ? " and stores attention's S x S scores" : ", with copies between it and the GPU",
+           ": install 1.27 or newer, which needs CUDA 13 (pip install -U "
+           "\"onnxruntime-gpu[cuda,cudnn]>=1.27\")"));
 }
 
 }  // namespace
@@ -31,7 +48,7 @@ int CheckOffered(const Runtime& runtime, const char* provider, int index) {
 
 CudaBackend::CudaBackend(const Runtime& runtime, int index, const std::string& bundle)
     // the provider before the driver: without it the GPU is of no use
-    : GpuBackend(runtime, CheckOffered(runtime, kProvider, index)),
+    : GpuBackend(runtime, CheckSuited(runtime, CheckOffered(runtime, kProvider, index))),
       prune_(context(), (std::filesystem::path(bundle) / "kernels").string()),
       op_(TypeOf(prune_.precision()), prune_, index),
       domain_("ziprerank") {

@@ -9,8 +9,8 @@ namespace ziprerank {
 
 class CudaBackend : public GpuBackend {
  public:
-  // ProviderError says whether ONNX Runtime, the driver or the GPU is missing; BundleError that the bundle
-  // has no kernels for this GPU.
+  // ProviderError says whether ONNX Runtime, the driver or the GPU is missing, or that ONNX Runtime is too
+  // old for CUDA; BundleError that the bundle has no kernels for this GPU.
   CudaBackend(const Runtime& runtime, int index, const std::string& bundle);
 
   void Configure(Ort::SessionOptions* options, const std::string& graph) const override;

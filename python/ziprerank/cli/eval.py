@@ -1,0 +1,118 @@
+"""``ziprerank eval``: how well pages are ranked, on the field's data sets (extra ``eval``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from ziprerank.cli.extras import needs_extra
+from ziprerank.cli.options import Stride, Window, parse_window, progress_bar, with_engine_options
+from ziprerank.errors import InvalidInput
+from ziprerank.runtime.engine import EngineOptions
+
+
+@with_engine_options()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder of queries, relevant pages and pages.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the report; a run that was cut off goes on there.")],
+    *,
+    form: Annotated[
+        Literal["mmdocir", "vidore", "trec", "pdf"] | None,
+        typer.Option("--format", help="Form of the data. Default: told by its files."),
+    ] = None,
+    first_stage: Annotated[
+        str, typer.Option(help="Candidates: a TREC run file, bm25, or none for the data's own.")
+    ] = "none",
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Most candidates of a query. Default: 20 of a run or BM25, else all."),
+    ] = None,
+    keep_ratio: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of visual tokens that the decoder reads; may be repeated. Default: the bundle's."),
+    ] = None,
+    window: Window = "auto",
+    stride: Stride = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="BM25 on the data's 'text', or on what RapidOCR reads: 'ocr' (extra ocr); may be repeated."),
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="URL of a server that speaks /v1/rerank, as one more system; may be repeated."),
+    ] = None,
+    endpoint_model: Annotated[str | None, typer.Option(help="Name of the model in requests to endpoints.")] = None,
+    endpoint_documents: Annotated[
+        Literal["content", "image", "string"],
+        typer.Option(help="How endpoints get a page: content parts (vLLM), an image object (Jina), or a data: URL."),
+    ] = "content",
+    endpoint_key: Annotated[
+        str | None,
+        typer.Option(help="Bearer token for endpoints.", envvar="ZIPRERANK_ENDPOINT_KEY"),
+    ] = None,
+    no_engine: Annotated[bool, typer.Option("--no-engine", help="Rank only with baselines and endpoints.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only so many queries, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Of that draw, and of the bootstrap.")] = 0,
+    engine: EngineOptions,
+) -> None:
+    """Rank the candidates of every query of DATA and write measures, run files and a report into the folder OUT.
+
+    Run the same command again after it was cut off, even by kill -9: queries that are in OUT are not ranked again.
+    """
+    with needs_extra("eval"):
+        from ziprerank.evaluation.candidates import NONE, FirstStage, sampled, tasks
+        from ziprerank.evaluation.endpoint import Endpoint
+        from ziprerank.evaluation.formats import read_data
+        from ziprerank.evaluation.job import evaluate as run
+        from ziprerank.evaluation.outputs import write_outputs
+        from ziprerank.evaluation.report import Shape
+        from ziprerank.evaluation.systems import Engine, System, TextBm25
+    from ziprerank.comparison import machine
+    from ziprerank.reranker import Reranker
+
+    if no_engine and not (baseline or endpoint):
+        raise InvalidInput("--no-engine leaves nothing to rank with: give --baseline or --endpoint")
+    for name in baseline or ():
+        if name not in ("text", "ocr"):
+            raise InvalidInput(f"baseline {name!r}: must be text or ocr")
+    held = read_data(data, form)
+    stage = FirstStage(first_stage, depth)
+    todo = tasks(held, sampled(held.queries, limit, seed), stage)
+    rules = engine.load_bundle().image
+    systems: list[System] = []
+    if "text" in (baseline or ()):
+        systems.append(TextBm25())
+    if "ocr" in (baseline or ()):
+        from ziprerank.evaluation.ocr import OcrBm25
+
+        systems.append(OcrBm25(out / "ocr.jsonl", rules))
+    if not no_engine:
+        systems.append(Engine(Reranker.from_options(engine), keep_ratio or [None], parse_window(window), stride))
+    systems += [
+        Endpoint(url, rules, model=endpoint_model, form=endpoint_documents, key=endpoint_key) for url in endpoint or ()
+    ]
+    settings = {
+        "data": str(data.absolute()),
+        "format": held.format,
+        "first_stage": first_stage if first_stage in (NONE, "bm25") else str(Path(first_stage).absolute()),
+        "depth": stage.most(held),
+        "limit": limit,
+        "seed": seed,
+    }
+    with progress_bar("ranking") as report:
+        run(held, todo, systems, out, settings, report)
+    name = stage.name(held)
+    about = {
+        "data": data.absolute().name,
+        "format": held.format,
+        "first_stage": name,
+        "settings": {**settings, "systems": {" ".join(one.names): dict(one.settings()) for one in systems}},
+        "machine": machine.describe(),
+    }
+    written = write_outputs(out, about, Shape(name, held.domains, seed))
+    failed = len(written["queries"]["not ranked"])
+    told = f"{out / 'report.md'}: {written['queries']['all']:,} queries, {failed:,} of them could not be ranked"
+    Console(soft_wrap=True, highlight=False).print(told, markup=False)

@@ -1,0 +1,167 @@
+"""A server that speaks ``/v1/rerank`` as a system: ours, or a peer's, on the same candidates."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from ziprerank.bundle import ImageRules
+from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.evaluation.data import Data
+from ziprerank.evaluation.systems import Ranked
+from ziprerank.inputs.pages import ImagePage, PageSource, open_pages
+
+DocumentForm = Literal["content", "image", "string"]
+TRIES = 5
+_WAIT_S = 1.0  # before the second try; doubles
+_BUSY = (429, 502, 503, 504)
+_OF_THE_SERVER = (401, 403, 404, 405, 429)  # no fault of the one request
+_SENT = ("JPEG", "PNG")
+
+
+class Endpoint:
+    """Ranks by requests to a server, one a query.
+
+    A JPEG or PNG is sent as the data has it; any other page is sent as PNG at the size at which the bundle reads it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        rules: ImageRules,
+        *,
+        model: str | None = None,
+        form: DocumentForm = "content",
+        timeout_s: float = 600.0,
+        key: str | None = None,
+    ) -> None:
+        """Describes the server.
+
+        Args:
+            url: Of the server, or of the route itself, which else is ``/v1/rerank``.
+            rules: The size of PDF pages.
+            model: Name of the model in requests; None leaves it out.
+            form: How a document is sent: ``"content"`` as vLLM takes it, ``"image"`` as Jina does, ``"string"`` as a
+                ``data:`` URL alone. Our service takes all three.
+            timeout_s: Seconds that an answer may take.
+            key: Sent as bearer token; None sends none.
+
+        Raises:
+            InvalidInput: The URL is none of http or https.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InvalidInput(f"endpoint {url!r}: give the URL of a server, such as http://127.0.0.1:8000")
+        self.url = url if parts.path.strip("/") else url.rstrip("/") + "/v1/rerank"
+        self.names = [parts.netloc.rpartition("@")[2] + parts.path.rstrip("/").replace("/", "-")]
+        self._rules = rules
+        self._model = model
+        self._form = form
+        self._timeout_s = timeout_s
+        self._key = key
+
+    def settings(self) -> dict[str, Any]:
+        return {"url": self.url, "model": self._model, "documents": self._form}
+
+    def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
+        """Sends the query with its pages.
+
+        Raises:
+            InvalidInput: The server refuses this request, or its answer lacks a page.
+            EngineError: The server cannot be reached, or fails again and again.
+        """
+        begun = time.perf_counter()
+        body: dict[str, Any] = {"query": query, "documents": [self._document(url) for url in self._urls(pages, data)]}
+        if self._model is not None:
+            body["model"] = self._model
+        sent = json.dumps(body).encode()
+        prepared = time.perf_counter()
+        answer = self._post(sent)
+        done = time.perf_counter()
+        order, scores = _results(answer, len(pages), self.url)
+        ms = {"pages": (prepared - begun) * 1e3, "request": (done - prepared) * 1e3, "total": (done - begun) * 1e3}
+        usage = answer.get("usage")
+        tokens = {
+            name: usage[name]
+            for name in ("total_tokens", "text_tokens", "visual_tokens", "blank_tokens", "kept_tokens")
+            if isinstance(usage, dict) and isinstance(usage.get(name), int)
+        }
+        return [Ranked(order, scores, ms, tokens)]
+
+    def _urls(self, pages: Sequence[str], data: Data) -> list[str]:
+        urls = []
+        with open_pages(data.inputs(pages), self._rules) as sources:
+            for source in sources:
+                kind, stored = _file_of(source)
+                urls.append(f"data:image/{kind};base64,{base64.b64encode(stored).decode()}")
+        return urls
+
+    def _document(self, url: str) -> Any:
+        if self._form == "image":
+            return {"image": url}
+        if self._form == "string":
+            return url
+        return {"content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+    def _post(self, body: bytes) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self.url, body, headers, method="POST")
+        said, code = "", 0
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(_WAIT_S * 2 ** (attempt - 1))
+            try:
+                with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
+                    return _json(response.read(), self.url)
+            except urllib.error.HTTPError as error:
+                code = error.code
+                said = f"{code}: {error.read(2000).decode('utf-8', 'replace').strip()}"
+                if code not in _BUSY:
+                    break
+            except OSError as error:  # no connection, or none any more
+                said, code = str(error), 0
+        if 400 <= code < 500 and code not in _OF_THE_SERVER:
+            raise InvalidInput(f"{self.url} answered {said}")
+        raise EngineError(f"{self.url} does not rank: {said}; run the command again when it does, to go on")
+
+
+def _file_of(source: PageSource) -> tuple[str, bytes]:
+    """Returns a page as the file of a picture, and which kind that is: as stored, if every server reads that kind."""
+    if isinstance(source, ImagePage) and source.kind in _SENT and not isinstance(source.data, Image.Image):
+        return source.kind.lower(), source.data if isinstance(source.data, bytes) else source.data.read_bytes()
+    png = io.BytesIO()
+    Image.fromarray(source.prepare().pixels).save(png, "PNG")
+    return "png", png.getvalue()
+
+
+def _json(data: bytes, url: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput(f"{url} answered no JSON: {data[:200]!r}") from error
+    if not isinstance(answer, dict):
+        raise InvalidInput(f"{url} answered {type(answer).__name__}, not an object with results")
+    return answer
+
+
+def _results(answer: dict[str, Any], count: int, url: str) -> tuple[list[int], list[float]]:
+    """Returns the order of an answer, which is best first, and the scores."""
+    try:
+        order = [int(result["index"]) for result in answer["results"]]
+        scores = [float(result["relevance_score"]) for result in answer["results"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{url} answered no results with index and relevance_score: {error}") from error
+    if sorted(order) != list(range(count)):
+        raise InvalidInput(f"{url} ranked the indices {sorted(order)}, not each of {count} candidates once")
+    return order, scores

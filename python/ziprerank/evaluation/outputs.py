@@ -1,0 +1,46 @@
+"""The files of a finished evaluation: run files, and the report as JSON, Markdown, picture and page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ziprerank.evaluation.job import read_rows
+from ziprerank.evaluation.page import document, figure, rendered
+from ziprerank.evaluation.plot import CAPTION, draw
+from ziprerank.evaluation.report import Report, Shape, orders, report_of
+from ziprerank.evaluation.runs import write_run
+from ziprerank.evaluation.tables import markdown
+
+
+def write_outputs(out: Path, about: dict[str, Any], shape: Shape) -> Report:
+    """Writes ``run.SYSTEM.trec`` for each system, ``report.json``, ``report.md``, ``report.png`` and ``report.html``.
+
+    Args:
+        out: Folder with the rows.
+        about: ``data``, ``format``, ``first_stage``, ``machine`` and ``settings`` of the report.
+        shape: How queries are averaged.
+
+    Returns:
+        The report.
+    """
+    rows = sorted(read_rows(out), key=lambda row: str(row["id"]))
+    for name, order in orders(rows, shape.first_stage).items():
+        tag = re.sub(r"[^\w.+-]", "-", name)
+        write_run(out / f"run.{tag}.trec", order, tag)
+    report = {**about, **report_of(rows, shape)}
+    _write(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    text = markdown(report)
+    _write(out / "report.md", text)
+    draw(report, out / "report.png")
+    parts = [rendered(text), figure(out / "report.png", CAPTION)]
+    _write(out / "report.html", document(f"ziprerank eval: {about['data']}", parts))
+    return report
+
+
+def _write(file: Path, text: str) -> None:
+    draft = file.with_name(f"{file.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)

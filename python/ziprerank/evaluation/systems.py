@@ -1,0 +1,175 @@
+"""What ranks candidates: the engine at several keep ratios, and BM25 on the pages' text."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ziprerank.evaluation.bm25 import Index, words_of
+from ziprerank.evaluation.data import Data
+from ziprerank.ranking import Ranking, Timings
+from ziprerank.reranker import Reranker
+from ziprerank.windows import WindowOption
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One query's candidates in order.
+
+    Attributes:
+        order: Positions of the candidates, best first.
+        scores: What the system said of each, in the same order; the order decides, not these.
+        ms: Milliseconds by stage, with ``total``.
+        tokens: Tokens by kind, and ``passes``.
+        read: Pages whose text was read in ``ms["text"]``, and for no query before.
+    """
+
+    order: list[int]
+    scores: list[float]
+    ms: dict[str, float]
+    tokens: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+
+
+class System(Protocol):
+    """Ranks one query after another."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its systems, one for each ranking that ``rank`` returns; without white space."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What the rankings depend on, as plain values."""
+        ...
+
+    def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
+        """Ranks the pages once for each name. Raises ``InvalidInput`` for what cannot be ranked, which others can."""
+        ...
+
+
+class Engine:
+    """The engine at each keep ratio in turn; a query's page features are computed once for all of them."""
+
+    def __init__(
+        self,
+        reranker: Reranker,
+        keep_ratios: Sequence[float | None] = (None,),
+        window: WindowOption = "auto",
+        stride: int | None = None,
+    ) -> None:
+        """Puts a loaded engine and the options of its rankings together.
+
+        Args:
+            reranker: The engine.
+            keep_ratios: As for ``Reranker.rank``; None is the bundle's.
+            window: As for ``Reranker.rank``.
+            stride: As for ``Reranker.rank``.
+        """
+        self.reranker = reranker
+        own = reranker.bundle.defaults.keep_ratio
+        self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
+        self.window: WindowOption = window
+        self.stride = stride
+
+    @property
+    def names(self) -> list[str]:
+        return [f"ziprerank-keep-{ratio:g}" for ratio in self.keep_ratios]
+
+    def settings(self) -> dict[str, Any]:
+        bundle, info = self.reranker.bundle, self.reranker.engine.info
+        return {
+            "bundle": str(bundle.source.get("name", bundle.path.name)),
+            "bundle_id": bundle.bundle_id,
+            "longest_side": bundle.image.longest_side,
+            "keep_ratios": self.keep_ratios,
+            "blank": "drop" if info["drop_blank"] else "keep",
+            "provider": info["provider"],
+            "window": self.window,
+            "stride": self.stride,
+        }
+
+    def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
+        """Ranks at each keep ratio.
+
+        Pages and vision tower take their time at the first keep ratio, and the engine keeps the features for the
+        others. Each of these counts the first's time for them, so that every row says what it takes alone.
+        """
+        inputs = data.inputs(pages)
+        rankings = [
+            self.reranker.rank(query, inputs, keep_ratio=ratio, window=self.window, stride=self.stride)
+            for ratio in self.keep_ratios
+        ]
+        first = rankings[0].timings
+        return [_ranked(ranking, _alone(ranking.timings, first)) for ranking in rankings]
+
+
+def _alone(own: Timings, first: Timings) -> Timings:
+    """Returns the timings of a ranking whose pages had to be prepared and encoded as in the ``first``."""
+    total = own.total - own.pages - own.vision + first.pages + first.vision
+    return Timings(first.pages, own.tokenize, first.vision, own.rerank, total)
+
+
+def _ranked(ranking: Ranking, timings: Timings) -> Ranked:
+    return Ranked(
+        [page.index for page in ranking],
+        [page.score for page in ranking],
+        asdict(timings),
+        {**asdict(ranking.tokens), "passes": ranking.windows},
+    )
+
+
+class TextBm25:
+    """BM25 on the text that the data has of its pages: of PDFs, the text layer.
+
+    Words are counted over the query's candidates. ``text`` of the milliseconds is for the candidates that were not
+    read before.
+    """
+
+    names = ("bm25-text",)
+
+    def __init__(self) -> None:
+        """Loads BM25. Raises MissingDependency if its library is not installed."""
+        Index([["once", "so", "that", "no", "query", "waits", "for", "it"]]).scores(["query"])
+        self._texts: dict[str, str] = {}
+
+    def settings(self) -> dict[str, Any]:
+        return {"text": "of the data"}
+
+    def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
+        begun = time.perf_counter()
+        fresh = [page for page in pages if page not in self._texts]
+        read = data.texts(fresh) if fresh else {}  # of a PDF all pages
+        self._texts.update(read)
+        text_ms = (time.perf_counter() - begun) * 1e3
+        return [by_words(query, [self._texts[page] for page in pages], text_ms, len(read))]
+
+
+def by_words(query: str, texts: Sequence[str], text_ms: float, read: int) -> Ranked:
+    """Ranks texts by BM25; equal scores keep the order given.
+
+    Args:
+        query: What is looked for.
+        texts: One for each candidate.
+        text_ms: Milliseconds that it took to read the texts.
+        read: How many texts were read in that time.
+    """
+    begun = time.perf_counter()
+    scores = Index([words_of(text) for text in texts]).scores(words_of(query))
+    order = sorted(range(len(texts)), key=lambda at: -scores[at])
+    rank_ms = (time.perf_counter() - begun) * 1e3
+    ms = {"text": text_ms, "rerank": rank_ms, "total": text_ms + rank_ms}
+    return Ranked(order, [scores[at] for at in order], ms, read=read)
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held so far, in MB of 1,000,000 bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, whose ru_maxrss counts the parent as well
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+        return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # bytes on macOS

@@ -1,0 +1,141 @@
+"""ZipRerank as a model of mteb's reranking tasks with page images (extra ``mteb``).
+
+>>> import mteb
+>>> from ziprerank.integrations.mteb import ZipRerankSearch
+>>> mteb.evaluate(ZipRerankSearch(keep_ratio=0.5), tasks)
+
+mteb's own wrappers send a cross-encoder one document at a time, which says nothing to a model that compares pages.
+This one ranks all of a query's candidates together, in windows if there are more than one pass takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mteb.models.model_meta import ModelMeta
+
+from ziprerank import __version__
+from ziprerank.errors import InvalidInput
+from ziprerank.integrations.engine import LazyReranker
+from ziprerank.reranker import Reranker
+from ziprerank.runtime.engine import EngineOptions
+from ziprerank.windows import WindowOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mteb.types import CorpusDatasetType, QueryDatasetType, RetrievalOutputType, TopRankedDocumentsType
+    from typing_extensions import Unpack
+
+    from ziprerank.runtime.engine import EngineKeywords
+
+IMAGE = "image"  # column of a corpus of pages
+
+
+class ZipRerankSearch:
+    """A model that ``mteb.evaluate`` takes for reranking tasks with images (mteb's ``SearchProtocol``)."""
+
+    def __init__(
+        self,
+        bundle: str | Path | None = None,
+        *,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        reranker: Reranker | LazyReranker | None = None,
+        **engine: Unpack[EngineKeywords],
+    ) -> None:
+        """Keeps the options; the engine loads at the first search.
+
+        Args:
+            bundle: The bundle's folder; None is the bundle inside the package.
+            keep_ratio: As for ``Reranker.rank``.
+            window: As for ``Reranker.rank``.
+            stride: As for ``Reranker.rank``.
+            reranker: A loaded reranker, which may be shared.
+            **engine: Any other field of ``EngineOptions``.
+
+        Raises:
+            InvalidInput: An option is invalid, or engine options are given with a reranker.
+        """
+        self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
+        self.keep_ratio = keep_ratio
+        self.window: WindowOption = window
+        self.stride = stride
+        self._corpus: CorpusDatasetType | None = None
+
+    @property
+    def mteb_model_meta(self) -> ModelMeta:
+        """What mteb writes beside the results; the revision tells bundles and options of rankings apart."""
+        options = self.reranker.options
+        loaded = options.load_bundle()
+        ratio = loaded.defaults.keep_ratio if self.keep_ratio is None else self.keep_ratio
+        blank = options.blank or loaded.defaults.blank
+        settings = {"keep_ratio": ratio, "window": self.window, "stride": self.stride, "blank": blank}
+        return ModelMeta.create_empty(
+            overwrites={
+                "name": f"ziprerank/{loaded.source.get('name', loaded.path.name)}",
+                "revision": f"{loaded.bundle_id[:12]}-{__version__}",
+                "modalities": ["text", "image"],
+                "experiment_kwargs": settings,
+            }
+        )
+
+    def index(self, corpus: CorpusDatasetType, **_: Any) -> None:
+        """Keeps the corpus, whose images are decoded as they are ranked.
+
+        Args:
+            corpus: With the columns ``id`` and ``image``.
+            **_: What else mteb gives, such as the task's metadata.
+
+        Raises:
+            InvalidInput: The corpus has no images.
+        """
+        if IMAGE not in corpus.column_names:
+            raise InvalidInput(f"the corpus has the columns {corpus.column_names}: pages are ranked by their {IMAGE!r}")
+        self._corpus = corpus
+
+    def search(
+        self,
+        queries: QueryDatasetType,
+        *,
+        top_k: int,
+        top_ranked: TopRankedDocumentsType | None = None,
+        **_: Any,
+    ) -> RetrievalOutputType:
+        """Ranks the candidates of each query.
+
+        Args:
+            queries: With the columns ``id`` and ``text``.
+            top_k: Most documents of a query in the result; all candidates are ranked.
+            top_ranked: The candidates' ids by query id.
+            **_: What else mteb gives.
+
+        Returns:
+            Documents of each query with scores that fall by 1 from rank to rank, since those of several windows are
+            not comparable.
+
+        Raises:
+            InvalidInput: The task has no candidates, or a query or a page cannot be ranked.
+        """
+        if top_ranked is None:
+            raise InvalidInput("the task has no top_ranked: ZipRerank ranks the candidates of a reranking task")
+        if self._corpus is None:
+            raise InvalidInput("index the corpus before searching it")
+        corpus = self._corpus
+        places = {str(name): place for place, name in enumerate(corpus["id"])}
+        found: RetrievalOutputType = {}
+        for name, text in zip(queries["id"], queries["text"], strict=True):
+            pages = list(top_ranked.get(name, ()))
+            if not pages:
+                raise InvalidInput(f"query {name!r} has no candidates in top_ranked")
+            unknown = next((page for page in pages if page not in places), None)
+            if unknown is not None:
+                raise InvalidInput(f"query {name!r} has the candidate {unknown!r}, which the corpus lacks")
+            images = [corpus[places[page]][IMAGE] for page in pages]
+            ranking = self.reranker.get().rank(
+                text, images, keep_ratio=self.keep_ratio, window=self.window, stride=self.stride
+            )
+            order = [pages[page.index] for page in ranking][:top_k]
+            found[str(name)] = {page: float(len(order) - at) for at, page in enumerate(order)}
+        return found

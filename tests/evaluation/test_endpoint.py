@@ -1,0 +1,139 @@
+"""A server of ours ranks as the engine does; answers and failures of other servers are told apart."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eval_data import page_image
+from server_process import Server
+from typer.testing import CliRunner
+from ziprerank.bundle import Bundle
+from ziprerank.cli.app import app
+from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.evaluation import endpoint
+from ziprerank.evaluation.endpoint import Endpoint
+from ziprerank.evaluation.formats import read_data
+
+SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pages of a PDF, a JPEG, and a GIF, which is sent as PNG."""
+    folder = tmp_path_factory.mktemp("endpoint") / "data"
+    (folder / "documents").mkdir(parents=True)
+    (folder / "documents" / "a.pdf").write_bytes(SAMPLE.read_bytes())
+    (folder / "documents" / "b.jpg").write_bytes(page_image("a whale and a bird", size=(300, 500)))
+    (folder / "documents" / "c.gif").write_bytes(page_image("the board", "GIF"))
+    (folder / "queries.tsv").write_text("q1\twhale bird rats\nq2\tdividend of the board\n", encoding="utf-8")
+    (folder / "qrels.txt").write_text("q1 0 a:17 1\nq2 0 a:5 1\n", encoding="utf-8")
+    pages = ["a:5", "b", "a:17", "c", "a:2"]
+    run = [
+        f"{query} Q0 {page} {rank} {-rank} x\n" for query in ("q1", "q2") for rank, page in enumerate(pages, start=1)
+    ]
+    (folder / "run.trec").write_text("".join(run), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["content", "image", "string"])
+def test_our_service_ranks_as_the_engine(form: str, folder: Path, bundle: Path, tmp_path: Path) -> None:
+    with Server("--bundle", bundle) as server:
+        command = ["eval", str(folder), str(tmp_path / "out"), "--bundle", str(bundle)]
+        result = CliRunner().invoke(app, [*command, "--endpoint", server.url, "--endpoint-documents", form])
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "out" / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 2
+    for row in rows:
+        ours, theirs = row["systems"].values()
+        assert (ours["fault"], theirs["fault"]) == (None, None)
+        assert theirs["order"] == ours["order"]
+        assert theirs["tokens"]["kept_tokens"] == ours["tokens"]["kept"]
+
+
+class Peer(BaseHTTPRequestHandler):
+    """Answers with what the test put into ``answers``, the last one again and again, and keeps the requests."""
+
+    answers: list[tuple[int, Any]] = []  # noqa: RUF012
+    asked: list[tuple[dict[str, str], dict[str, Any]]] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append((dict(self.headers), json.loads(body)))
+        status, answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(endpoint, "_WAIT_S", 0.0)
+    Peer.asked.clear()
+    server = HTTPServer(("127.0.0.1", 0), Peer)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def results(*order: int) -> dict[str, Any]:
+    return {"results": [{"index": index, "relevance_score": 1 / rank} for rank, index in enumerate(order, start=1)]}
+
+
+def test_the_order_of_the_answer_decides(peer: str, folder: Path) -> None:
+    Peer.answers = [(503, {}), (429, {}), (200, results(1, 0))]
+    system = Endpoint(peer, Bundle.load().image, model="m", key="secret")
+    (ranked,) = system.rank("whale", ["b", "a:17"], read_data(folder))
+    assert ranked.order == [1, 0]
+    headers, body = Peer.asked[-1]
+    assert len(Peer.asked) == 3
+    assert headers["Authorization"] == "Bearer secret"
+    assert (body["query"], body["model"], len(body["documents"])) == ("whale", "m", 2)
+    assert body["documents"][0]["content"][0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert body["documents"][1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kind", "told"),
+    [
+        (200, results(0), InvalidInput, "not each of 2 candidates once"),
+        (200, results(0, 0), InvalidInput, "not each of 2 candidates once"),
+        (200, {"data": []}, InvalidInput, "no results"),
+        (200, [1], InvalidInput, "answered list"),
+        (422, {"detail": "too large"}, InvalidInput, "422.*too large"),
+        (404, {"detail": "no route"}, EngineError, "404.*no route"),
+        (500, {}, EngineError, "500"),
+        (503, {}, EngineError, "503.*run the command again"),
+    ],
+)
+def test_answers_that_are_none(
+    peer: str, folder: Path, status: int, answer: Any, kind: type[Exception], told: str
+) -> None:
+    """What is wrong with one request is that query's fault; what is wrong with the server ends the run."""
+    Peer.answers = [(status, answer)]
+    with pytest.raises(kind, match=told):
+        Endpoint(peer, Bundle.load().image).rank("whale", ["b", "a:17"], read_data(folder))
+
+
+def test_a_server_that_is_not_there_ends_the_run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(endpoint, "_WAIT_S", 0.0)
+    with pytest.raises(EngineError, match="does not rank"):
+        Endpoint("http://127.0.0.1:9", Bundle.load().image).rank("whale", ["b"], read_data(folder))
+
+
+def test_the_url_of_a_route_is_taken_as_it_is() -> None:
+    rules = Bundle.load().image
+    assert Endpoint("http://host:1/", rules).url == "http://host:1/v1/rerank"
+    assert Endpoint("http://host:1/v2/rerank", rules).url == "http://host:1/v2/rerank"
+    with pytest.raises(InvalidInput, match="give the URL of a server"):
+        Endpoint("host:1", rules)

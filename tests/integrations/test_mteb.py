@@ -1,0 +1,112 @@
+"""``mteb.evaluate`` on a task that is built here, without the hub: rankings are the library's, windows included."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eval_data import page_image
+from PIL import Image
+from ziprerank.errors import InvalidInput
+from ziprerank.reranker import Reranker
+
+mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install 'ziprerank[mteb]'")
+
+from datasets import Dataset, Features, Value  # noqa: E402 - after the check that mteb is here
+from datasets import Image as ImageFeature  # noqa: E402
+from mteb.abstasks.retrieval import AbsTaskRetrieval  # noqa: E402
+from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
+from mteb.cache import ResultCache  # noqa: E402
+from ziprerank.integrations.mteb import ZipRerankSearch  # noqa: E402
+
+WORDS = ("whale", "bird", "rat", "share", "board", "paper", "letter", "window", "night", "river", "stone", "cloud")
+PAGES = {f"p{number}": page_image(f"{word} {number}") for number, word in enumerate(WORDS * 2)}
+ASKED = {"q1": "where is the whale?", "q2": "which stone?"}
+RELEVANT = {"q1": {"p0": 1, "p12": 1}, "q2": {"p10": 2}}
+RANKED = {"q1": list(PAGES), "q2": ["p3", "p10", "p7"]}
+
+
+class Pages(AbsTaskRetrieval):
+    """A reranking task of two queries: one over 24 pages, which take several windows, and one over 3."""
+
+    metadata = TaskMetadata(
+        name="ZipRerankPages",
+        description="Pages that a test draws.",
+        dataset={"path": "none/here", "revision": "1"},
+        type="Reranking",
+        category="t2i",
+        modalities=["text", "image"],
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+        reference=None,
+        date=("2026-01-01", "2026-01-02"),
+        domains=["Written"],
+        task_subtypes=[],
+        license="mit",
+        annotations_creators="derived",
+        dialect=[],
+        sample_creation="created",
+        bibtex_citation="",
+    )
+
+    def load_data(self, **_: Any) -> None:
+        corpus = Dataset.from_dict(
+            {"id": list(PAGES), "image": [{"bytes": data, "path": None} for data in PAGES.values()]},
+            features=Features({"id": Value("string"), "image": ImageFeature()}),
+        )
+        queries = Dataset.from_dict({"id": list(ASKED), "text": list(ASKED.values())})
+        split = {"corpus": corpus, "queries": queries, "relevant_docs": RELEVANT, "top_ranked": RANKED}
+        self.dataset = {"default": {"test": split}}
+        self.data_loaded = True
+
+
+def test_mteb_evaluates_rankings_of_the_library(reranker: Reranker, tmp_path: Path) -> None:
+    model = ZipRerankSearch(reranker=reranker, keep_ratio=0.5)
+    result = mteb.evaluate(
+        model, Pages(), cache=ResultCache(tmp_path / "cache"), prediction_folder=tmp_path / "predictions"
+    )
+    (scores,) = result.task_results[0].scores["test"]
+    ranks = {}
+    for name, text in ASKED.items():
+        images = [Image.open(io.BytesIO(PAGES[page])) for page in RANKED[name]]
+        ranks[name] = [RANKED[name][page.index] for page in reranker.rank(text, images, keep_ratio=0.5)]
+    hits = [len(set(ranks[name][:3]) & set(RELEVANT[name])) / len(RELEVANT[name]) for name in ASKED]
+    assert scores["recall_at_3"] == pytest.approx(sum(hits) / 2)
+    first = [1 / min(ranks[name].index(page) + 1 for page in RELEVANT[name]) for name in ASKED]
+    assert scores["mrr_at_1000"] == pytest.approx(sum(first) / 2)
+
+
+def test_all_candidates_of_a_query_are_ranked_together(reranker: Reranker) -> None:
+    task = Pages()
+    task.load_data()
+    split = task.dataset["default"]["test"]
+    model = ZipRerankSearch(reranker=reranker)
+    model.index(split["corpus"], task_metadata=task.metadata)
+    found = model.search(split["queries"], top_k=1000, top_ranked=RANKED, task_metadata=task.metadata)
+    assert {name: set(scored) for name, scored in found.items()} == {name: set(pages) for name, pages in RANKED.items()}
+    assert sorted(found["q1"].values()) == list(range(1, 25))
+    assert len(model.search(split["queries"], top_k=2, top_ranked=RANKED)["q1"]) == 2
+
+
+def test_what_cannot_be_ranked_is_named(reranker: Reranker) -> None:
+    task = Pages()
+    task.load_data()
+    split = task.dataset["default"]["test"]
+    model = ZipRerankSearch(reranker=reranker)
+    with pytest.raises(InvalidInput, match="index the corpus"):
+        model.search(split["queries"], top_k=1, top_ranked=RANKED)
+    with pytest.raises(InvalidInput, match="ranked by their 'image'"):
+        model.index(split["queries"])
+    model.index(split["corpus"])
+    for ranked, told in ((None, "no top_ranked"), ({"q1": ["p0"]}, "'q2' has no candidates"), ({"q1": ["x"]}, "lacks")):
+        with pytest.raises(InvalidInput, match=told):
+            model.search(split["queries"], top_k=1, top_ranked=ranked)
+
+
+def test_the_results_say_what_they_depend_on(reranker: Reranker) -> None:
+    meta = ZipRerankSearch(reranker=reranker, keep_ratio=0.25).mteb_model_meta
+    assert reranker.bundle.bundle_id[:12] in str(meta.revision)
+    assert meta.experiment_kwargs["keep_ratio"] == 0.25
