@@ -85,6 +85,10 @@ class PageWarning(UserWarning):
     """What a ranked page's pixels do not show, or that a page was skipped, as the adapters to frameworks say it."""
 
 
+class WorkerError(ZipRerankError):
+    """The processes in which pages are prepared cannot be started."""
+
+
 class BundleError(ZipRerankError):
     """A bundle that is missing, damaged, or newer than this version reads."""
 

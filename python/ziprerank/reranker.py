@@ -17,6 +17,8 @@ from ziprerank.errors import EngineError, InvalidInput, PageError, quoted
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page, none_left
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
@@ -68,6 +70,8 @@ class Reranker:
         self._options = options
         self._owner = ""
         self._lifetime = Lifetime("this reranker")
+        self.page_limits = PageLimits() if options is None else options.page_limits
+        pool().warm_up(self.page_limits)
 
     @classmethod
     def from_bundle(
@@ -81,6 +85,9 @@ class Reranker:
         page_cache: str | Path | None = None,
         page_cache_bytes: int = PAGE_CACHE_BYTES,
         check: Check = "full",
+        page_workers: WorkersOption = "auto",
+        page_timeout: float = PAGE_TIMEOUT,
+        page_memory_bytes: int = PAGE_MEMORY_BYTES,
     ) -> Reranker:
         """Loads a bundle and an engine for it.
 
@@ -99,6 +106,11 @@ class Reranker:
             page_cache_bytes: Most bytes of that folder.
             check: ``"full"`` compares SHA-256 digests of the bundle's files, ``"size"`` only their sizes, ``"none"``
                 reads the manifest alone.
+            page_workers: Child processes that read PDFs and images, which all rerankers of this process share: most
+                of them, ``"auto"`` for one for each CPU that this process may use, at most 4, or ``"off"`` to read
+                files in this process, without the two limits that follow.
+            page_timeout: Most seconds that a page, or opening a file, takes in a child process.
+            page_memory_bytes: Most bytes that a child process allocates for a page.
 
         Raises:
             InvalidInput: An option that no engine can use.
@@ -108,12 +120,25 @@ class Reranker:
             EngineError: A graph cannot be loaded.
         """
         return cls.from_options(
-            EngineOptions(path, provider, threads, pool_bytes, blank, page_cache, page_cache_bytes, check)
+            EngineOptions(
+                path,
+                provider,
+                threads,
+                pool_bytes,
+                blank,
+                page_cache,
+                page_cache_bytes,
+                check,
+                page_workers,
+                page_timeout,
+                page_memory_bytes,
+            )
         )
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Reranker:
         """Loads the bundle and the engine that ``options`` describe. Raises as ``from_bundle``."""
+        pool().warm_up(options.page_limits)  # it starts while the engine is loaded
         bundle = options.load_bundle()
         engine = load_engine(bundle, options)
         return cls(bundle, engine, page_cache=open_cache(options, bundle, engine), options=options)
@@ -183,11 +208,14 @@ class Reranker:
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
-            progress: Called after each page encoded and each window scored; may raise to end the ranking.
+            progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
+                ten times a second while a page is not ready; may raise to end the ranking.
 
         Raises:
             InvalidInput: The query or an option cannot be used, or the reranker is closed.
-            PageError: A page cannot be ranked; with ``on_bad_page="skip"``, none can.
+            PageError: A page cannot be ranked, or takes more time or memory than the limits allow; with
+                ``on_bad_page="skip"``, none can.
+            WorkerError: No process can be started to prepare pages in.
             PoolError: The pool has no room for one window.
             EngineError: The engine failed, or it was loaded before this process was forked.
         """
@@ -227,7 +255,8 @@ class Reranker:
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
                 skip = check_on_bad_page(on_bad_page) == "skip"
-                sources = opened.enter_context(open_pages(pages, self.bundle.image, on_bad_page))
+                rules, limits = self.bundle.image, self.page_limits
+                sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = _good(sources, bad)
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
@@ -296,6 +325,7 @@ class Reranker:
                 [good[place] for place in plan.following(step)],
                 meter,
                 lambda page: steps.advance(int(page in fresh)),
+                lambda: steps.advance(0),
             )
             with self.watch("rerank", None), meter.stage("rerank"):
                 scored = window.score(prompt.text_ids, prompt.query_mask, ratio)

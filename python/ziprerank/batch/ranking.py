@@ -100,7 +100,8 @@ class Ranker:
             for position, document in enumerate(group.documents):
                 try:
                     page_input = _page_input(document, group.pages, self.password)
-                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image, self.on_bad_page))
+                    rules, limits = reranker.bundle.image, reranker.page_limits
+                    pages = opened.enter_context(open_pages(page_input, rules, self.on_bad_page, limits=limits))
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages

@@ -53,13 +53,16 @@ _TYPES: dict[str, Any] = {
     "page_cache": Path | None,
     "page_cache_bytes": str,
     "check": Check,
+    "page_workers": str,
+    "page_timeout": float,
+    "page_memory_bytes": str,
 }
 
 
 def with_engine_options(*, variables: bool = False) -> Callable[[_Command], _Command]:
     """Gives a command every engine option as a flag of its own, in place of its parameter ``engine: EngineOptions``.
 
-    ``--pool-size`` and ``--page-cache-size`` set the fields that end in ``_bytes``.
+    ``--pool-size`` and its like set the fields that end in ``_bytes``.
 
     Args:
         variables: Whether each flag may be set by an environment variable ``ZIPRERANK_...`` too.
@@ -91,8 +94,7 @@ def with_engine_options(*, variables: bool = False) -> Callable[[_Command], _Com
 
         def run(**values: Any) -> None:
             given = {one.name: values.pop(name) for name, one in flags.items()}
-            for name in ("pool_bytes", "page_cache_bytes"):
-                given[name] = parse_size(given[name])
+            given |= {name: parse_size(value) for name, value in given.items() if name.endswith("_bytes")}
             command(**values, engine=EngineOptions(**given))
 
         parameters = [*own, *shared]

@@ -43,7 +43,7 @@ def serve(
     timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
     drain: Annotated[float, _option("DRAIN", "Seconds for accepted requests after SIGTERM.")] = _DEFAULT.drain,
     workers: Annotated[
-        int, _option("WORKERS", "Threads that decode and render pages.", show_default="CPUs, at most 4")
+        int, _option("WORKERS", "Pages of a request prepared at a time.", show_default="CPUs, at most 4")
     ] = _DEFAULT.workers,
     max_connections: Annotated[
         int, _option("MAX_CONNECTIONS", "Connections open at once; a new one replaces a silent one.")

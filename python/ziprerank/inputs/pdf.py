@@ -1,6 +1,6 @@
 """Reads PDF documents with pypdfium2: page sizes, and pages rendered straight at their final size.
 
-PDFium is not thread-safe, not even over different documents, so every call runs under one lock. At most
+PDFium is not thread-safe, not even over different documents, so every call runs under ``PDFIUM_LOCK``. At most
 ``_MAX_OPEN`` documents are kept open, so that a thousand files do not use up the process's file handles.
 """
 
@@ -19,29 +19,30 @@ from pathlib import Path
 import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from ziprerank.errors import PASSWORD_WAY, PageError
-from ziprerank.inputs.fonts import SCRIPTS, probe_page, use_font_folders
+from ziprerank.inputs.fonts import use_font_folders
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
-from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.user_unit import user_units
 from ziprerank.runtime.threads import finish_jobs
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
-_LOCK = threading.RLock()
-# A fork waits for the call under way, so that no child has PDFium in the middle of something, and its lock taken.
-os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _ending = threading.Event()
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
 _MENDED = "the PDF has no usable header or trailer, so its pages were searched for, and some may be missing"
 _XFA = "the PDF is an XFA form, which is not filled in: its static pages are ranked"
+
+PDFIUM_LOCK = threading.RLock()
+"""held around every call of PDFium in this process; an application that calls PDFium itself holds it too, where pages
+are rendered in this process (``page_workers="off"``)"""
+# A fork waits for the call under way, so that no child has PDFium in the middle of something, and its lock taken.
+os.register_at_fork(before=PDFIUM_LOCK.acquire, after_in_parent=PDFIUM_LOCK.release, after_in_child=PDFIUM_LOCK.release)
 
 
 class PdfFile:
@@ -55,7 +56,7 @@ class PdfFile:
         self._mended: bytes | None = None
         self._units: dict[int, float] | None = None
         self._notes: tuple[str, ...] = ()
-        with _LOCK:
+        with PDFIUM_LOCK:
             self.pages = len(_open(self))
         if self.pages < 1:
             self.close()
@@ -67,7 +68,7 @@ class PdfFile:
         The page's content is not parsed, so that opening a long document takes no time for each of its pages. The
         media box stands in for a crop box that lies outside of it.
         """
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _open(self)
             try:
                 width, height = document.get_page_size(page - 1)
@@ -86,22 +87,28 @@ class PdfFile:
 
     def labels(self) -> list[str]:
         """Returns each page's printed label, such as ``"iv"`` or ``"A-3"``, or its number where the PDF has none."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _open(self)
             return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
 
-    def prepare(self, page: int, size: Size) -> Prepared:
-        """Renders the page as ``render`` does, and says what its pixels do not show. Raises PageError."""
-        return self._render(page, size, warn=True)
+    def render(self, page: int, size: Size, into: memoryview, *, warn: bool) -> tuple[str, ...]:
+        """Renders the page over white.
 
-    def render(self, page: int, size: Size) -> NDArray[np.uint8]:
-        """Renders the page over white as RGB [h, w, 3] uint8 of ``size`` (height, width) px. Raises PageError."""
-        return self._render(page, size, warn=False).pixels
+        Args:
+            page: The page.
+            size: (height, width) of the rendering in px.
+            into: Takes it, as RGB [h, w, 3] uint8.
+            warn: Whether to look for what it does not show.
 
-    def _render(self, page: int, size: Size, *, warn: bool) -> Prepared:
+        Returns:
+            Warnings, each a sentence that names no page.
+
+        Raises:
+            PageError: The page is damaged.
+        """
         height, width = size
-        pixels: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
-        with _LOCK:
+        pixels = np.frombuffer(into, dtype=np.uint8).reshape(height, width, 3)
+        with PDFIUM_LOCK:
             shown = self._page(page)
             try:
                 bitmap = pdfium_c.FPDFBitmap_CreateEx(
@@ -113,13 +120,13 @@ class PdfFile:
                     _paint(bitmap, shown, width, height)
                 finally:
                     pdfium_c.FPDFBitmap_Destroy(bitmap)
-                return Prepared(pixels, (*self._notes, *lost_text(shown, pixels)) if warn else ())
+                return (*self._notes, *lost_text(shown, pixels)) if warn else ()
             finally:
                 shown.close()
 
     def close(self) -> None:
         """Closes the document; it is opened again when a page is asked for."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _OPEN.pop(self, None)
             if document is not None:
                 document.close()
@@ -135,16 +142,6 @@ class PdfFile:
         return shown
 
 
-def scripts_with_fonts() -> dict[str, bool]:
-    """Returns for each script whether text is drawn whose fonts are named as usual, and not in the PDF."""
-    found = {}
-    for script in SCRIPTS:
-        file = PdfFile(probe_page(script), name=script)
-        found[script] = not file.prepare(1, (90, 220)).warnings
-        file.close()
-    return found
-
-
 _OPEN: OrderedDict[PdfFile, pdfium.PdfDocument] = OrderedDict()
 
 
@@ -158,7 +155,7 @@ def _watch_end() -> None:
 
     def end() -> None:
         finish_jobs()  # which need the lock
-        _LOCK.acquire()
+        PDFIUM_LOCK.acquire()
         _ending.set()
 
     atexit.register(end)

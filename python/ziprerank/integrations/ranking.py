@@ -135,8 +135,8 @@ def rank_documents(
     options = options or RankOptions()
     if not documents:
         return RankedDocuments((), 0)
-    rules = reranker.bundle.image
-    with open_documents(documents, rules, options.password, options.on_bad_page) as candidates:
+    rules, limits = reranker.bundle.image, reranker.page_limits
+    with open_documents(documents, rules, options.password, options.on_bad_page, limits=limits) as candidates:
         try:
             ranking = reranker.rank(
                 query,

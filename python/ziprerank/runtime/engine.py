@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.errors import InvalidInput, MissingDependency, quoted
+from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
 from ziprerank.values import whole_number
@@ -68,6 +69,19 @@ class EngineOptions:
         default="full",
         metadata={"help": "How the bundle's files are checked: full by SHA-256, size by length, none not at all."},
     )
+    page_workers: WorkersOption = field(
+        default="auto",
+        metadata={
+            "help": "Child processes that read PDFs and images: a number, auto (one for each CPU that may be used, at "
+            "most 4) or off (this process reads them, without the limits below)."
+        },
+    )
+    page_timeout: float = field(
+        default=PAGE_TIMEOUT, metadata={"help": "Most seconds that a page, or opening a file, takes there."}
+    )
+    page_memory_bytes: int = field(
+        default=PAGE_MEMORY_BYTES, metadata={"help": "Most memory that a child process takes for a page."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("bundle", "page_cache"):
@@ -92,6 +106,15 @@ class EngineOptions:
             )
         if self.check not in ("full", "size", "none"):
             raise InvalidInput(f"check={quoted(self.check)}: must be 'full', 'size' or 'none'")
+        limits = PageLimits(self.page_workers, self.page_timeout, self.page_memory_bytes)
+        object.__setattr__(self, "page_workers", limits.workers)
+        object.__setattr__(self, "page_timeout", limits.timeout)
+        object.__setattr__(self, "page_memory_bytes", limits.memory)
+
+    @property
+    def page_limits(self) -> PageLimits:
+        """Where pages are prepared, and what one page may cost there."""
+        return PageLimits(self.page_workers, self.page_timeout, self.page_memory_bytes)
 
     def load_bundle(self) -> Bundle:
         """Loads and checks the bundle. Raises BundleError."""
@@ -112,6 +135,9 @@ class EngineKeywords(TypedDict, total=False):
     page_cache: str | Path | None
     page_cache_bytes: int
     check: Check
+    page_workers: WorkersOption
+    page_timeout: float
+    page_memory_bytes: int
 
 
 class WindowScores(Protocol):

@@ -51,7 +51,12 @@ class OpenWindow:
         self._close()
 
     def over(
-        self, indices: Sequence[int], following: Sequence[int], meter: Meter, encoded: Callable[[int], None]
+        self,
+        indices: Sequence[int],
+        following: Sequence[int],
+        meter: Meter,
+        encoded: Callable[[int], None],
+        waiting: Callable[[], None],
     ) -> WindowLike:
         """Returns a window in which every page of ``indices`` is encoded.
 
@@ -60,6 +65,7 @@ class OpenWindow:
             following: Candidates of the next window, which are prepared meanwhile.
             meter: Counts the time that pages take.
             encoded: Called with each candidate once its page is encoded.
+            waiting: Called about ten times a second while a page is not ready; may raise to end the wait.
 
         Raises:
             PageError: A page cannot be prepared.
@@ -75,7 +81,7 @@ class OpenWindow:
         self._feed.ahead([*indices, *following])
         for slot, page in enumerate(indices):
             with self._watch("wait", page), meter.stage("pages"):
-                pixels = self._feed.pixels(page)
+                pixels = self._feed.pixels(page, waiting)
             with self._watch("vision", page), meter.stage("vision"):
                 self._fill(window, slot, pixels)
             encoded(page)

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
+from ziprerank.errors import InvalidInput, PageError, PoolError, WorkerError, said_for
 from ziprerank.serve.schemas import OBJECTS, STRING
 
 _TYPES = {
@@ -109,6 +109,8 @@ def from_exception(error: Exception) -> JSONResponse:
         error = Refused(422, str(error), param="documents", kind="pages_too_large")
     elif isinstance(error, InvalidInput):
         error = Refused(422, str(error))
+    elif isinstance(error, WorkerError):
+        error = Refused(503, "the server cannot prepare pages at present; its log has the reason")
     if isinstance(error, Refused):
         return answer(error.status_code, error.detail, error, error.headers)
     if isinstance(error, HTTPException):

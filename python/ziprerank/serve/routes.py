@@ -37,7 +37,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The request is too large",
         422: "A field is invalid, or a page cannot be ranked",
         429: "The queue is full; see Retry-After",
-        503: "The server is shutting down",
+        503: "The server is shutting down, or cannot prepare pages",
         504: "The deadline passed before the request was answered",
     }.items()
 }
@@ -120,12 +120,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@operations.get("/ready", responses={503: {"description": "The server is warming up or shutting down"}})
+@operations.get("/ready", responses={503: {"description": "The server cannot rank, warms up or shuts down"}})
 async def ready(service: AnyService) -> Response:
-    """Tells whether the server takes requests: the model has run once, and the server is not shutting down."""
-    if service.admission.draining:
-        return JSONResponse({"status": "shutting down"}, 503)
-    return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
+    """Tells whether the server ranks: the model has run once, pages can be prepared, and it is not shutting down."""
+    reason = await service.not_ready()
+    return JSONResponse({"status": "ready" if reason is None else reason}, 200 if reason is None else 503)
 
 
 @operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})
@@ -133,6 +132,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
     """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
     service.check_key(request.headers.get("authorization"))
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
+    limits = service.reranker.page_limits
     return {
         "name": "ziprerank",
         "version": __version__,
@@ -159,7 +159,10 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
             "max_total_pixels": settings.max_total_pixels,
+            "page_timeout_s": limits.timeout,
+            "page_memory_bytes": limits.memory,
         },
+        "page_workers": limits.processes,
         "fetch": settings.fetch,
         "page_cache": service.reranker.engine.pool,
         "disk_cache": None if service.reranker.page_cache is None else service.reranker.page_cache.stats(),

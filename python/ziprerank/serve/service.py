@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
@@ -22,13 +23,15 @@ from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger
 from ziprerank.serve.memory import Trimmer
 from ziprerank.serve.metrics import Metrics
-from ziprerank.serve.queue import Done, EngineQueue, settled
+from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
+PATIENCE = 1.0  # seconds that a ranking keeps the engine while one of its pages is not ready; doubled each time
+READY_SECONDS = 5.0  # in which a page worker must start, for the server to be ready
 
 
 class Service:
@@ -52,8 +55,8 @@ class Service:
         self.metrics = Metrics()
         self.ready = False
         self._queue = EngineQueue()
-        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="ziprerank-worker")
-        self._trimmer = Trimmer(self._workers)
+        self._threads = ThreadPoolExecutor(settings.queue, thread_name_prefix="ziprerank-request")
+        self._trimmer = Trimmer(self._threads)
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
@@ -71,11 +74,23 @@ class Service:
         self.ready = True
         logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
 
+    async def not_ready(self) -> str | None:
+        """Returns why the server takes no requests, or None if it does."""
+        if self.admission.draining:
+            return "shutting down"
+        if not self.ready:
+            return "warming up"
+        check = asyncio.ensure_future(asyncio.to_thread(pool().check, self.reranker.page_limits))
+        await asyncio.wait([check], timeout=READY_SECONDS)
+        if check.done():
+            return check.result()
+        return f"a process that prepares pages has not started within {READY_SECONDS:g} s"
+
     async def close(self) -> None:
         """Drops the rankings that wait, and returns when the running one and all workers have ended."""
         self._trimmer.close()
         await self._queue.close()
-        await asyncio.to_thread(self._workers.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def check_key(self, authorization: str | None) -> str:
         """Checks the API key in the Authorization header, where the service has keys.
@@ -127,13 +142,14 @@ class Service:
         """
         started = perf_counter()
         self._check(query, pieces)
-        candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
+        workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
+        candidates = Candidates(self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits)
         try:
             await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
-            opening = self._workers.submit(
+            opened = self._threads.submit(
                 candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page
             )
-            await settled(opening, candidates.stop.set)
+            await settled(opened, candidates.give_up)
             self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
@@ -144,8 +160,8 @@ class Service:
             self.metrics.ranked(done.value, prepared, done.waited)
             drawn: list[str] = []
             if "thumbnail" in options.include:
-                drawing = self._workers.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side, room)
-                drawn = await settled(drawing, candidates.stop.set)
+                pictures = self._threads.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side, room)
+                drawn = await settled(pictures, candidates.give_up)
             timings = None
             if "timings" in options.include:
                 timings = timings_of(done, prepared, perf_counter() - started)
@@ -160,24 +176,34 @@ class Service:
                 timings=timings,
             )
         finally:
-            self._workers.submit(candidates.close)
+            self._threads.submit(candidates.close)
+            workers.shutdown(wait=False)
             self._trimmer.soon()
 
     async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
+        """Ranks, and leaves the engine to others while a page is late: features of earlier pages are in its pool."""
+        patience = PATIENCE
         try:
-            return await self._queue.run(
-                lambda check: self.reranker.for_owner(owner).rank(
-                    query,
-                    candidates.pages,
-                    options.top_n or None,
-                    keep_ratio=options.keep_ratio,
-                    window=options.window,
-                    stride=options.stride,
-                    on_bad_page=options.on_bad_page,
-                    progress=check,
-                ),
-                candidates.ahead,
-            )
+            while True:
+                try:
+                    return await self._queue.run(
+                        lambda check: self.reranker.for_owner(owner).rank(
+                            query,
+                            candidates.pages,
+                            options.top_n or None,
+                            keep_ratio=options.keep_ratio,
+                            window=options.window,
+                            stride=options.stride,
+                            on_bad_page=options.on_bad_page,
+                            progress=check,
+                        ),
+                        candidates.ahead,
+                        patience,
+                    )
+                except Late:
+                    patience *= 2
+                    while candidates.late:
+                        await asyncio.sleep(0.05)
         except PageError as error:
             if error.index is None:
                 raise

@@ -36,7 +36,8 @@ class Settings:
             arrives is not one of them.
         timeout: Most seconds from a request's header to its answer.
         drain: Seconds that accepted requests have after SIGTERM.
-        workers: Threads that decode and render pages while the engine runs.
+        workers: Pages of a request that are prepared at a time while the engine runs; at most ``page_workers`` of them
+            advance.
         max_connections: Most connections open at the same time. A further one takes the place of one that sends
             nothing.
         max_connections_per_address: Most connections of one client address.
