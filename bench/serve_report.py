@@ -8,17 +8,12 @@ from typing import Any
 
 from .serve_attacks import ANNOUNCED, SILENT
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "serve_cpu.jsonl"
 
 
 def under_load() -> str:
     """Returns the table of the committed row."""
-    return table(json.loads((RESULTS / "serve_cpu.jsonl").read_text(encoding="utf-8")))
-
-
-def under_attack() -> str:
-    """Returns the table of the committed row with attacks beside it."""
-    return table(json.loads((RESULTS / "serve_attacked_cpu.jsonl").read_text(encoding="utf-8")))
+    return table(json.loads(RESULTS.read_text(encoding="utf-8")))
 
 
 def table(row: dict[str, Any]) -> str:
