@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +17,6 @@ from .errors import ExportError
 from .files import bring_shard
 from .graph import GraphBuilder
 from .linear import Stored
-from .manifest import MANIFEST
 from .options import Calibration
 from .precision import precision_for
 from .rerank import build_rerank
@@ -62,8 +61,7 @@ def activation_ranges(
         )
     with tempfile.TemporaryDirectory(prefix="ziprerank-") as scratch:
         folder = Path(scratch)
-        _write_recording(description, derived, folder)
-        host = Host(folder)
+        host = Host(folder, manifest=_write_recording(description, derived, folder))
         names = [output.name for output in host.rerank.get_outputs() if output.name.startswith(OUTPUT)]
         largest = np.zeros(len(names), np.float32)
         encoded = [host.encode(page) for page in pages]
@@ -76,8 +74,8 @@ def activation_ranges(
     return {name.removeprefix(OUTPUT): float(value) for name, value in zip(names, largest, strict=True)}
 
 
-def _write_recording(description: Description, derived: Mapping[str, Tensor], folder: Path) -> None:
-    """Writes a bundle for the CPU that records, with the part of a manifest that `Host` reads."""
+def _write_recording(description: Description, derived: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
+    """Writes graphs for the CPU that record, and returns the part of a manifest that `Host` needs."""
     source, config = description.source, description.source.config
     for file in [*source.shards, *{tensor.file for tensor in derived.values()}]:
         bring_shard(file, folder / file.name, "auto")
@@ -91,4 +89,4 @@ def _write_recording(description: Description, derived: Mapping[str, Tensor], fo
         "vision_start": config.vision_start_id,
         "vision_end": config.vision_end_id,
     }
-    (folder / MANIFEST).write_text(json.dumps({"image": dict(description.image), "tokens": tokens}))
+    return {"image": dict(description.image), "tokens": tokens}

@@ -56,13 +56,21 @@ class Host:
         op_library: A library with ``RegisterCustomOps`` (libziprerank), whose fused operators then run; without it the
             operators' function bodies do.
         threads: Threads of each session; 0 lets ONNX Runtime choose.
+        manifest: At least its ``image`` and ``tokens``, for graphs that are no whole bundle; None reads the bundle's.
 
     Raises:
         ExportError: The directory is not a bundle.
     """
 
-    def __init__(self, bundle: Path, *, op_library: Path | None = None, threads: int = 0) -> None:
-        self.manifest = read_manifest(bundle)
+    def __init__(
+        self,
+        bundle: Path,
+        *,
+        op_library: Path | None = None,
+        threads: int = 0,
+        manifest: dict[str, Any] | None = None,
+    ) -> None:
+        self.manifest = read_manifest(bundle) if manifest is None else manifest
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         if op_library is not None:

@@ -134,7 +134,11 @@ class Defaults:
         prompt = Fields(checkpoint.optional_json("prompt.json") or {}, "prompt.json", CheckpointError)
         names = [field.name for field in fields(Defaults)]
         asked = {name: value for name in names if (value := getattr(options, name)) is not None}
-        own: dict[str, Any] = {name: prompt.number(name, 0, 1e6) for name in ("keep_ratio", "dpi") if name in prompt}
+        for name in ("keep_ratio", "dpi"):
+            if name in prompt:
+                prompt.number(name, 0, 1e6)
+        # as written, 88 or 88.0: the bundle's identity is a digest of it
+        own: dict[str, Any] = {name: prompt.values[name] for name in ("keep_ratio", "dpi") if name in prompt}
         own |= {name: prompt.whole(name, 0, 1 << 20) for name in ("window", "stride", "longest_side") if name in prompt}
         own |= {name: prompt.text(name, most=256) for name in ("prune_text", "blank") if name in prompt}
         return Defaults(**own | asked)

@@ -31,9 +31,9 @@ def test_rows_name_warnings_and_what_was_skipped(
     ]
     with Output(tmp_path / "out", job_of(ranker), kind=kind) as output:  # type: ignore[arg-type]
         for group in groups:
-            done = ranker.rank(reranker, group)
-            assert not done.failed
-            output.add(done.rows)
+            for done in ranker.rank(reranker, group):
+                assert not done.failed
+                output.add(done.rows)
     first, second, third, fourth = rows_of(tmp_path / "out")
     assert [(one["document"], one["page"]) for one in first["skipped"]] == [(1, 3), (2, None)]
     assert "aspect ratio" in first["skipped"][0]["text"]
@@ -50,7 +50,8 @@ def test_rows_name_warnings_and_what_was_skipped(
 
 def test_without_it_a_bad_page_is_the_rows_error(reranker: Reranker, bundle_path: Path) -> None:
     ranker = Ranker(EngineOptions(bundle_path, threads=1))
-    (row,) = ranker.rank(reranker, Group((Row("a", "invoice", (one_page(), BAD)),))).rows
+    (done,) = ranker.rank(reranker, Group((Row("a", "invoice", (one_page(), BAD)),)))
+    (row,) = done.rows
     assert "candidate 3" in row["error"]
     assert job_of(ranker)["on_bad_page"] == "raise"
     assert job_of(replace(ranker, on_bad_page="skip"))["on_bad_page"] == "skip"

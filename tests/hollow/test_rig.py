@@ -37,7 +37,7 @@ def test_a_ranking_runs_on_onnx_runtimes_cuda_provider(hollow_gpu: HollowGpu, bu
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"memory": 1 << 20}, "bytes"),
+        ({"memory": 1 << 20}, "memory"),
         ({"memory": 1 << 30}, "no room for a pool of 1073741824 bytes on Fake GPU, where"),
         ({"fail": "copy:3:719"}, "unspecified launch failure"),
         ({"capability": 75}, "cannot run on compute capability 7.5"),

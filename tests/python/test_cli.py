@@ -99,7 +99,7 @@ def test_table(small_pages: Path, sample: Path) -> None:
     [
         (["rank", "", "SAMPLE"], "Error: the query is empty: say what to look for\n"),
         (["rank", "x", "none.pdf"], "Error: candidate 0 (none.pdf): no such file\n"),
-        (["rank", "x", "none.pdf", "--pages", "1"], "Error: none.pdf: no such file\n"),
+        (["rank", "x", "none.pdf", "--pages", "1"], "Error: candidate 0 (none.pdf): no such file\n"),
         (
             ["rank", "x", "SAMPLE", "--keep-ratio", "nan"],
             "Error: keep_ratio nan: must be over 0 and at most 1 (1 keeps every visual token)\n",

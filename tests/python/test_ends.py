@@ -69,7 +69,7 @@ atexit.register(lambda: print(len(reranker.rank("dividend", [np.full((320, 320, 
 
 def test_a_handler_that_opens_a_pdf_when_pdfium_is_closed(sample: Path) -> None:
     program = """
-reranker = Reranker.from_bundle()
+reranker = Reranker.from_bundle(page_workers="off")
 reranker.rank("dividend", pages)
 """
     before = """
@@ -86,22 +86,35 @@ atexit.register(late)
     assert run(program, sample, before=before) == "True\n"
 
 
-def test_a_daemon_ranks_while_the_interpreter_ends(sample: Path) -> None:
-    """The end waits for the call under way, and the thread begins no other."""
+def test_a_handler_ranks_a_pdf_in_page_workers_while_the_interpreter_ends(sample: Path) -> None:
     program = """
 reranker = Reranker.from_bundle()
+reranker.rank("dividend", pages)
+"""
+    before = """
+import atexit
+atexit.register(lambda: print(len(reranker.rank("dividend", pages))))
+"""
+    assert run(program, sample, before=before) == "18\n"
+
+
+@pytest.mark.parametrize("workers", ["auto", "off"])
+def test_a_daemon_ranks_while_the_interpreter_ends(sample: Path, workers: str) -> None:
+    """The end waits for the call under way, and the thread begins no other."""
+    program = f"""
+reranker = Reranker.from_bundle(page_workers={workers!r})
 begun = threading.Event()
 
 def work():
     number = 0
     while True:
         number += 1
-        reranker.rank(f"dividend {number}", pages, progress=lambda *_: begun.set())
+        reranker.rank(f"dividend {{number}}", pages, progress=lambda *_: begun.set())
 
 threading.Thread(target=work, daemon=True).start()
 begun.wait()
 """
-    for _ in range(5):
+    for _ in range(3):
         run(program, sample)
 
 

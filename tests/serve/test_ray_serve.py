@@ -157,7 +157,7 @@ def test_operations(client: httpx.Client) -> None:
         ("POST", "/v1/rerank", b'{"query": ', 400),
         ("POST", "/v1/rerank", b'{"query": "a", "documents": ["a text of words"]}', 422),
         ("POST", "/v1/rerank", b'{"query": "a", "documents": [' + b'"",' * 200 + b'""]}', 413),
-        ("POST", "/v1/rerank/files", b"\xff\x00\r\n", 422),
+        ("POST", "/v1/rerank/files", b"\xff\x00\r\n", 415),
         ("PUT", "/v2/rerank", b"", 405),
         ("GET", "/nowhere?%C3%A4=%2F", b"", 404),
         ("GET", "/", b"", 200),

@@ -138,8 +138,8 @@ class Endpoint:
 
 def _file_of(source: PageSource) -> tuple[str, bytes]:
     """Returns a page as the file of a picture, and which kind that is: as stored, if every server reads that kind."""
-    if isinstance(source, ImagePage) and source.kind in _SENT and not isinstance(source.data, Image.Image):
-        return source.kind.lower(), source.data if isinstance(source.data, bytes) else source.data.read_bytes()
+    if isinstance(source, ImagePage) and source.kind in _SENT:
+        return source.kind.lower(), source.file.content()
     png = io.BytesIO()
     Image.fromarray(source.prepare().pixels).save(png, "PNG")
     return "png", png.getvalue()

@@ -62,6 +62,13 @@ class StoredFile:
         self._lock = threading.Lock()
         self._shared = -1  # descriptor of ``_data`` in memory that a worker can map
 
+    def content(self) -> bytes:
+        """Returns the bytes of the file, as they are stored."""
+        try:
+            return self._data if isinstance(self._data, bytes) else self._data.read_bytes()
+        except OSError as error:
+            raise PageError(f"the file cannot be read: {error}", source=self.name) from error
+
     def pages(self) -> int:
         """Opens the PDF and returns how many pages it has."""
         return int(self._ask("pages", "pdf"))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ziprerank.errors import EngineError
 
@@ -103,12 +103,34 @@ class Workers:
     def _run(self, future: Future[T], body: Callable[[], T]) -> None:
         if not _life.begin():
             return  # a daemon's ranking, which the end of the process cuts off while it waits for this page
+        _thread.in_job = True
         try:
             future.set_result(body())
+        except _Left:
+            pass  # as above
         except BaseException as error:  # whoever waits for the result gets it
             future.set_exception(error)
         finally:
+            _thread.in_job = False
             _life.end()
+
+
+class _Left(BaseException):
+    """Ends a job without a result."""
+
+
+_thread = threading.local()
+
+
+def stand_still() -> NoReturn:
+    """For a thread that the end of the process cuts off: it goes no further, and raises nothing that anybody sees.
+
+    A job ends without a result, so that the end need not wait for it; any other thread waits for ever.
+    """
+    if getattr(_thread, "in_job", False):
+        raise _Left
+    while True:
+        threading.Event().wait()
 
 
 class _Life:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
@@ -300,7 +301,7 @@ class TextPage:
 
     def prepare(self) -> Prepared:
         """Returns the pixels as the model reads them."""
-        return Prepared(resize_page(self._sheet.draw(), self.size, self._rules))
+        return Prepared(np.asarray(resize_page(self._sheet.draw(), self.size, self._rules.longest_side)))
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""

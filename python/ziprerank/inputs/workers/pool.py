@@ -15,6 +15,7 @@ from ziprerank.errors import WorkerError
 from ziprerank.inputs.workers.channel import Ended, Message
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.worker import PageWorker
+from ziprerank.runtime.threads import stand_still
 
 GROW_SECONDS = 0.25  # a page that waits longer gets a worker of its own; about what a start takes
 STUCK_SECONDS = 2.0  # a page that takes longer does not count, so that other pages go on
@@ -169,6 +170,8 @@ class PagePool:
             raise Failed(f"took more than {limits.memory:,} bytes of memory (page_memory_bytes)") from None
         except Ended:
             self._drop(worker)
+            if self._is_over():
+                stand_still()
             if interrupt is not None and interrupt.is_set:
                 raise Interrupted from None
             raise Failed(
@@ -216,7 +219,7 @@ class PagePool:
                 worker.kill()  # whoever waits for its reply closes the rest
 
     def end(self) -> None:
-        """``close`` at the end of the process, where only the thread that carries it out may start workers anew."""
+        """``close`` at the end of the process: only the thread that carries it out prepares pages from then on."""
         self._ended_by = threading.get_ident()
         self.close()
 
@@ -233,20 +236,30 @@ class PagePool:
                 if interrupt is not None and interrupt.is_set:
                     raise Interrupted
                 worker = self._idle_one(key)
+                if self._is_over():
+                    break
                 if worker is None and self._may_grow(limits, time.monotonic() - begun):
                     worker = self._start()
                 if worker is not None:
                     break
                 self._changed.wait(GROW_SECONDS / 5)
+        if worker is None:  # out of the lock
+            stand_still()
         try:
             worker.wait_until_ready()
         except BaseException as error:
+            if self._is_over():
+                stand_still()
             if isinstance(error, WorkerError):
                 self.fault = str(error)
             self._drop(worker)
             raise
         self.fault = None
         return worker
+
+    def _is_over(self) -> bool:
+        """Whether the process ends, and this is not the thread that ends it."""
+        return self._ended_by not in (None, threading.get_ident())
 
     def _idle_one(self, key: int | None) -> PageWorker | None:
         for worker in [one for one in self._idle if not one.alive()]:
@@ -266,8 +279,6 @@ class PagePool:
         return not self._workers or (waited >= GROW_SECONDS and running < limits.processes)
 
     def _start(self) -> PageWorker:
-        if self._ended_by not in (None, threading.get_ident()):
-            raise WorkerError("the process is ending, and no page can be prepared any more")
         _end_with_the_process()
         try:
             worker = PageWorker()
