@@ -10,13 +10,18 @@ PY := python export kernels train tests bench docs/site deploy
 # Each process runs whole files, in the order in which they stand; every process needs about a gigabyte.
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# `make gpu`: seconds for the tests and for the measurements, after set-up, together 8 minutes; WHEELS is a folder of bench/gpu/carry.py
+GPU_TESTS_SECONDS ?= 200
+GPU_BENCH ?= --seconds 280
+GPU_ROWS ?= build/gpu.jsonl
+
 # an environment with the oldest direct dependencies that pyproject.toml allows; pytest and what else tests need are new
 LOWEST := build/lowest
 LOWEST_TESTS := tests/batch/test_rows.py tests/batch/test_output.py tests/batch/test_bad_rows.py \
   tests/python/test_pages.py tests/python/test_pdf_pages.py tests/python/test_reranker.py \
   tests/serve/test_server.py tests/serve/test_operations.py tests/serve/test_bad_input.py
 
-.PHONY: demo test test-all test-lowest audit lint format docs clean
+.PHONY: demo test test-all gpu test-lowest audit lint format docs clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
 	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
@@ -26,6 +31,12 @@ test: $(VENV)/.dev ## the test suite, C++ included, without what is marked slow
 
 test-all: $(VENV)/.dev ## every test, as CI runs them
 	$(PYTEST)
+
+gpu: $(VENV)/.gpu ## on a CUDA machine: the GPU tests and measurements, with a table of aims at the end
+	mkdir -p $(dir $(GPU_ROWS))
+	tested=0; timeout $(GPU_TESTS_SECONDS) $(BIN)/python -m pytest -m gpu tests/gpu || tested=$$?; \
+	  $(BIN)/python -m bench.gpu $(GPU_ROWS) $(GPU_BENCH) && \
+	  echo "pytest -m gpu: $$tested (0 is success, 5 no test that could run, 124 out of time)" && exit $$tested
 
 test-lowest: ## ranking, batches and the service with the oldest packages that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -67,6 +78,11 @@ $(BIN)/python:
 # without PyTorch: all that ranking needs
 $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check ".[cpu]"
+	touch $@
+
+# from a folder of wheels where WHEELS names one, else from the package index
+$(VENV)/.gpu: $(SOURCES) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check $(if $(WHEELS),--no-index --find-links $(WHEELS) "ziprerank[gpu-test]",".[gpu-test]")
 	touch $@
 
 # everything that the tests compare with; Python sources are used in place

@@ -3,6 +3,7 @@
     python -m bench.gpu OUT.jsonl                          # 17 GB of weights in a temporary folder
     python -m bench.gpu OUT.jsonl --layers 8 --provider cuda --provider tensorrt
     python -m bench.gpu OUT.jsonl --dry-run                # every path without a GPU, on a tiny checkpoint
+    python -m bench.gpu --count                            # no GPU: counts launches, operations and bytes (count.py)
 
 Rows are written as they are measured: the roofline of this run (roofline.py), the kernels by themselves (kernels.py),
 ziprerank and transformers in turns (compare.py, systems.py), and the aims (aims.py).
@@ -24,6 +25,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .prediction import (
+    PAGE,
+    RESULTS,
+    ROOT,
+    Rates,
+    beside,
+    beside_line,
+    predicted_latencies,
+    read_counts,
+    table,
+    with_table,
+)
 
 if TYPE_CHECKING:
     from ziprerank.bundle import Bundle
@@ -59,12 +73,15 @@ class Sizes:
 
 def main() -> None:
     options = parse()
+    if options.count:
+        run_count(options)
+        return
     if options.dry_run:
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
     import torch
     from transformers.utils import logging
 
-    from .aims import aim_line, aim_row, aims
+    from .aims import aim_heading, aim_line, aim_row, aims
     from .device import Device
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -86,18 +103,24 @@ def main() -> None:
             write(row)
             if row["what"] == "not run":
                 print(f"not run: {row['section']}: {row['reason']}", flush=True)
+        counts = fitting_counts(rows, options)
         for provider in options.provider:
-            print(f"\n{provider}:")
+            predicted = predicted_latencies(counts, provider) if provider.startswith("cuda") else []
+            for row in beside(rows, predicted):
+                write(row)
+                print(beside_line(row))
+            told = {aim.what: aim.reached for aim in aims(predicted, provider, precision)}
+            print(f"\n{provider}, predicted from counts (docs/gpu.md) and measured:\n  {aim_heading()}")
             for aim in aims(rows, provider, precision):
-                write({**aim_row(aim), "provider": provider})
-                print(f"  {aim_line(aim)}")
+                write({**aim_row(aim), "provider": provider, "predicted": told.get(aim.what)})
+                print(f"  {aim_line(aim, told.get(aim.what))}")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="rows, one JSON object a line")
+    parser.add_argument("out", type=Path, nargs="?", help="rows, one JSON object a line")
     parser.add_argument("--device", default="cuda", help="cuda or cuda:N, for the kernels and transformers")
     parser.add_argument("--provider", action="append", help="of the engine, may be repeated; default: cuda")
     parser.add_argument("--layers", type=int, default=36, help="of the decoder, 2..36; default 36, as the 8B model has")
@@ -107,11 +130,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, help="its bundle, such as one with plans for TensorRT")
     parser.add_argument("--tiny", action="store_true", help="small shapes: every path in a minute, times mean nothing")
     parser.add_argument("--dry-run", action="store_true", help="--tiny on the CPU, with Triton's interpreter")
+    counting = parser.add_argument_group(
+        "counting, without a GPU",
+        f"Rows go to OUT, by default {RESULTS.relative_to(ROOT)}, whose table is in docs/gpu.md.",
+    )
+    counting.add_argument("--count", action="store_true", help="count what rankings ask of a GPU and predict times")
+    for name, unit in (("tflops", "TFLOP/s of products"), ("tb_s", "TB/s of memory"), ("launch_us", "us a launch")):
+        default = getattr(Rates(), name)
+        option = f"--{name.replace('_', '-')}"
+        counting.add_argument(option, type=float, default=default, help=f"assumed {unit}; default {default:g}")
     options = parser.parse_args()
+    if options.out is None and not options.count:
+        parser.error("give the file for the rows; only --count has one")
+    if options.count and (options.dry_run or options.checkpoint is not None):
+        parser.error("--count goes with --bundle, --layers and --tiny, not with --dry-run or --checkpoint")
+    if not min(options.tflops, options.tb_s, options.launch_us) > 0:
+        parser.error("--tflops, --tb-s and --launch-us must be more than 0")
     options.tiny |= options.dry_run
     if not 2 <= options.layers <= 36:
         parser.error(f"--layers {options.layers}: must be 2..36")
-    if options.bundle is not None and options.checkpoint is None:
+    if options.bundle is not None and options.checkpoint is None and not options.count:
         parser.error("--bundle needs the --checkpoint that it was exported from: transformers runs that")
     options.provider = options.provider or ["cpu" if options.dry_run else "cuda"]
     return options
@@ -148,6 +186,12 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
         yield {"what": "measured", "seconds": _seconds(started), "limit": options.seconds}
 
 
+def fitting_counts(rows: list[Row], options: argparse.Namespace) -> list[Row]:
+    """Returns the committed counts if they are of the shapes that this run measured, else none."""
+    layers = next((row["layers"] for row in rows if row["what"] == "set-up"), None)
+    return [row for row in read_counts() if not options.tiny and row["layers"] == layers]
+
+
 def prepare(options: argparse.Namespace, device: Device, precision: str, scratch: Path) -> tuple[Path, Bundle]:
     """Returns the checkpoint and its bundle, written to ``scratch`` unless the options name them."""
     from ziprerank.bundle import Bundle
@@ -158,25 +202,58 @@ def prepare(options: argparse.Namespace, device: Device, precision: str, scratch
     if checkpoint is None:
         shape = shape_tiny() if options.tiny else shape_8b(options.layers)
         checkpoint = write_checkpoint(scratch / "checkpoint", shape, device.torch)
-    folder = options.bundle or export(checkpoint, scratch / "bundle", device, precision)
+    folder = options.bundle or export(checkpoint, scratch / "bundle", precision, device.capability)
     return checkpoint, Bundle.load(folder, check="size")
 
 
-def export(checkpoint: Path, out: Path, device: Device, precision: str) -> Path:
-    """Exports a bundle with kernels for this GPU only, which takes seconds instead of minutes."""
-    import torch
+def export(checkpoint: Path, out: Path, precision: str, capability: int | None) -> Path:
+    """Exports a bundle with kernels for one GPU only, which takes seconds instead of minutes.
+
+    Args:
+        checkpoint: what to export.
+        out: a new folder.
+        precision: of the bundle.
+        capability: of the GPU, 90 for 9.0; None exports for the CPU.
+    """
     from ziprerank.export import ExportOptions, export_checkpoint
     from ziprerank.kernels import compile_kernels
 
-    target = "cuda" if device.cuda else "cpu"
+    target = "cpu" if capability is None else "cuda"
     export_checkpoint(
         str(checkpoint), out, ExportOptions(target=target, precision=precision, longest_side=1024, window=20, stride=10)
     )
-    if device.cuda:
-        major, minor = torch.cuda.get_device_capability(device.torch)
+    if capability is not None:
         model = json.loads((out / "ziprerank.json").read_text(encoding="utf-8"))["model"]
-        compile_kernels(out / "kernels", model["hidden_size"], precision, model["levels"], targets=[10 * major + minor])
+        compile_kernels(out / "kernels", model["hidden_size"], precision, model["levels"], targets=[capability])
     return out
+
+
+def run_count(options: argparse.Namespace) -> None:
+    """Counts what rankings ask of a GPU, writes the rows, and prints the table."""
+    import torch
+    from ziprerank.bundle import Bundle
+
+    from .checkpoint import shape_8b, shape_tiny, write_hollow_checkpoint
+    from .count import count, hollow_gpu
+
+    sizes = Sizes.tiny() if options.tiny else Sizes()
+    rates = Rates(options.tflops, options.tb_s, options.launch_us)
+    with tempfile.TemporaryDirectory(prefix="ziprerank-count-", dir=options.scratch) as scratch:
+        folder = Path(scratch)
+        gpu = hollow_gpu(folder / "stubs")
+        if options.bundle is None:
+            shape = shape_tiny(torch.bfloat16) if options.tiny else shape_8b(options.layers)
+            checkpoint = write_hollow_checkpoint(folder / "checkpoint", shape)
+            options.bundle = export(checkpoint, folder / "bundle", "bf16", 90)
+        (folder / "run").mkdir()
+        bundle = Bundle.load(options.bundle, check="size")
+        rows = list(count(gpu, bundle, sizes.page, sorted(sizes.pages), rates, folder / "run"))
+    out = options.out or RESULTS
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if out.resolve() == RESULTS:
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+    print(f"counted; every time is predicted, at {rates.tflops:g} TFLOP/s, {rates.tb_s:g} TB/s, {rates.launch_us:g} us")
+    print(table(rows))
 
 
 def kernels(device: Device, roofline: Roofline, budget: Budget, sizes: Sizes) -> Iterator[Row]:

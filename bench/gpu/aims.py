@@ -18,12 +18,17 @@ def aim_row(aim: Aim) -> Row:
     return {"what": "aim", "aim": aim.what, **bound, "reached": aim.reached, "met": aim.met}
 
 
-def aim_line(aim: Aim) -> str:
-    """An aim as a line of the closing list."""
+def aim_heading() -> str:
+    """What stands above the lines of `aim_line`."""
+    return f"{'aim':<72} {'bound':>8} {'predicted':>9} {'measured':>9}"
+
+
+def aim_line(aim: Aim, predicted: float | None) -> str:
+    """An aim as a line of the closing table, with what the counts predict for it."""
     sign = "<=" if aim.ceiling else ">="
     said = {None: "not measured", True: "met", False: "NOT MET"}[aim.met]
-    reached = "-" if aim.reached is None else f"{aim.reached:.2f}"
-    return f"{aim.what:<72} {sign} {aim.bound:<5} {reached:>7}  {said}"
+    told, reached = ("-" if value is None else f"{value:.2f}" for value in (predicted, aim.reached))
+    return f"{aim.what:<72} {sign} {aim.bound:<5} {told:>9} {reached:>9}  {said}"
 
 
 def aims(rows: Sequence[Row], provider: str, precision: str) -> list[Aim]:

@@ -45,8 +45,8 @@ def shape_8b(layers: int) -> Shape:
     return Shape(torch.bfloat16, text, vision)
 
 
-def shape_tiny() -> Shape:
-    """Returns small shapes in float32, for a machine without a GPU."""
+def shape_tiny(dtype: torch.dtype = torch.float32) -> Shape:
+    """Returns small shapes, for a machine without a GPU."""
     text = {
         "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
         "intermediate_size": 96,
@@ -58,24 +58,12 @@ def shape_tiny() -> Shape:
         "depth": 4, "hidden_size": 48, "num_heads": 2, "intermediate_size": 80, "out_hidden_size": 64,
         "num_position_embeddings": 144, "deepstack_visual_indexes": [0, 1, 2],
     }  # fmt: skip
-    return Shape(torch.float32, text, vision)
+    return Shape(dtype, text, vision)
 
 
 def write_checkpoint(out: Path, shape: Shape, device: torch.device) -> Path:
     """Hugging Face format, untied; ``device`` makes the random numbers."""
-    out.mkdir(parents=True)
-    dtype = str(shape.dtype).removeprefix("torch.")
-    values: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8"))
-    values["text_config"] = {**values["text_config"], **shape.text, "tie_word_embeddings": False, "dtype": dtype}
-    values["vision_config"] = {**values["vision_config"], **shape.vision, "dtype": dtype}
-    values |= {"tie_word_embeddings": False, "dtype": dtype}
-    (out / "config.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
-    parts = (PARTS / "start" / "prompt.json", PARTS / "default" / "preprocessor_config.json")
-    for file in (*parts, default_bundle() / "tokenizer.json"):
-        shutil.copyfile(file, out / file.name)
-    with torch.device("meta"):
-        tensors = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**values)).state_dict()
-
+    tensors = _write_configuration(out, shape)
     generator = torch.Generator(device).manual_seed(0)
     shard: dict[str, torch.Tensor] = {}
     weight_map: dict[str, str] = {}
@@ -99,6 +87,45 @@ def write_checkpoint(out: Path, shape: Shape, device: torch.device) -> Path:
         if sum(part.nbytes for part in shard.values()) > SHARD_BYTES:
             save()
     save()
+    _write_index(out, weight_map)
+    return out
+
+
+def write_hollow_checkpoint(out: Path, shape: Shape) -> Path:
+    """The same with zeros as weights, in sparse files that take no room on the disk: for counting, not for values."""
+    tensors = _write_configuration(out, shape)
+    width = torch.empty(0, dtype=shape.dtype).element_size()
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + width * tensor.numel()
+        kind = {torch.bfloat16: "BF16", torch.float32: "F32"}[shape.dtype]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
+    with (out / "model-00001.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    _write_index(out, dict.fromkeys(tensors, "model-00001.safetensors"))
+    return out
+
+
+def _write_index(out: Path, weight_map: dict[str, str]) -> None:
     index = {"metadata": {}, "weight_map": weight_map}
     (out / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    return out
+
+
+def _write_configuration(out: Path, shape: Shape) -> dict[str, torch.Tensor]:
+    """Writes all files but the weights, and returns those without values."""
+    out.mkdir(parents=True)
+    dtype = str(shape.dtype).removeprefix("torch.")
+    values: dict[str, Any] = json.loads((PARTS / "start" / "config.json").read_text(encoding="utf-8"))
+    values["text_config"] = {**values["text_config"], **shape.text, "tie_word_embeddings": False, "dtype": dtype}
+    values["vision_config"] = {**values["vision_config"], **shape.vision, "dtype": dtype}
+    values |= {"tie_word_embeddings": False, "dtype": dtype}
+    (out / "config.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+    parts = (PARTS / "start" / "prompt.json", PARTS / "default" / "preprocessor_config.json")
+    for file in (*parts, default_bundle() / "tokenizer.json"):
+        shutil.copyfile(file, out / file.name)
+    with torch.device("meta"):
+        return Qwen3VLForConditionalGeneration(Qwen3VLConfig(**values)).state_dict()

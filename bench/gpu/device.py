@@ -26,6 +26,14 @@ class Device:
         self.cuda = self.torch.type == "cuda"
         self._flush = torch.empty(FLUSH_BYTES if self.cuda else 1, dtype=torch.int8, device=self.torch)
 
+    @property
+    def capability(self) -> int | None:
+        """Its compute capability, 90 for 9.0; None on the CPU."""
+        if not self.cuda:
+            return None
+        major, minor = torch.cuda.get_device_capability(self.torch)
+        return 10 * major + minor
+
     def finish(self) -> None:
         """Waits until the device has finished its work."""
         if self.cuda:
