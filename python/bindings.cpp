@@ -35,6 +35,10 @@ const char* ClassOf(ziprerank::ErrorKind kind) {
       return "ProviderError";
     case ziprerank::ErrorKind::kRuntime:
       return "EngineError";
+    case ziprerank::ErrorKind::kMemory:
+      return "DeviceMemoryError";
+    case ziprerank::ErrorKind::kDevice:
+      return "DeviceLost";
   }
   return "EngineError";
 }

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ziprerank._version import __version__
-from ziprerank.errors import ZipRerankError
+from ziprerank.errors import EngineError, ZipRerankError
 from ziprerank.reranker import Reranker
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger
@@ -98,6 +98,6 @@ def _report(warm_up: asyncio.Future[None]) -> None:
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
     answer = from_exception(error)
-    if answer.status_code == 500:
+    if isinstance(error, EngineError) or answer.status_code == 500:
         logger.error("failed", exc_info=error)
     return answer

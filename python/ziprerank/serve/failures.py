@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
+from ziprerank.errors import DeviceLost, DeviceMemoryError, InvalidInput, PageError, PoolError, said_for
 from ziprerank.serve.schemas import OBJECTS, STRING
 
 _TYPES = {
@@ -28,6 +28,7 @@ _TYPES = {
     429: "queue_full",
     503: "unavailable",
     504: "deadline_exceeded",
+    507: "out_of_memory",
 }
 PASSWORD_FIELD = "in the field password"
 _TAGS = {STRING, *OBJECTS.values()}
@@ -104,6 +105,10 @@ def from_exception(error: Exception) -> JSONResponse:
         error = Refused(422, str(error), param="documents", kind="pages_too_large")
     elif isinstance(error, InvalidInput):
         error = Refused(422, str(error))
+    elif isinstance(error, DeviceMemoryError):
+        error = Refused(507, str(error))
+    elif isinstance(error, DeviceLost):
+        error = Refused(503, str(error), kind="device_lost")
     if isinstance(error, Refused):
         return answer(error.status_code, error.detail, error, error.headers)
     if isinstance(error, HTTPException):

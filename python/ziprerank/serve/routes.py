@@ -27,8 +27,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The request is too large",
         422: "A field is invalid, or a page cannot be ranked",
         429: "The queue is full; see Retry-After",
-        503: "The server is shutting down",
+        503: "The server is shutting down, or its GPU is lost",
         504: "The deadline passed before the request was answered",
+        507: "The GPU has no memory for a request of this size",
     }.items()
 }
 _bearer = HTTPBearer(auto_error=False, description="Needed if the server was started with an API key.")
@@ -109,11 +110,15 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@operations.get("/ready", responses={503: {"description": "The server is warming up or shutting down"}})
+@operations.get(
+    "/ready", responses={503: {"description": "The server is warming up or shutting down, or lost its GPU"}}
+)
 async def ready(service: AnyService) -> Response:
-    """Tells whether the server takes requests: the model has run once, and the server is not shutting down."""
+    """Tells whether the server takes requests: the model has run once, its GPU answers, and it does not shut down."""
     if service.admission.draining:
         return JSONResponse({"status": "shutting down"}, 503)
+    if service.lost:
+        return JSONResponse({"status": "GPU lost", "reason": service.lost}, 503)
     return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import DeviceLost, InvalidInput, PageError
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
@@ -39,6 +39,7 @@ class Service:
         admission: Bounds the requests under way.
         metrics: Counts what the service does.
         ready: Whether the model has run once.
+        lost: Why the GPU is lost; empty while it is there.
     """
 
     def __init__(self, reranker: Reranker, settings: Settings) -> None:
@@ -49,6 +50,7 @@ class Service:
         self.admission = Admission(settings)
         self.metrics = Metrics()
         self.ready = False
+        self.lost = ""
         self._queue = EngineQueue()
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="ziprerank-worker")
         self._fetcher = Fetcher(settings)
@@ -64,7 +66,13 @@ class Service:
         """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
         side = self.reranker.bundle.image.longest_side
         page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
-        done = await self._queue.run(lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None)
+        try:
+            done = await self._queue.run(
+                lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None
+            )
+        except DeviceLost as error:
+            self.lost = str(error)
+            raise
         self.ready = True
         logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
 
@@ -161,6 +169,9 @@ class Service:
                 ),
                 candidates.ahead,
             )
+        except DeviceLost as error:
+            self.lost = str(error)
+            raise
         except PageError as error:
             if error.index is None:
                 raise
