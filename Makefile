@@ -5,12 +5,18 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find engine python kernels export train bench cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
 CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
-PY := python export kernels train tests bench docs/site
+PY := python export kernels train tests bench docs/site deploy
 
 # Each process runs whole files, in the order in which they stand; every process needs about a gigabyte.
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint format docs clean
+# an environment with the oldest direct dependencies that pyproject.toml allows; pytest and what else tests need are new
+LOWEST := build/lowest
+LOWEST_TESTS := tests/batch/test_rows.py tests/batch/test_output.py tests/batch/test_bad_rows.py \
+  tests/python/test_pages.py tests/python/test_pdf_pages.py tests/python/test_reranker.py \
+  tests/serve/test_server.py tests/serve/test_operations.py tests/serve/test_bad_input.py
+
+.PHONY: demo test test-all test-lowest audit lint format docs clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
 	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
@@ -20,6 +26,20 @@ test: $(VENV)/.dev ## the test suite, C++ included, without what is marked slow
 
 test-all: $(VENV)/.dev ## every test, as CI runs them
 	$(PYTEST)
+
+test-lowest: ## ranking, batches and the service with the oldest packages that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python \
+	  --extra cpu --extra serve --extra batch --output-file $(LOWEST)/lowest.txt pyproject.toml
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --constraint $(LOWEST)/lowest.txt \
+	  ".[cpu,serve,batch]" pytest filelock reportlab httpx pandas
+	$(LOWEST)/bin/python deploy/audit.py $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider -m "not slow" $(LOWEST_TESTS)
+
+audit: $(VENV)/.dev ## known vulnerabilities in the images' packages and in this environment; needs no network
+	$(BIN)/python deploy/audit.py deploy/docker/*.lock
+	$(BIN)/python deploy/audit.py
 
 lint: $(VENV)/.dev ## ruff, mypy and clang-format; changes nothing
 	$(BIN)/ruff check $(PY)

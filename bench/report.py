@@ -183,6 +183,24 @@ def batch() -> str:
     )
 
 
+def page_workers() -> str:
+    """Returns what page workers cost, against reading files in the process."""
+    (row,) = read("page_workers_cpu.jsonl")
+    outside, inside = (row["query_s"][where] for where in ("workers", "in_process"))
+    opened = row["open_1000_s"]["workers"]["p50"]
+    return (
+        f"**What they cost.** The first query over 20 pages of {row['document']} takes {outside['p50']:.1f} s, "
+        f'{row["query_ratio"]:.2f} times as long as with `page_workers="off"`, '
+        f"and {row['process_ratio']:.2f} times with the start of the process.\n"
+        f"From p20 to p80 that is {outside['p20']:.1f} to {outside['p80']:.1f} s, against {inside['p20']:.1f} to "
+        f"{inside['p80']:.1f} s: the machine's other work decides more than the workers do.\n"
+        f"Opening 1,000 pages takes {opened:.2f} s, {row['open_1000_ratio']:.2f} times as long.\n"
+        f"A page worker holds {row['worker_pss_mb']['p50']:.0f} MB of memory after that.\n"
+        f"Medians of {row['rounds']} pairs that took turns on {of(row)}; "
+        f"other work ran beside them (load average {row['load_before']} to {row['load_after']})."
+    )
+
+
 def of(row: dict[str, Any]) -> str:
     """Says on which machine, with which ONNX Runtime and at which commit a row was measured."""
     return f"{row['cores']} cores of an {row['processor']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}"
@@ -197,6 +215,7 @@ DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "README.md": [three_systems],
     "docs/benchmarks.md": [pictures, comparison, startup, prune_op],
     "docs/precision.md": [precision],
+    "docs/python.md": [page_workers],
     "docs/scale.md": [batch],
     "docs/serve.md": [under_load],
     "train/MODEL_CARD.md": [ablation],

@@ -1,11 +1,14 @@
 """Measures the service under load: clients that ask without a pause, then SIGTERM while requests are under way.
 
-    python -m bench.serve FILE.pdf OUT.jsonl [--clients 32] [--seconds 60] [--pages 8] [-- OPTIONS OF ziprerank serve]
+    python -m bench.serve FILE.pdf OUT.jsonl [--clients 32] [--seconds 60] [--pages 8] [--attacks]
+        [-- OPTIONS OF ziprerank serve]
 
 Every client asks one of ``QUERIES`` about one of a few page ranges; after a 429 it waits as long as Retry-After says.
 First each of these requests is sent alone, and the answers under load are compared with these answers.
 From then on page features are in memory, and with the model in the box a pass over 8 pages takes at most about a second
 on two cores, so that each client has many turns a minute.
+
+With ``--attacks`` the clients of ``bench/serve_attacks.py`` keep the service busy meanwhile.
 
 ``bound_s`` is the queue's length times the longest time that any request had the engine.
 No accepted request should take longer, apart from reading and rendering.
@@ -34,6 +37,8 @@ from typing import Any
 import httpx
 import numpy as np
 from ziprerank.comparison import machine
+
+from bench.serve_attacks import attack
 
 QUERIES = ("dividend shareholders board directors", "how to upgrade a package", "fish soup", "annual meeting")
 ENGINE = ("pages", "tokenize", "vision", "rerank")  # stages of a request's turn with the engine
@@ -71,6 +76,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pages", type=int, default=8, help="of one request")
+    parser.add_argument("--attacks", action="store_true", help="beside clients that do not behave")
     given = sys.argv[1:]
     end = given.index("--") if "--" in given else len(given)  # argparse would read the service's options as its own
     arguments, options = parser.parse_args(given[:end]), given[end + 1 :]
@@ -121,6 +127,7 @@ async def measure(server: subprocess.Popen[bytes], url: str, arguments: argparse
         tasks = [
             asyncio.create_task(run_client(client, number, packed, wanted, seen, stopping)) for number in range(clients)
         ]
+        attackers = asyncio.create_task(attack(url, stopping)) if arguments.attacks else None
         started = time.perf_counter()
         while (spent := time.perf_counter() - started) < seconds:
             await asyncio.sleep(min(1.0, seconds - spent))
@@ -131,6 +138,7 @@ async def measure(server: subprocess.Popen[bytes], url: str, arguments: argparse
         status = await asyncio.to_thread(server.wait)
         drained = time.perf_counter() - signalled
         await asyncio.gather(*tasks)
+        attacked = 0 if attackers is None else await attackers
     passes = np.array([sum(turn.values()) for turn in seen.turns])
     p50, p95, p99 = (float(f"{value:.4g}") for value in np.percentile(seen.seconds, (50, 95, 99)))
     bound = float(f"{limit * passes.max():.4g}")
@@ -140,6 +148,7 @@ async def measure(server: subprocess.Popen[bytes], url: str, arguments: argparse
         "seconds": seconds,
         "pages": pages,
         "queue": limit,
+        "attacking_connections": attacked,
         "statuses": {str(code): count for code, count in sorted(seen.statuses.items())},
         "different_from_alone": seen.different,
         "answers_a_second": round(seen.statuses[200] / seconds, 2),

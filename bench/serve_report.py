@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .serve_attacks import ANNOUNCED, SILENT
+
 RESULTS = Path(__file__).parent / "results" / "serve_cpu.jsonl"
 
 
@@ -26,6 +28,7 @@ def table(row: dict[str, Any]) -> str:
         f"The page features are in memory, and at most {row['queue']} requests are under way.",
         f"Measured on {row['processor']}, {row['cores']} cores, ONNX Runtime {row['onnxruntime']}, "
         f"commit {row['commit']}.",
+        *_attacks(row),
         "",
         "| | |",
         "|---|---|",
@@ -45,3 +48,14 @@ def table(row: dict[str, Any]) -> str:
     if failed:
         lines += ["", "Not held: " + "; ".join(failed) + "."]
     return "\n".join(lines)
+
+
+def _attacks(row: dict[str, Any]) -> list[str]:
+    opened = row.get("attacking_connections", 0)
+    if not opened:
+        return []
+    return [
+        f"Meanwhile {SILENT:,} connections send nothing, or a header that does not end, and {ANNOUNCED} requests "
+        "announce a body and send one byte of it.",
+        f"Those that the service closed were opened again, {opened:,} in all.",
+    ]

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx_ir as ir
+from ziprerank.strict_json import Fields, read_fields
 
 from .config import ModelConfig
 from .errors import CheckpointError
+from .processor import Processor
+from .shards import PACKED_DTYPES, Tensor, read_shard, read_tensors
 
-_DTYPES = {
-    "F32": ir.DataType.FLOAT,
-    "F16": ir.DataType.FLOAT16,
-    "BF16": ir.DataType.BFLOAT16,
-    "U8": ir.DataType.UINT8,
-    "I8": ir.DataType.INT8,
-    "F8_E4M3": ir.DataType.FLOAT8E4M3FN,
-}
-CHECKPOINT_DTYPES = ("F32", "F16", "BF16")
-PACKED_DTYPES = tuple(_DTYPES)
-_HEADER_LIMIT = 100 << 20  # the safetensors format's own limit for its JSON header
+__all__ = ["PACKED_DTYPES", "Checkpoint", "Tensor", "Tensors", "read_shard"]
+
 HUB_FILES = ["*.json", "*.safetensors"]
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """Where a tensor is stored: ``length`` bytes at ``offset`` of ``file``, row-major, little-endian."""
-
-    name: str
-    file: Path
-    dtype: ir.DataType
-    shape: tuple[int, ...]
-    offset: int
-    length: int
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """Maps the values into memory; no byte is read before it is used."""
-        return np.memmap(self.file, dtype=self.dtype.numpy(), mode="r", offset=self.offset, shape=self.shape)
 
 
 class Tensors:
@@ -97,7 +71,7 @@ class Checkpoint(Tensors):
             raise CheckpointError(
                 f"{path} has no tokenizer.json: save the tokenizer in its fast format beside the model"
             )
-        super().__init__(ModelConfig.parse(self.config_json), _read_tensors(path), str(path))
+        super().__init__(ModelConfig.parse(self.fields("config.json")), read_tensors(path), str(path))
 
     @staticmethod
     def open(checkpoint: str, *, revision: str | None = None) -> Checkpoint:
@@ -131,10 +105,14 @@ class Checkpoint(Tensors):
         Raises:
             CheckpointError: It is missing, or not a JSON object.
         """
+        return self.fields(name).values
+
+    def fields(self, name: str) -> Fields:
+        """Reads a JSON file of the checkpoint, for values that are read by type and range. Raises as ``json``."""
         content = self.optional_json(name)
         if content is None:
             raise CheckpointError(f"{self.path} has no {name}")
-        return content
+        return Fields(content, name, CheckpointError)
 
     def optional_json(self, name: str) -> dict[str, Any] | None:
         """Reads a JSON file of the checkpoint; None if it is missing.
@@ -142,16 +120,15 @@ class Checkpoint(Tensors):
         Raises:
             CheckpointError: It is not a JSON object.
         """
-        file = self.path / name
-        if not file.is_file():
-            return None
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{file} is not valid JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{file} holds a {type(content).__name__}, not an object")
-        return content
+            return read_fields(self.path / name, CheckpointError).values
+        except FileNotFoundError:
+            return None
+
+    @property
+    def processor(self) -> Processor:
+        """What ``preprocessor_config.json`` says. Raises CheckpointError."""
+        return Processor.parse(self.fields("preprocessor_config.json"))
 
     @property
     def shards(self) -> list[Path]:
@@ -161,60 +138,4 @@ class Checkpoint(Tensors):
     @property
     def parameters(self) -> int:
         """Number of values over all tensors."""
-        return sum(int(np.prod(tensor.shape)) for tensor in self.tensors.values())
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    index = path / "model.safetensors.index.json"
-    if not index.is_file():
-        file = path / "model.safetensors"
-        if not file.is_file():
-            raise CheckpointError(f"{path} has neither model.safetensors nor model.safetensors.index.json")
-        return read_shard(file)
-    tensors: dict[str, Tensor] = {}
-    for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
-        # the index comes from elsewhere, so it must not name a file outside this directory
-        if Path(shard).name != shard:
-            raise CheckpointError(
-                f"{index.name} names the shard {shard!r}: shards lie in the checkpoint's own directory"
-            )
-        tensors.update(read_shard(path / shard))
-    return tensors
-
-
-def read_shard(file: Path, dtypes: Sequence[str] = CHECKPOINT_DTYPES) -> dict[str, Tensor]:
-    """Reads where the tensors of one safetensors file are stored.
-
-    Raises:
-        CheckpointError: The file is missing, truncated, not a safetensors file, or has a dtype not in ``dtypes``.
-    """
-    if not file.is_file():
-        raise CheckpointError(f"the shard {file} is missing: download the checkpoint again")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        header_length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= header_length <= min(_HEADER_LIMIT, size - 8):
-            raise CheckpointError(f"the shard {file} is truncated or not a safetensors file ({size} bytes)")
-        try:
-            header = json.loads(stream.read(header_length))
-        except ValueError as error:
-            raise CheckpointError(f"the header of {file} is not valid JSON: {error}") from error
-    start = 8 + header_length
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = entry["data_offsets"]
-        if start + end > size:
-            raise CheckpointError(
-                f"the shard {file} is truncated: tensor {name!r} ends at byte {start + end}, the file at {size}; "
-                "download it again"
-            )
-        if entry["dtype"] not in dtypes:
-            raise CheckpointError(f"tensor {name!r} is {entry['dtype']}: the export reads {', '.join(dtypes)}")
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if end - begin != int(np.prod(shape)) * dtype.itemsize:
-            raise CheckpointError(f"tensor {name!r} of {file} has {end - begin} bytes for shape {list(shape)}")
-        tensors[name] = Tensor(name, file, dtype, shape, start + begin, end - begin)
-    return tensors
+        return sum(prod(tensor.shape) for tensor in self.tensors.values())

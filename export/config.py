@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
+
+from ziprerank.errors import QUOTED, quoted
+from ziprerank.strict_json import Fields
 
 from .errors import CheckpointError
 
 ARCHITECTURE = "Qwen3VLForConditionalGeneration"
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
+
+# Far above every model there is, and far below what a product of them could overflow.
+_MOST_LAYERS = 1024
+_MOST_SIZE = 1 << 20
+_MOST_THETA = 1e30
+_MOST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,98 +95,95 @@ class ModelConfig:
         return EMBEDDINGS if self.decoder.tied else "lm_head.weight"
 
     @staticmethod
-    def parse(config: Mapping[str, Any]) -> ModelConfig:
+    def parse(config: Fields) -> ModelConfig:
         """Reads the content of ``config.json``.
 
         Raises:
-            CheckpointError: The architecture is another, a key is missing, or the graphs do not implement a setting.
+            CheckpointError: The architecture is another, a value is missing or out of range, or the graphs do not
+                implement a setting.
         """
-        architectures = config.get("architectures") or [config.get("model_type", "none named")]
+        architectures = config.texts("architectures", []) or [config.text("model_type", "none named")]
         if ARCHITECTURE not in architectures:
-            raise CheckpointError(
-                f"architecture {', '.join(map(str, architectures))} is not supported: the export reads {ARCHITECTURE}"
-            )
-        try:
-            return ModelConfig(
-                vision=_vision(config["vision_config"], config["text_config"]["hidden_size"]),
-                decoder=_decoder(config["text_config"], bool(config.get("tie_word_embeddings", False))),
-                image_pad_id=int(config["image_token_id"]),
-                video_pad_id=int(config["video_token_id"]),
-                vision_start_id=int(config["vision_start_token_id"]),
-                vision_end_id=int(config["vision_end_token_id"]),
-            )
-        except KeyError as error:
-            raise CheckpointError(f"config.json has no {error.args[0]!r}") from error
+            names = ", ".join(architectures)[:QUOTED]
+            raise CheckpointError(f"architecture {names} is not supported: the export reads {ARCHITECTURE}")
+        text = config.object("text_config")
+        decoder = _decoder(text, tied=config.flag("tie_word_embeddings", default=False))
+        return ModelConfig(
+            vision=_vision(config.object("vision_config"), decoder.hidden_size),
+            decoder=decoder,
+            image_pad_id=config.whole("image_token_id", 0, _MOST_ID),
+            video_pad_id=config.whole("video_token_id", 0, _MOST_ID),
+            vision_start_id=config.whole("vision_start_token_id", 0, _MOST_ID),
+            vision_end_id=config.whole("vision_end_token_id", 0, _MOST_ID),
+        )
 
 
-def _vision(config: Mapping[str, Any], decoder_hidden: int) -> VisionConfig:
+def _vision(config: Fields, decoder_hidden: int) -> VisionConfig:
     _expect(config, "hidden_act", "gelu_pytorch_tanh", default="gelu_pytorch_tanh")
     _expect(config, "in_channels", 3, default=3)
     _expect(config, "out_hidden_size", decoder_hidden)
-    rope = config.get("rope_parameters") or {"rope_type": "axial", "rope_theta": 10000.0}
+    rope = config.object("rope_parameters", {"rope_type": "axial", "rope_theta": 10000.0})
     _expect(rope, "rope_type", "axial", default="axial")
-    positions = int(config["num_position_embeddings"])
+    positions = config.whole("num_position_embeddings", 1, _MOST_SIZE)
     if isqrt(positions) ** 2 != positions:
-        raise CheckpointError(f"num_position_embeddings is {positions}: it must be the square of the table's side")
-    vision = VisionConfig(
-        depth=int(config["depth"]),
-        hidden_size=int(config["hidden_size"]),
-        heads=int(config["num_heads"]),
-        intermediate_size=int(config["intermediate_size"]),
+        config.refuse("num_position_embeddings", f"is {positions}: it must be the square of the table's side")
+    depth = config.whole("depth", 1, _MOST_LAYERS)
+    deepstack = tuple(config.wholes("deepstack_visual_indexes", (0, _MOST_LAYERS), 0, depth - 1))
+    if list(deepstack) != sorted(set(deepstack)):
+        config.refuse("deepstack_visual_indexes", "must be distinct and ascending")
+    return VisionConfig(
+        depth=depth,
+        hidden_size=config.whole("hidden_size", 1, _MOST_SIZE),
+        heads=_divisor(config, "num_heads", "hidden_size"),
+        intermediate_size=config.whole("intermediate_size", 1, _MOST_SIZE),
         position_side=isqrt(positions),
-        deepstack=tuple(int(layer) for layer in config["deepstack_visual_indexes"]),
-        patch_size=int(config["patch_size"]),
-        merge_size=int(config["spatial_merge_size"]),
-        temporal_patch_size=int(config["temporal_patch_size"]),
-        rope_theta=float(rope["rope_theta"]),
+        deepstack=deepstack,
+        patch_size=config.whole("patch_size", 1, 1024),
+        merge_size=config.whole("spatial_merge_size", 1, 64),
+        temporal_patch_size=config.whole("temporal_patch_size", 1, 64),
+        rope_theta=rope.number("rope_theta", 1, _MOST_THETA),
     )
-    if list(vision.deepstack) != sorted(set(vision.deepstack)) or any(
-        not 0 <= layer < vision.depth for layer in vision.deepstack
-    ):
-        raise CheckpointError(
-            f"deepstack_visual_indexes {list(vision.deepstack)} must be distinct, ascending and below the depth, "
-            f"{vision.depth}"
-        )
-    return vision
 
 
-def _decoder(config: Mapping[str, Any], tied: bool) -> DecoderConfig:
+def _decoder(config: Fields, *, tied: bool) -> DecoderConfig:
     _expect(config, "hidden_act", "silu", default="silu")
     _expect(config, "attention_bias", False, default=False)
     # transformers 4 wrote `rope_scaling` and a top-level `rope_theta`, transformers 5 writes `rope_parameters`
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = config.object("rope_parameters" if "rope_parameters" in config else "rope_scaling", {})
     _expect(rope, "rope_type", "default", default="default")
     _expect(rope, "mrope_interleaved", True, default=True)
-    heads = int(config["num_attention_heads"])
-    decoder = DecoderConfig(
-        layers=int(config["num_hidden_layers"]),
-        hidden_size=int(config["hidden_size"]),
+    hidden = config.whole("hidden_size", 1, _MOST_SIZE)
+    heads = config.whole("num_attention_heads", 1, _MOST_SIZE)
+    head_dim = config.whole("head_dim", 0, _MOST_SIZE, 0) or hidden // heads
+    rope_sections = rope.wholes("mrope_section", (3, 3), 0, _MOST_SIZE, [24, 20, 20])
+    if sum(rope_sections) * 2 != head_dim:
+        rope.refuse(
+            "mrope_section",
+            f"{rope_sections} covers {sum(rope_sections)} frequencies: head_dim {head_dim} has {head_dim // 2}",
+        )
+    return DecoderConfig(
+        layers=config.whole("num_hidden_layers", 1, _MOST_LAYERS),
+        hidden_size=hidden,
         heads=heads,
-        kv_heads=int(config["num_key_value_heads"]),
-        head_dim=int(config.get("head_dim") or config["hidden_size"] // heads),
-        intermediate_size=int(config["intermediate_size"]),
-        vocab_size=int(config["vocab_size"]),
-        norm_eps=float(config["rms_norm_eps"]),
-        rope_theta=float(rope["rope_theta"] if "rope_theta" in rope else config["rope_theta"]),
-        rope_sections=_sections(rope.get("mrope_section", (24, 20, 20))),
+        kv_heads=_divisor(config, "num_key_value_heads", "num_attention_heads"),
+        head_dim=head_dim,
+        intermediate_size=config.whole("intermediate_size", 1, _MOST_SIZE),
+        vocab_size=config.whole("vocab_size", 1, 1 << 24),
+        norm_eps=config.number("rms_norm_eps", 0, 1),
+        rope_theta=(rope if "rope_theta" in rope else config).number("rope_theta", 1, _MOST_THETA),
+        rope_sections=(rope_sections[0], rope_sections[1], rope_sections[2]),
         tied=tied,
     )
-    if sum(decoder.rope_sections) * 2 != decoder.head_dim:
-        raise CheckpointError(
-            f"mrope_section {list(decoder.rope_sections)} covers {sum(decoder.rope_sections)} frequencies: "
-            f"head_dim {decoder.head_dim} has {decoder.head_dim // 2}"
-        )
-    return decoder
 
 
-def _sections(values: Any) -> tuple[int, int, int]:
-    sections = tuple(int(value) for value in values)
-    if len(sections) != 3:
-        raise CheckpointError(f"mrope_section {list(sections)} must have 3 entries: time, row, column")
-    return sections
+def _divisor(config: Fields, key: str, of: str) -> int:
+    number, whole = config.whole(key, 1, _MOST_SIZE), config.whole(of, 1, _MOST_SIZE)
+    if whole % number:
+        config.refuse(key, f"is {number}, by which {of}, {whole}, cannot be divided")
+    return number
 
 
-def _expect(config: Mapping[str, Any], key: str, expected: Any, default: Any = None) -> None:
-    value = config.get(key, default)
-    if value != expected:
-        raise CheckpointError(f"{key} is {value!r} in config.json: the graphs implement {expected!r} only")
+def _expect(config: Fields, key: str, expected: Any, default: Any = None) -> None:
+    value = config.values.get(key, default)
+    if value != expected or isinstance(value, bool) != isinstance(expected, bool):
+        raise CheckpointError(f"{key} is {quoted(value)} in config.json: the graphs implement {expected!r} only")

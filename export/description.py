@@ -125,33 +125,24 @@ def image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
     """Returns the manifest's ``image``, from ``preprocessor_config.json`` and the bundle's defaults.
 
     Raises:
-        CheckpointError: A key is missing, contradicts ``config.json``, or asks for what the graphs do not compute.
-            Nothing is filled in: the defaults of transformers' class are those of another model.
+        CheckpointError: ``preprocessor_config.json`` is not what it must be, or contradicts ``config.json``.
     """
-    processor = source.json("preprocessor_config.json")
-    config = source.config.vision
-    try:
-        size = processor["size"]
-        rules = {
-            "patch_size": int(processor["patch_size"]),
-            "merge_size": int(processor["merge_size"]),
-            "min_pixels": int(size["shortest_edge"]),
-            "max_pixels": int(size["longest_edge"]),
-            "longest_side": defaults.longest_side,
-            "dpi": defaults.dpi,
-            "mean": [float(value) for value in processor["image_mean"]],
-            "std": [float(value) for value in processor["image_std"]],
-        }
-    except KeyError as error:
-        raise CheckpointError(f"preprocessor_config.json has no {error.args[0]!r}") from error
-    if (rules["patch_size"], rules["merge_size"]) != (config.patch_size, config.merge_size):
+    processor, config = source.processor, source.config.vision
+    if (processor.patch_size, processor.merge_size) != (config.patch_size, config.merge_size):
         raise CheckpointError(
-            f"preprocessor_config.json has patch {rules['patch_size']} and merge {rules['merge_size']}, "
+            f"preprocessor_config.json has patch {processor.patch_size} and merge {processor.merge_size}, "
             f"config.json {config.patch_size} and {config.merge_size}"
         )
-    if abs(processor.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
-        raise CheckpointError(f"rescale_factor is {processor['rescale_factor']}: the export implements 1/255")
-    return rules
+    return {
+        "patch_size": processor.patch_size,
+        "merge_size": processor.merge_size,
+        "min_pixels": processor.min_pixels,
+        "max_pixels": processor.max_pixels,
+        "longest_side": defaults.longest_side,
+        "dpi": defaults.dpi,
+        "mean": list(processor.mean),
+        "std": list(processor.std),
+    }
 
 
 def _model(source: Checkpoint) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ziprerank.manifest import MANIFEST, check_manifest, read_manifest_fields
+
 from .errors import ExportError
 
-MANIFEST = "ziprerank.json"
+__all__ = ["MANIFEST", "precision_name", "read_manifest", "write_manifest"]
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
@@ -17,12 +19,13 @@ def read_manifest(bundle: Path) -> dict[str, Any]:
 
     Raises:
         ExportError: The directory has none.
+        BundleError: There is no such directory, or the manifest does not say what one must.
     """
-    file = bundle / MANIFEST
-    if not file.is_file():
+    if bundle.is_dir() and not (bundle / MANIFEST).exists():
         raise ExportError(f"{bundle} is not a bundle: it has no {MANIFEST}")
-    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return manifest
+    manifest = read_manifest_fields(bundle)
+    check_manifest(manifest)
+    return manifest.values
 
 
 def write_manifest(bundle: Path, manifest: Mapping[str, Any]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ziprerank.strict_json import Fields
 
 from .checkpoint import Checkpoint
-from .errors import ExportError
+from .errors import CheckpointError, ExportError
 from .files import WEIGHTS, Weights
 from .precision import precision_for
 from .prompt import LETTERS
@@ -130,10 +131,13 @@ class Defaults:
     @staticmethod
     def of(checkpoint: Checkpoint, options: ExportOptions) -> Defaults:
         """Resolves the defaults: the options first, then the checkpoint's ``prompt.json``, then those of this class."""
-        own = checkpoint.optional_json("prompt.json") or {}
+        prompt = Fields(checkpoint.optional_json("prompt.json") or {}, "prompt.json", CheckpointError)
         names = [field.name for field in fields(Defaults)]
         asked = {name: value for name in names if (value := getattr(options, name)) is not None}
-        return Defaults(**{name: own[name] for name in names if name in own} | asked)
+        own: dict[str, Any] = {name: prompt.number(name, 0, 1e6) for name in ("keep_ratio", "dpi") if name in prompt}
+        own |= {name: prompt.whole(name, 0, 1 << 20) for name in ("window", "stride", "longest_side") if name in prompt}
+        own |= {name: prompt.text(name, most=256) for name in ("prune_text", "blank") if name in prompt}
+        return Defaults(**own | asked)
 
 
 def check_page_size(longest_side: int | None, dpi: float | None) -> None:

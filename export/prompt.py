@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from ziprerank.strict_json import Fields
+from ziprerank.tokenizer_file import read_tokenizer
 
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
@@ -29,29 +30,19 @@ def load_prompt(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         CheckpointError: A part is missing or has the wrong type, or a placeholder is missing or misplaced.
     """
-    prompt = checkpoint.optional_json("prompt.json")
-    if prompt is None:
-        prompt = json.loads(resources.files(__package__).joinpath("prompt.json").read_text(encoding="utf-8"))
-    return _checked(prompt)
-
-
-def _checked(prompt: Mapping[str, Any]) -> dict[str, Any]:
-    for key in _TEXT_KEYS:
-        if not isinstance(prompt.get(key), str):
-            raise CheckpointError(f"prompt.json: {key!r} must be a string, it is {prompt.get(key)!r}")
-    lines = prompt.get("lines")
-    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-        raise CheckpointError(f"prompt.json: 'lines' must be a list of strings, it is {lines!r}")
+    content = checkpoint.optional_json("prompt.json")
+    if content is None:
+        content = json.loads(resources.files(__package__).joinpath("prompt.json").read_text(encoding="utf-8"))
+    prompt = Fields(content, "prompt.json", CheckpointError)
+    parts = {key: prompt.text(key) for key in _TEXT_KEYS}
+    lines = prompt.texts("lines")
     if sum(line.count("{query}") for line in lines) != 1:
-        raise CheckpointError("prompt.json: 'lines' must hold {query} exactly once")
-    if prompt["page"].count("{image}") != 1:
-        raise CheckpointError("prompt.json: 'page' must hold {image} exactly once")
-    if "{query}" in prompt["page"].split("{image}")[0]:
-        raise CheckpointError("prompt.json: 'page' may repeat {query} after {image} only: pruning reads what is before")
-    case = prompt.get("query_case", "keep")
-    if case not in QUERY_CASES:
-        raise CheckpointError(f"prompt.json: 'query_case' is {case!r}: use one of {', '.join(QUERY_CASES)}")
-    return {**{key: prompt[key] for key in _TEXT_KEYS}, "lines": lines, "query_case": case}
+        prompt.refuse("lines", "must hold {query} exactly once")
+    if parts["page"].count("{image}") != 1:
+        prompt.refuse("page", "must hold {image} exactly once")
+    if "{query}" in parts["page"].split("{image}")[0]:
+        prompt.refuse("page", "may repeat {query} after {image} only: pruning reads what is before")
+    return {**parts, "lines": lines, "query_case": prompt.choice("query_case", QUERY_CASES, "keep")}
 
 
 def prompt_text(rules: Mapping[str, Any], query: str, pages: int) -> str:
@@ -79,10 +70,7 @@ def letter_ids(tokenizer_file: Path) -> list[int]:
     Raises:
         CheckpointError: The tokenizer cannot be read, or a letter is not exactly one token.
     """
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f"{tokenizer_file} cannot be read: {error}") from error
+    tokenizer = read_tokenizer(tokenizer_file, CheckpointError)
     ids = []
     for letter in LETTERS:
         tokens = tokenizer.encode(letter, add_special_tokens=False).ids
@@ -98,7 +86,7 @@ def check_vision_tokens(checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: A token is missing or has another id.
     """
-    tokenizer = Tokenizer.from_file(str(checkpoint.tokenizer_file))
+    tokenizer = read_tokenizer(checkpoint.tokenizer_file, CheckpointError)
     config = checkpoint.config
     for text, wanted in (
         ("<|vision_start|>", config.vision_start_id),

@@ -13,8 +13,10 @@ from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 from ziprerank.kernels import reference as pruning
+from ziprerank.strict_json import Fields
 
-from .config import ModelConfig
+from .config import ARCHITECTURE, ModelConfig
+from .errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ class Reference:
             checkpoint, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
         )
         self.model.train(False)
-        self.config = ModelConfig.parse(
-            {**self.model.config.to_dict(), "architectures": ["Qwen3VLForConditionalGeneration"]}
-        )
+        content = {**self.model.config.to_dict(), "architectures": [ARCHITECTURE]}
+        self.config = ModelConfig.parse(Fields(content, "config.json", CheckpointError))
         self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
         self.letters = list(letters)
 

@@ -12,6 +12,8 @@
 
 #include <ziprerank/engine.hpp>
 
+#include "calls.hpp"
+
 namespace nb = nanobind;
 using namespace nb::literals;
 
@@ -122,14 +124,24 @@ nb::dict ToDict(const ziprerank::EngineProfile& profile) {
   return out;
 }
 
-ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::pair<int, int>>& sizes) {
+ziprerank::Window OpenWindow(ziprerank::Engine& engine, const std::vector<std::pair<int, int>>& sizes,
+                             const std::string& owner) {
+  const ziprerank::Call call;
   std::vector<ziprerank::PageSize> pages;
   for (const auto& [height, width] : sizes) pages.push_back({height, width});
   const nb::gil_scoped_release release;
-  return engine.window(pages, [] {  // Ctrl-C ends the wait
-    const nb::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-  });
+  try {
+    return engine.window(
+        pages,
+        [] {
+          ziprerank::interpreter.CheckOver();
+          const nb::gil_scoped_acquire acquire;
+          if (PyErr_CheckSignals() != 0) throw nb::python_error();  // Ctrl-C ends the wait
+        },
+        owner);
+  } catch (const ziprerank::Interpreter::IsOver&) {
+    call.Stop();
+  }
 }
 
 ziprerank::ImageView View(const Pixels& pixels) {
@@ -137,18 +149,21 @@ ziprerank::ImageView View(const Pixels& pixels) {
 }
 
 bool Encode(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
+  const ziprerank::Call call;
   const ziprerank::ImageView image = View(pixels);
   const nb::gil_scoped_release release;
   return window.encode(slot, image);
 }
 
 bool Find(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
+  const ziprerank::Call call;
   const ziprerank::ImageView image = View(pixels);
   const nb::gil_scoped_release release;
   return window.find(slot, image);
 }
 
 bool Restore(ziprerank::Window& window, std::size_t slot, const Pixels& pixels, const Bytes& features) {
+  const ziprerank::Call call;
   const ziprerank::ImageView image = View(pixels);
   const std::span bytes(reinterpret_cast<const std::byte*>(features.data()), features.size());
   const nb::gil_scoped_release release;
@@ -156,6 +171,7 @@ bool Restore(ziprerank::Window& window, std::size_t slot, const Pixels& pixels, 
 }
 
 void Features(ziprerank::Window& window, std::size_t slot, const WritableBytes& out) {
+  const ziprerank::Call call;
   const std::span bytes(reinterpret_cast<std::byte*>(out.data()), out.size());
   const nb::gil_scoped_release release;
   window.features(slot, bytes);
@@ -163,6 +179,7 @@ void Features(ziprerank::Window& window, std::size_t slot, const WritableBytes& 
 
 ziprerank::WindowScores Score(ziprerank::Window& window, const Ids& ids, const std::optional<Mask>& mask,
                               double keep_ratio) {
+  const ziprerank::Call call;
   ziprerank::Prompt prompt;
   prompt.ids.assign(ids.data(), ids.data() + ids.size());
   if (mask && mask->size() != ids.size()) {
@@ -172,6 +189,13 @@ ziprerank::WindowScores Score(ziprerank::Window& window, const Ids& ids, const s
   if (mask) prompt.query_mask.assign(mask->data(), mask->data() + mask->size());
   const nb::gil_scoped_release release;
   return window.score(prompt, keep_ratio);
+}
+
+template <typename Closable>
+void Close(Closable& self) {
+  const ziprerank::Call call;
+  const nb::gil_scoped_release release;
+  self.close();
 }
 
 // Where the loaded libziprerank.so is, for sessions of plain ONNX Runtime (register_custom_ops_library).
@@ -191,6 +215,7 @@ NB_MODULE(_engine, module) {
   using ziprerank::WindowScores;
   nb::set_leak_warnings(false);  // a program may keep its engine in a global until it ends
   nb::register_exception_translator(Translate);
+  ziprerank::WatchInterpreter();
 
   nb::class_<WindowScores>(module, "WindowScores", R"(Result of Window.score for K pages.)")
       .def_prop_ro(
@@ -286,7 +311,7 @@ Args:
 Raises:
     InvalidInput: A slot is empty, the prompt does not fit the window, or keep_ratio is out of range.
     EngineError: A graph failed, or a score is not finite.)")
-      .def("close", &Window::close, nb::call_guard<nb::gil_scoped_release>(),
+      .def("close", Close<Window>,
            "Gives the reservation back, once all calls under way have returned. May be called twice.");
 
   nb::class_<Engine>(module, "Engine",
@@ -296,6 +321,7 @@ Raises:
           [](Engine* self, std::string bundle, std::string runtime_library, const std::string& provider,
              int threads, std::size_t pool_bytes, std::string profile, std::string provider_library,
              std::string cache, const std::string& blank) {
+            const ziprerank::Call call;
             const nb::gil_scoped_release release;
             const ziprerank::ProviderChoice choice = ziprerank::ParseProvider(provider);
             new (self) Engine({.bundle = std::move(bundle),
@@ -335,16 +361,24 @@ Raises:
     BundleError: The bundle is missing, damaged, or not made for this provider.
     PoolError: The pool does not fit into memory, or pool_bytes is too small.
     InvalidInput: Any other option is wrong.)")
-      .def("window", OpenWindow, "sizes"_a,
-           nb::sig("def window(self, sizes: collections.abc.Sequence[tuple[int, int]]) -> Window"),
-           R"(Opens a window; waits, first come first served, while other windows fill the pool.
+      .def(
+          "window", OpenWindow, "sizes"_a, nb::kw_only(), "owner"_a = "",
+          nb::sig("def window(self, sizes: collections.abc.Sequence[tuple[int, int]], *, owner: str = '') -> "
+                  "Window"),
+          R"(Opens a window; waits, first come first served, while other windows fill the pool.
 
 Args:
     sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+    owner: Pages are found in the pool by windows of the same owner only.
 
 Raises:
     PoolError: The pages could never fit into the pool.
     InvalidInput: A size or the number of pages is wrong.)")
+      .def(
+          "close", Close<Engine>,
+          R"(Gives graphs, threads and memory back, once the last open window is closed too. May be called twice.
+
+Every other method but info then raises InvalidInput.)")
       .def(
           "end_profile", [](Engine& self) { return ToDict(self.end_profile()); },
           nb::sig("def end_profile(self) -> EngineProfile"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.batch.parts import read_part
+from ziprerank.batch.ranking import Done, Ranker, error_rows
+from ziprerank.batch.rows import Group
+from ziprerank.reranker import Reranker
 
 QUERIES = ("board of directors", "dividend per share", "annual meeting", "page two", "what is the total revenue")
 BROKEN = (3, 17)  # documents that no reader opens
@@ -81,3 +87,34 @@ def _image(seed: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(cells).resize((96, 128), Image.Resampling.BILINEAR).save(stream, "PNG")
     return stream.getvalue()
+
+
+def doubling_pdf(levels: int = 28) -> bytes:
+    """A small PDF whose form names each child twice, so that PDFium visits ``2 ** levels`` fields and does not end."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [4 0 R] >> >>", "<< /Kids [3 0 R] /Count 1 >>"]
+    objects.append("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 260] >>")
+    objects += [f"<< /Kids [{child} 0 R {child} 0 R] >>" for child in range(5, 5 + levels)]
+    objects.append("<< /Type /Annot /Subtype /Widget /FT /Tx /T (leaf) /Rect [0 0 1 1] >>")
+    data, offsets = b"%PDF-1.4\n", []
+    for number, text in enumerate(objects, start=1):
+        offsets.append(len(data))
+        data += f"{number} 0 obj\n{text}\nendobj\n".encode()
+    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    end = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{len(data)}\n%%EOF\n"
+    return data + f"xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode()
+
+
+class StuckRanker(Ranker):
+    """Has no engine; a row with the query ``"stuck"`` never ends, and one with ``"die"`` ends the process."""
+
+    def load(self) -> Reranker:
+        return None  # type: ignore[return-value]
+
+    def rank(self, reranker: Reranker, group: Group, alive: Callable[[], None] | None = None) -> Iterator[Done]:  # noqa: ARG002
+        for row in group.rows:
+            if row.query == "die":
+                os._exit(3)
+            while row.query == "stuck":
+                time.sleep(1)
+            yield Done(error_rows([row], "not ranked"))

@@ -14,6 +14,7 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.workers.limits import PageLimits
 
 RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -41,9 +42,9 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def prepared_pages(page: Any) -> list[np.ndarray]:
+def prepared_pages(page: Any, limits: PageLimits | None = None) -> list[np.ndarray]:
     """The pixels of every page."""
-    with open_pages(page, RULES) as sources:
+    with open_pages(page, RULES, limits=limits) as sources:
         pages = [source.prepare().pixels for source in sources]
         for source, pixels in zip(sources, pages, strict=True):
             assert pixels.shape == (*source.size, 3)
@@ -57,9 +58,9 @@ def prepared(page: Any) -> np.ndarray:
     return pixels
 
 
-def refusal(page: Any) -> str:
+def refusal(page: Any, limits: PageLimits | None = None) -> str:
     with pytest.raises(PageError) as caught:
-        prepared_pages(page)
+        prepared_pages(page, limits)
     return str(caught.value)
 
 

@@ -19,13 +19,16 @@ COMMAND = [sys.executable, "-c", "from ziprerank.cli.app import app; app()", "se
 
 
 class Server:
-    """Running from ``with`` on. ``log`` grows while it runs; ``url`` is where it listens."""
+    """Running from ``with`` on. ``log`` grows while it runs; ``url`` is where it listens.
 
-    def __init__(self, *options: object, variables: Mapping[str, str] | None = None) -> None:
+    ``before`` is a program that the process runs before it serves.
+    """
+
+    def __init__(self, *options: object, variables: Mapping[str, str] | None = None, before: str = "") -> None:
         self.log: list[dict[str, Any]] = []
         self._ready = threading.Event()
         self._process = subprocess.Popen(
-            [*COMMAND, *map(str, options)],
+            [*COMMAND[:2], f"{before}\n{COMMAND[2]}", *COMMAND[3:], *map(str, options)],
             env={**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})},
             stderr=subprocess.PIPE,
             text=True,
@@ -48,7 +51,10 @@ class Server:
         self._reader.join()
 
     def terminate(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def wait(self, seconds: float = 60) -> int:
         """The exit status."""
@@ -70,6 +76,15 @@ class Server:
         """Resident bytes now."""
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def most_memory(self) -> int:
+        """The most resident bytes so far."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+    def files(self) -> int:
+        """Open files now."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
     def _read(self) -> None:
         assert self._process.stderr is not None

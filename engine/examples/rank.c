@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   Check(zr_engine_info(engine, &info, &error), &error, "info");
   Check(zr_window_open(engine, sizes, count, &window, &error), &error, "window");
   for (size_t i = 0; i < count; ++i) {
-    Check(zr_window_encode(window, i, pixels[i], sizes[i].height, sizes[i].width, NULL, &error), error,
+    Check(zr_window_encode(window, i, pixels[i], sizes[i].height, sizes[i].width, NULL, &error), &error,
           argv[4 + i]);
     free(pixels[i]);
   }

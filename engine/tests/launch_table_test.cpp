@@ -74,6 +74,11 @@ TEST(launch_table_refuses) {
   CHECK_THROWS(kBundle, "line 2: cannot read", ParseWith("4 bf16", "4 bf16 more"));
   CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("128 8 64", "128 0 64"));
   CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("128 8 64", "many 8 64"));
+  for (const char* sizes : {"-5 8 64", "128 -8 64", "128 8 -64", "1025 8 64", "128 8 1048577"}) {
+    CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("128 8 64", sizes));
+  }
+  CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("128 8 64", std::string(400, '9') + " 8 64"));
+  CHECK_THROWS(kBundle, " bytes)", ParseWith("128 8 64", std::string(9000, 'x')));
   CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("80 cubin a.cubin", "80 cubin ../a.cubin"));
   CHECK_THROWS(kBundle, "line 6: cannot read", ParseWith("80 cubin a.cubin", "80 binary a.cubin"));
   CHECK_THROWS(kBundle, "line 3: cannot read 'argument text *bf16'", ParseWith("kernel text_scales T\n", ""));

@@ -21,7 +21,9 @@ class WindowScores:
 
     @property
     def kept(self) -> list[numpy.typing.NDArray[numpy.int64]]:
-        """Visual tokens that pruning kept, per page: ascending indices into the page's own, int64."""
+        """
+        Visual tokens that pruning kept, per page: ascending indices into the page's own, int64.
+        """
 
     @property
     def text_tokens(self) -> int:
@@ -52,14 +54,16 @@ class WindowScores:
         """Milliseconds of rerank.onnx: pruning and decoder."""
 
 class Window:
-    """The pages of one pass, in numbered slots.
+    """
+    The pages of one pass, in numbered slots.
 
     A window reserves room in the page pool when it is opened, and keeps its pages there until it is closed.
     Its methods may be called from several threads at once.
     """
 
     def encode(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool:
-        """Fills a slot with a page: runs vision.onnx unless the pool has the page's features.
+        """
+        Fills a slot with a page: runs vision.onnx unless the pool has the page's features.
 
         On a GPU the call returns once the work is enqueued; score waits for it.
 
@@ -76,7 +80,8 @@ class Window:
         """
 
     def find(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8]) -> bool:
-        """Fills a slot if the pool has the page; otherwise the slot stays empty.
+        """
+        Fills a slot if the pool has the page; otherwise the slot stays empty.
 
         Args:
             slot: Index of an empty slot.
@@ -89,7 +94,8 @@ class Window:
     def restore(
         self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8], features: numpy.typing.NDArray[numpy.uint8]
     ) -> bool:
-        """Fills a slot with features that were read before, where encode would run vision.onnx.
+        """
+        Fills a slot with features that were read before, where encode would run vision.onnx.
 
         Args:
             slot: Index of an empty slot.
@@ -108,7 +114,8 @@ class Window:
         """Visual tokens of a filled slot that the model reads."""
 
     def features(self, slot: int, out: numpy.typing.NDArray[numpy.uint8]) -> None:
-        """Copies the features of a filled slot; waits if a GPU is still encoding the page.
+        """
+        Copies the features of a filled slot; waits if a GPU is still encoding the page.
 
         Args:
             slot: Index of a filled slot.
@@ -121,7 +128,8 @@ class Window:
         query_mask: numpy.typing.NDArray[numpy.bool_] | None,
         keep_ratio: float,
     ) -> WindowScores:
-        """Scores all pages for one prompt; every slot must be filled.
+        """
+        Scores all pages for one prompt; every slot must be filled.
 
         Args:
             text_ids: Token ids, int64 [n], with one image_pad token for each page in slot order.
@@ -135,7 +143,9 @@ class Window:
         """
 
     def close(self) -> None:
-        """Gives the reservation back, once all calls under way have returned. May be called twice."""
+        """
+        Gives the reservation back, once all calls under way have returned. May be called twice.
+        """
 
 class Engine:
     """A bundle's two graphs on one provider, and the pool of page features."""
@@ -153,7 +163,8 @@ class Engine:
         cache: str = "",
         blank: str = "",
     ) -> None:
-        """Loads ONNX Runtime and a bundle.
+        """
+        Loads ONNX Runtime and a bundle.
 
         Args:
             bundle: Path of the bundle's directory.
@@ -175,19 +186,29 @@ class Engine:
             InvalidInput: Any other option is wrong.
         """
 
-    def window(self, sizes: Sequence[tuple[int, int]]) -> Window:
-        """Opens a window; waits, first come first served, while other windows fill the pool.
+    def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> Window:
+        """
+        Opens a window; waits, first come first served, while other windows fill the pool.
 
         Args:
             sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+            owner: Pages are found in the pool by windows of the same owner only.
 
         Raises:
             PoolError: The pages could never fit into the pool.
             InvalidInput: A size or the number of pages is wrong.
         """
 
+    def close(self) -> None:
+        """
+        Gives graphs, threads and memory back, once the last open window is closed too. May be called twice.
+
+        Every other method but info then raises InvalidInput.
+        """
+
     def end_profile(self) -> EngineProfile:
-        """Ends the profile that the option `profile` began, and returns it. May be called once.
+        """
+        Ends the profile that the option `profile` began, and returns it. May be called once.
 
         Raises:
             InvalidInput: There is no profile to end.
@@ -195,16 +216,23 @@ class Engine:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the engine runs and what its bundle holds: the fields of EngineInfo in engine.hpp."""
+        """
+        What the engine runs and what its bundle holds: the fields of EngineInfo in engine.hpp.
+        """
 
     @property
     def pool(self) -> dict[str, int]:
-        """State of the page pool: rows, used_rows and pinned_rows in visual tokens; pages; hits, misses and
+        """
+        State of the page pool: rows, used_rows and pinned_rows in visual tokens; pages; hits, misses and
         evictions since the engine was made.
         """
 
 def library() -> str:
-    """Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime."""
+    """
+    Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime.
+    """
 
 def usable_cpus() -> int:
-    """CPUs that this process may use, by its affinity mask and its control group's quota; at least 1."""
+    """
+    CPUs that this process may use, by its affinity mask and its control group's quota; at least 1.
+    """

@@ -6,8 +6,40 @@ The engine's binding finds ``EngineError``, ``DeviceMemoryError``, ``DeviceLost`
 
 from __future__ import annotations
 
+import reprlib
+
+QUOTED = 120
+"""Most characters of a value that a message quotes."""
+MOST_TEXT = 2000
+"""Most characters of a message, whatever was quoted in it."""
+
 PASSWORD_WAY = "with Pdf(..., password=...)"
 """how a caller in Python gives a password, in errors; ``said_for`` puts another way in its place"""
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = QUOTED
+
+
+def quoted(value: object) -> str:
+    """Returns ``repr(value)`` for a message, cut to about ``QUOTED`` characters; a long text says how long it is."""
+    if not isinstance(value, (str, bytes)):
+        try:
+            text = _repr.repr(value)
+        except ValueError:  # Python writes no whole number of over 4,300 digits
+            text = f"a number of {value.bit_length():,} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+        return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+    if len(value) <= QUOTED:
+        return repr(value)
+    return f"{value[:QUOTED]!r}... ({len(value):,} {'characters' if isinstance(value, str) else 'bytes'})"
+
+
+def shortened(text: str) -> str:
+    """Returns a message of at most about ``MOST_TEXT`` characters: a longer one loses its middle, which it counts."""
+    left_out = len(text) - MOST_TEXT
+    if left_out <= 0:
+        return text
+    half = MOST_TEXT // 2
+    return f"{text[:half]}... ({left_out:,} characters left out) ...{text[-half:]}"
 
 
 def said_for(text: str, way: str) -> str:
@@ -16,7 +48,10 @@ def said_for(text: str, way: str) -> str:
 
 
 class ZipRerankError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. A message is at most about ``MOST_TEXT`` characters long."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shortened(one) if isinstance(one, str) else one for one in args))
 
 
 class InvalidInput(ZipRerankError, ValueError):
@@ -34,8 +69,8 @@ class PageError(InvalidInput):
     """
 
     def __init__(self, reason: str, *, source: str, page: int | None = None, index: int | None = None) -> None:
-        self.reason = reason
-        self.source = source
+        self.reason = reason = shortened(reason)
+        self.source = source = shortened(source)
         self.page = page
         self.index = index
         where = source if page is None else f"{source}, page {page}"
@@ -48,6 +83,10 @@ class PageError(InvalidInput):
 
 class PageWarning(UserWarning):
     """What a ranked page's pixels do not show, or that a page was skipped, as the adapters to frameworks say it."""
+
+
+class WorkerError(ZipRerankError):
+    """The processes in which pages are prepared cannot be started."""
 
 
 class BundleError(ZipRerankError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ziprerank.bundle import Bundle
 from ziprerank.errors import BundleError, InvalidInput
+from ziprerank.tokenizer_file import parse_tokenizer
 
 MAX_QUERY_TOKENS = 4096
 _MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer spends time on it
@@ -39,7 +39,7 @@ class PromptBuilder:
         self._rules = bundle.prompt
         self._tokens = bundle.tokens
         self._query_only = bundle.defaults.prune_text == "query_only"
-        self._tokenizer = _load_tokenizer(bundle.path / "tokenizer.json")
+        self._tokenizer = _load_tokenizer(bundle)
         image = self._tokenizer.id_to_token(bundle.tokens.image_pad)
         if image is None:
             raise BundleError(f"{bundle.path}: tokenizer.json has no token {bundle.tokens.image_pad} (image pad)")
@@ -123,11 +123,8 @@ class PromptBuilder:
         raise InvalidInput(f"the query holds {token!r}, a control token of the model: remove it")
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise BundleError(f"{path} cannot be read: {error}") from error
+def _load_tokenizer(bundle: Bundle) -> Tokenizer:
+    tokenizer = parse_tokenizer(bundle.read("tokenizer.json"), bundle.path / "tokenizer.json", BundleError)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

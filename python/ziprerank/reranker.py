@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import EngineError, InvalidInput, PageError
+from ziprerank.errors import EngineError, InvalidInput, PageError, quoted
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page, none_left
 from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
@@ -28,13 +32,18 @@ from ziprerank.runtime.engine import (
     load_engine,
     options_of,
 )
+from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.values import real_number, whole_number
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
 
 class Reranker:
-    """Ranks document pages by a query in one pass per window. Several threads may share one."""
+    """Ranks document pages by a query in one pass per window. Several threads may share one.
+
+    ``close`` gives its memory and threads back; ``with Reranker.from_bundle() as reranker:`` closes it at the end. A
+    process that was forked cannot use a reranker of its parent.
+    """
 
     def __init__(
         self,
@@ -48,7 +57,7 @@ class Reranker:
 
         Args:
             bundle: How pages and prompts are prepared.
-            engine: Encodes and scores pages; ``load_engine`` makes one.
+            engine: Encodes and scores pages; ``load_engine`` makes one. ``close`` closes it too.
             watch: Hook called around each stage of a ranking.
             page_cache: Page features on disk, for an engine of ``load_engine``.
             options: What loads the same engine again; None: derived from ``engine`` when asked for.
@@ -59,6 +68,10 @@ class Reranker:
         self.page_cache = page_cache
         self.prompts = PromptBuilder(bundle)
         self._options = options
+        self._owner = ""
+        self._lifetime = Lifetime("this reranker")
+        self.page_limits = PageLimits() if options is None else options.page_limits
+        pool().warm_up(self.page_limits)
 
     @classmethod
     def from_bundle(
@@ -72,6 +85,9 @@ class Reranker:
         page_cache: str | Path | None = None,
         page_cache_bytes: int = PAGE_CACHE_BYTES,
         check: Check = "full",
+        page_workers: WorkersOption = "auto",
+        page_timeout: float = PAGE_TIMEOUT,
+        page_memory_bytes: int = PAGE_MEMORY_BYTES,
     ) -> Reranker:
         """Loads a bundle and an engine for it.
 
@@ -90,6 +106,11 @@ class Reranker:
             page_cache_bytes: Most bytes of that folder.
             check: ``"full"`` compares SHA-256 digests of the bundle's files, ``"size"`` only their sizes, ``"none"``
                 reads the manifest alone.
+            page_workers: Child processes that read PDFs and images, which all rerankers of this process share: most
+                of them, ``"auto"`` for one for each CPU that this process may use, at most 4, or ``"off"`` to read
+                files in this process, without the two limits that follow.
+            page_timeout: Most seconds that a page, or opening a file, takes in a child process.
+            page_memory_bytes: Most bytes that a child process allocates for a page.
 
         Raises:
             InvalidInput: An option that no engine can use.
@@ -99,15 +120,47 @@ class Reranker:
             EngineError: A graph cannot be loaded.
         """
         return cls.from_options(
-            EngineOptions(path, provider, threads, pool_bytes, blank, page_cache, page_cache_bytes, check)
+            EngineOptions(
+                path,
+                provider,
+                threads,
+                pool_bytes,
+                blank,
+                page_cache,
+                page_cache_bytes,
+                check,
+                page_workers,
+                page_timeout,
+                page_memory_bytes,
+            )
         )
 
     @classmethod
     def from_options(cls, options: EngineOptions) -> Reranker:
         """Loads the bundle and the engine that ``options`` describe. Raises as ``from_bundle``."""
+        pool().warm_up(options.page_limits)  # it starts while the engine is loaded
         bundle = options.load_bundle()
         engine = load_engine(bundle, options)
         return cls(bundle, engine, page_cache=open_cache(options, bundle, engine), options=options)
+
+    def __enter__(self) -> Reranker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the engine, which gives its memory and threads back, once the rankings under way have returned.
+
+        Later rankings raise InvalidInput. May be called twice; in a forked process it does nothing.
+
+        Raises:
+            InvalidInput: A ranking of this thread is under way, such as in its ``progress``.
+        """
+        if self._lifetime.end():
+            self.engine.close()
 
     @property
     def options(self) -> EngineOptions:
@@ -117,6 +170,18 @@ class Reranker:
             InvalidInput: The engine is of a kind that options cannot load.
         """
         return self._options or options_of(self.bundle, self.engine)
+
+    def for_owner(self, owner: str) -> Reranker:
+        """Returns a reranker on the same engine whose page features are found, in memory and on disk, by it alone.
+
+        Nobody learns from the time of a ranking which pages another owner had ranked before.
+
+        Args:
+            owner: Any name; rerankers of the same name share their features, and ``""`` is the usual one.
+        """
+        own = copy(self)
+        own._owner = owner
+        return own
 
     def rank(
         self,
@@ -143,13 +208,16 @@ class Reranker:
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
-            progress: Called after each page encoded and each window scored; may raise to end the ranking.
+            progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
+                ten times a second while a page is not ready; may raise to end the ranking.
 
         Raises:
-            InvalidInput: The query or an option cannot be used.
-            PageError: A page cannot be ranked; with ``on_bad_page="skip"``, none can.
+            InvalidInput: The query or an option cannot be used, or the reranker is closed.
+            PageError: A page cannot be ranked, or takes more time or memory than the limits allow; with
+                ``on_bad_page="skip"``, none can.
+            WorkerError: No process can be started to prepare pages in.
             PoolError: The pool has no room for one window.
-            EngineError: The engine failed.
+            EngineError: The engine failed, or it was loaded before this process was forked.
         """
         return self.rank_many(
             [query],
@@ -178,7 +246,7 @@ class Reranker:
 
         Queries never share a pass. Arguments and errors are those of ``rank``.
         """
-        with ExitStack() as opened:
+        with self._lifetime.use(), ExitStack() as opened:
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
                 if isinstance(queries, str):
@@ -187,13 +255,15 @@ class Reranker:
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
                 skip = check_on_bad_page(on_bad_page) == "skip"
-                sources = opened.enter_context(open_pages(pages, self.bundle.image, on_bad_page))
+                rules, limits = self.bundle.image, self.page_limits
+                sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = _good(sources, bad)
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
-            open_window = opened.enter_context(OpenWindow(self.engine, sources, feed, self.page_cache, self.watch))
+            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
+            open_window = opened.enter_context(filled)
             outcomes: list[tuple[Outcome[_Scored], Meter]] = []
             while len(outcomes) < len(texts):
                 try:
@@ -255,6 +325,7 @@ class Reranker:
                 [good[place] for place in plan.following(step)],
                 meter,
                 lambda page: steps.advance(int(page in fresh)),
+                lambda: steps.advance(0),
             )
             with self.watch("rerank", None), meter.stage("rerank"):
                 scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
@@ -332,7 +403,7 @@ def _ranked(
 def _checked_ratio(ratio: float) -> float:
     number = real_number(ratio)
     if number is None or not 0 < number <= 1:
-        raise InvalidInput(f"keep_ratio {ratio!r}: must be over 0 and at most 1 (1 keeps every visual token)")
+        raise InvalidInput(f"keep_ratio {quoted(ratio)}: must be over 0 and at most 1 (1 keeps every visual token)")
     return number
 
 
@@ -341,5 +412,5 @@ def _checked_top_k(top_k: int | None) -> int | None:
         return None
     number = whole_number(top_k)
     if number is None or number < 1:
-        raise InvalidInput(f"top_k {top_k!r}: must be a whole number of at least 1, or None for all pages")
+        raise InvalidInput(f"top_k {quoted(top_k)}: must be a whole number of at least 1, or None for all pages")
     return number

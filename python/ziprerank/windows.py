@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from ziprerank.bundle import Defaults
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, quoted
 from ziprerank.values import whole_number
 
 MAX_WINDOW = 20  # the letters A..T
@@ -90,7 +90,7 @@ def _width(pages: int, window: WindowOption, defaults: Defaults) -> int:
         return defaults.window
     number = whole_number(window)
     if number is None:
-        raise InvalidInput(f"window {window!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'")
+        raise InvalidInput(f"window {quoted(window)}: must be 1..{MAX_WINDOW}, 'auto' or 'off'")
     if not 1 <= number <= MAX_WINDOW:
         raise InvalidInput(f"window {number}: must be 1..{MAX_WINDOW} (a letter for each page), 'auto' or 'off'")
     return number
@@ -101,7 +101,7 @@ def _stride(width: int, stride: int | None, defaults: Defaults) -> int:
         return defaults.stride if defaults.stride < width else max(1, width // 2)
     number = whole_number(stride)
     if number is None:
-        raise InvalidInput(f"stride {stride!r}: must be a whole number")
+        raise InvalidInput(f"stride {quoted(stride)}: must be a whole number")
     if number < 1 or number >= max(width, 2):
         raise InvalidInput(f"stride {number}: must be at least 1 and less than the window of {width} pages")
     return number

@@ -53,7 +53,7 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
     source = table(tmp_path, {"key": "k", "text": "q", "file": "a.pdf", "range": "1-2"})
     (row,) = read_rows(source, columns=Columns("key", "text", "file", "range"))
     assert (row.id, row.query, row.pages) == ("k", "q", "1-2")
-    with pytest.raises(InvalidInput, match="row 1 has no 'query', only key, text, file, range"):
+    with pytest.raises(InvalidInput, match="no row has 'query', only key, text, file, range"):
         list(read_rows(source))
 
 

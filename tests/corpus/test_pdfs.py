@@ -15,12 +15,14 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs import fonts, pdf
+from ziprerank.inputs import fonts
 from ziprerank.inputs.bad_pages import BadPage
+from ziprerank.inputs.drawn_scripts import scripts_with_fonts
 from ziprerank.inputs.pages import Pdf, PdfPage, open_pages
 from ziprerank.inputs.pdf_password import password_bytes, saslprep
+from ziprerank.inputs.workers.limits import PageLimits
 
-DRAWN = {name for name, drawn in pdf.scripts_with_fonts().items() if drawn}
+DRAWN = {name for name, drawn in scripts_with_fonts().items() if drawn}
 
 
 def prepared(page: object) -> list[tuple[np.ndarray, tuple[str, ...]]]:
@@ -68,8 +70,8 @@ def test_folders_of_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(InvalidInput, match="is no folder: correct or unset the variable"):
         fonts.use_font_folders()
     monkeypatch.setenv("ZIPRERANK_FONTS", str(tmp_path))
-    with open_pages(one_page(), RULES) as (source,):  # opened before the variable was looked at
-        source.prepare()
+    with open_pages(one_page(), RULES, limits=PageLimits("off")) as (source,):
+        source.prepare()  # before the variable was looked at
         monkeypatch.setattr(fonts, "_configured", False)
         with pytest.warns(RuntimeWarning, match="has no effect, because PDFs are open"):
             fonts.use_font_folders()

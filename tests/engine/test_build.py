@@ -61,6 +61,15 @@ def test_examples_agree_with_python(
     np.testing.assert_allclose(values, want[order], atol=1e-5)
 
 
+@PRESETS
+@pytest.mark.parametrize("program", ["c_handles", "closing"])
+def test_what_was_closed(
+    build: Build, default_bundle: Path, runtime_library: str, *, preset: str, program: str
+) -> None:
+    """Use after close, double close, wrong arguments and forks: an error each, and no byte read that is not there."""
+    run(build(preset) / "engine" / "tests" / program, default_bundle, runtime_library, **NO_LEAK_CHECK)
+
+
 def test_a_host_program_writes_nothing_into_the_home_folder(
     build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path
 ) -> None:

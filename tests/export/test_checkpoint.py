@@ -118,8 +118,8 @@ def test_no_preprocessor_config(own_checkpoint: Path, tmp_path: Path) -> None:
     [
         ({"lines": ["no place for it"]}, r"'lines' must hold \{query\} exactly once"),
         ({"page": "<|vision_start|><|vision_end|>"}, r"'page' must hold \{image\} exactly once"),
-        ({"suffix": 7}, "'suffix' must be a string, it is 7"),
-        ({"query_case": "upper"}, "'query_case' is 'upper': use one of keep, lower"),
+        ({"suffix": 7}, "'suffix' has the wrong type int"),
+        ({"query_case": "upper"}, "query_case is 'upper', this ziprerank knows keep, lower"),
     ],
 )
 def test_a_broken_prompt(own_checkpoint: Path, tmp_path: Path, change, match) -> None:

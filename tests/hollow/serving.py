@@ -22,7 +22,7 @@ def main(bundle: str) -> dict[str, Any]:
     """Asks for more than there is room for, for less, and again when the GPU is lost."""
     reranker = Reranker.from_bundle(bundle, provider="cuda", pool_bytes=1 << 24, blank="keep")
     answers: dict[str, Any] = {}
-    with TestClient(create_app(reranker)) as client:
+    with TestClient(create_app(reranker), base_url="http://localhost") as client:
 
         def get(name: str) -> None:
             answer = client.get("/ready")

@@ -87,4 +87,4 @@ def test_the_service_says_so(hollow_gpu: HollowGpu, bundles: Bundles, tmp_path: 
     assert (status, body["error"]["type"]) == (503, "device_lost")
     assert "the GPU is lost" in body["message"]
     assert answers["after it"] == answers["lost"]
-    assert answers["ready after lost"] == [503, {"status": "GPU lost", "reason": body["message"]}]
+    assert answers["ready after lost"] == [503, {"status": body["message"]}]

@@ -19,7 +19,8 @@ PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
     Reranker.from_bundle: "(path: 'str | Path | None' = None, *, provider: 'str' = 'cpu', threads: 'int' = 0, "
     "pool_bytes: 'int' = 1073741824, blank: 'Blank | None' = None, page_cache: 'str | Path | None' = None, "
-    "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full') -> 'Reranker'",
+    "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full', page_workers: 'WorkersOption' = 'auto', "
+    "page_timeout: 'float' = 20.0, page_memory_bytes: 'int' = 2147483648) -> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
     Pdf: "(source: 'str | Path | bytes | bytearray | memoryview', pages: 'str | int | Iterable[int] | None' = None, "

@@ -35,6 +35,9 @@ VALUES: dict[str, Any] = {
     "page_cache": "some/folder",
     "page_cache_bytes": 1 << 30,
     "check": "size",
+    "page_workers": 2,
+    "page_timeout": 5.5,
+    "page_memory_bytes": 1 << 29,
 }
 RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor", "eval")
 
@@ -96,6 +99,12 @@ def test_ray_serve_reads_sizes_as_the_command_line_does() -> None:
         {"page_cache_bytes": -1},
         {"blank": "maybe"},
         {"check": "half"},
+        {"page_workers": 0},
+        {"page_workers": "many"},
+        {"page_workers": True},
+        {"page_timeout": 0},
+        {"page_timeout": float("nan")},
+        {"page_memory_bytes": 0},
     ],
 )
 def test_a_bad_value_is_named(options: dict[str, Any]) -> None:

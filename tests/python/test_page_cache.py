@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_json import in_place_of, within
 from ziprerank.cache.page_cache import PageCache
 from ziprerank.errors import InvalidInput
 from ziprerank.export import ExportOptions, export_checkpoint
@@ -245,3 +247,47 @@ def test_an_entry_that_cannot_be_read_costs_no_ranking(
     assert bits(other.rank(QUERY, pages)) == bits(reranker.rank(QUERY, pages))
     assert (cache.stats()["hits"], cache.stats()["misses"], cache.stats()["failures"]) == (3, 1, 1)
     shutil.rmtree(first)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_file_in_the_place_of_an_entry(
+    small_pages: Path, reranker: Reranker, pages: list[np.ndarray], tmp_path: Path, kind: str
+) -> None:
+    opened(small_pages, tmp_path)[0].rank(QUERY, pages)
+    first = min(tmp_path.glob("*.page"))
+    good = first.read_bytes()
+    in_place_of(first, kind)
+    other, cache = opened(small_pages, tmp_path)
+    with within(60):
+        assert bits(other.rank(QUERY, pages)) == bits(reranker.rank(QUERY, pages))
+    assert (cache.stats()["hits"], cache.stats()["misses"], cache.stats()["failures"]) == (3, 1, 1)
+    assert first.read_bytes() == good  # in its place again
+
+
+def test_an_entry_that_is_far_too_long_is_not_read_whole(
+    small_pages: Path, pages: list[np.ndarray], tmp_path: Path
+) -> None:
+    opened(small_pages, tmp_path)[0].rank(QUERY, pages)
+    first = min(tmp_path.glob("*.page"))
+    good = first.read_bytes()
+    other, cache = opened(small_pages, tmp_path)
+    os.truncate(first, 1 << 42)  # without a block on the disk
+    with within(60):
+        other.rank(QUERY, pages)
+    assert (cache.stats()["hits"], cache.stats()["corrupt"]) == (3, 1)
+    assert first.read_bytes() == good
+
+
+@pytest.mark.parametrize("name", ["ledger", "probe.part"])
+def test_a_pipe_in_the_place_of_a_file_of_the_folder(
+    small_pages: Path, pages: list[np.ndarray], tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    with within(60):
+        if name == "ledger":
+            with pytest.raises(InvalidInput, match="cannot be used"):
+                opened(small_pages, tmp_path)
+        else:
+            other, cache = opened(small_pages, tmp_path)
+            other.rank(QUERY, pages)
+            assert cache.stats()["failures"] == 0

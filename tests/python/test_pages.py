@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from page_images import RULES, UPRIGHT, encoded, png, prepared, refusal
 from PIL import Image
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.pages import Pdf, open_pages, with_pdf_options
 
 
 def test_an_array_at_its_final_size_is_untouched(noise: Callable[..., np.ndarray]) -> None:
@@ -141,3 +143,17 @@ def test_no_pages_and_no_page() -> None:
     assert str(caught.value) == (
         "a page cannot be a int: pass a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
     )
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe would wait for its writer, and opening a device may do something."""
+    os.mkfifo(tmp_path / "pipe.pdf")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # the name of a socket has at most 107 bytes
+        listener.bind("socket.pdf")
+        for path in (tmp_path / "pipe.pdf", tmp_path / "socket.pdf", Path("/dev/zero"), tmp_path):
+            for page in (path, Pdf(path), str(path)):
+                assert refusal(page).startswith(
+                    f"candidate 0 ({path}): this cannot be read, since it is not a regular file"
+                )
+            assert "not a regular file" in refusal(with_pdf_options(path, "1", None))

@@ -13,8 +13,11 @@ import pypdfium2 as pdfium
 import pytest
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import Pdf, open_pages
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.pdf import PdfFile
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
 
 RULES = ImageRules(patch_size=16, merge_size=2, min_pixels=65536, max_pixels=16777216, longest_side=1024)
 
@@ -77,8 +80,8 @@ def test_rendered_at_the_final_size_over_white() -> None:
 
 
 def test_a_stretched_page_still_fills_every_pixel() -> None:
-    file = PdfFile(square(), name="square")
-    pixels = file.render(1, (96, 1024))  # nothing like the page's shape
+    file = StoredFile(square(), "square")
+    pixels = file.render(1, (96, 1024)).pixels  # nothing like the page's shape
     assert red(pixels)[73:, :511].all()
     assert not red(pixels)[:71].any()
     file.close()
@@ -146,7 +149,8 @@ def test_opening_loads_no_page(sample: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(pdfium.PdfDocument, "get_page", load)
     monkeypatch.setattr(pdfium.PdfDocument, "__getitem__", load)
-    assert len(opened(sample)) == 18
+    with open_pages(sample, RULES, limits=PageLimits("off")) as sources:
+        assert len(sources) == 18
 
 
 def test_crop_box() -> None:

@@ -12,6 +12,7 @@ from page_images import RULES, encoded, opened, png, png_chunk, prepared, refusa
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.workers.limits import PageLimits
 
 
 def exif(orientation: int) -> bytes:
@@ -42,7 +43,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[ImageFile]:
 
 @pytest.mark.parametrize("form", [bytes, opened])
 def test_a_png_is_decoded_once(form: Callable[[bytes], object], decodings: list[ImageFile]) -> None:
-    with open_pages(form(halves()), RULES) as (source,):
+    with open_pages(form(halves()), RULES, limits=PageLimits("off")) as (source,):
         assert source.size == (256, 320)
         assert not decodings
         source.prepare()
@@ -54,7 +55,7 @@ def test_too_many_pixels_are_refused_without_decoding(
     form: Callable[[bytes], object], decodings: list[ImageFile]
 ) -> None:
     page = form(png(12_000, 8_000, 1, 0, b"\0" + bytes(1500)))
-    assert "image of 12000 x 8000 px has 96,000,000 pixels, at most 89,478,485" in refusal(page)
+    assert "image of 12000 x 8000 px has 96,000,000 pixels, at most 89,478,485" in refusal(page, PageLimits("off"))
     assert not decodings
 
 

@@ -199,7 +199,7 @@ def test_a_body_of_500_mb(server: Server, client: httpx.Client, announced: bool)
     length = "Content-Length: 500000000" if announced else "Transfer-Encoding: chunked"
     block = b"a" * (1 << 20)
     with socket.create_connection((host or "", port or 0), timeout=30) as connection:
-        head = f"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+        head = f"POST /rerank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
         connection.sendall(head.encode())
         for _ in range(0 if announced else 70):
             connection.sendall(b"%x\r\n" % len(block) + block + b"\r\n")

@@ -163,11 +163,11 @@ def test_encrypted_pdf_with_its_password(client: httpx.Client, encrypted: bytes,
 
 
 def test_texts_are_drawn_when_asked_for(client: httpx.Client, reranker: Reranker) -> None:
-    from ziprerank.serve.text_page import draw_text
+    from ziprerank.serve.text_page import lay_out
 
     texts = ["Dividends are paid in May.", "Soup is served at noon.\n\nFish on Fridays."]
     body = {"query": QUERY, "documents": [texts[0], {"text": texts[1]}], "render_text": True}
     answer = client.post("/v2/rerank", json=body).raise_for_status().json()
-    pages = [draw_text(text, reranker.bundle.image.longest_side) for text in texts]
+    pages = [lay_out(text, reranker.bundle.image.longest_side).draw() for text in texts]
     found = {page.index: page.probability for page in reranker.rank(QUERY, pages)}
     assert scores(answer) == pytest.approx(found, abs=1e-6)

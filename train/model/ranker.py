@@ -75,8 +75,8 @@ class Ranker:
         self.checkpoint = source
         self.config = source.config
         self.prompting = Prompting(source)
-        processor = source.json("preprocessor_config.json")
-        self._mean, self._std = (torch.tensor(processor[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+        processor = source.processor
+        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in (processor.mean, processor.std))
         self.module = Qwen3VLForConditionalGeneration.from_pretrained(
             source.path, dtype=dtype, local_files_only=True, attn_implementation="sdpa"
         )

@@ -41,13 +41,13 @@ class Tower(nn.Module):
         Raises:
             TrainError: the processor treats colours differently, so grey pages would not be grey.
         """
-        processor = ranker.checkpoint.json("preprocessor_config.json")
+        processor = ranker.checkpoint.processor
         values = []
-        for key in ("image_mean", "image_std"):
-            channels = {float(value) for value in processor[key]}
+        for key, given in (("image_mean", processor.mean), ("image_std", processor.std)):
+            channels = set(given)
             if len(channels) != 1:
                 raise TrainError(
-                    f"{ranker.checkpoint.path}/preprocessor_config.json: {key} is {processor[key]}; stages on stored "
+                    f"{ranker.checkpoint.path}/preprocessor_config.json: {key} is {list(given)}; stages on stored "
                     "pages read them in grey and need one value for all channels"
                 )
             values.append(channels.pop())

@@ -6,6 +6,10 @@
 //   window.encode(1, second_page);
 //   ziprerank::WindowScores scores = window.score(prompt, 0.5);
 //
+// A process that was forked has no engine of its parent: every call on one, or on its windows, is
+// RuntimeFailure there, and closing them does nothing. It may make its own, unless a thread of the parent
+// used ONNX Runtime at the time of the fork, which is ProviderError.
+//
 // Every function may be called from any thread. Every error is a `ziprerank::Error`; errors.hpp lists the
 // kinds. Times called `_ms` are milliseconds, `_ns` nanoseconds since the epoch. Letters in shapes: K pages,
 // T text tokens, N visual tokens that the model reads, M visual tokens that pruning keeps.
@@ -16,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -185,7 +190,7 @@ class ZIPRERANK_API Window {
   Window& operator=(Window&&) noexcept;
   ~Window();  // closes
 
-  std::size_t size() const;  // pages
+  std::size_t size() const;  // pages; 0 once it was moved from
 
   // Fills slot `slot` with a page: puts its features into the pool, by a run of vision.onnx unless they are
   // there already. True if they were. `image` has the size that the window was opened with; each slot is
@@ -213,12 +218,15 @@ class ZIPRERANK_API Window {
   // not finite; OutOfDeviceMemory, DeviceLost.
   WindowScores score(const Prompt& prompt, double keep_ratio);
 
-  // Gives the reservation back, once all calls under way have returned. May be called twice.
+  // Gives the reservation back, once all calls under way have returned. May be called twice; any other call
+  // on a window that is closed, or was moved from, is InvalidArgument.
   void close();
 
  private:
   friend class Engine;
   struct ZIPRERANK_INTERNAL State;
+  ZIPRERANK_INTERNAL void Drop() noexcept;
+  ZIPRERANK_INTERNAL State& Open() const;
   explicit Window(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
@@ -232,16 +240,23 @@ class ZIPRERANK_API Engine {
   explicit Engine(const EngineOptions& options);
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
-  ~Engine();  // open windows stay valid
+  ~Engine();  // closes
 
   // Opens a window for pages of these sizes, at most as many as EngineInfo::letter_ids. Waits, first come
   // first served, while other windows fill the pool; meanwhile it calls `while_waiting` about ten times a
   // second, which may throw to give up. PoolError if the pages could never fit; InvalidArgument for a bad
-  // size or number of pages. A thread that waits while it holds a window may wait for ever.
-  Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {});
+  // size or number of pages. A thread that waits while it holds a window may wait for ever. Pages are found
+  // in the pool by windows of the same `owner` only, so that nobody learns from the time which pages others
+  // had.
+  Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {},
+                std::string_view owner = {});
 
-  const EngineInfo& info() const;
+  const EngineInfo& info() const { return info_; }
   PoolStats pool_stats() const;
+
+  // Gives its graphs, threads and memory back once the last open window is closed too; these stay valid. May
+  // be called twice, and while others call; any other call but info() is then InvalidArgument.
+  void close();
 
   // Ends the profile that EngineOptions::profile began, and returns it. May be called once, while no other
   // call is under way. InvalidArgument if there is no profile to end.
@@ -250,7 +265,12 @@ class ZIPRERANK_API Engine {
  private:
   friend class Window;
   struct ZIPRERANK_INTERNAL Core;
-  std::shared_ptr<Core> core_;
+  ZIPRERANK_INTERNAL std::shared_ptr<Core> Open() const;
+  ZIPRERANK_INTERNAL std::shared_ptr<Core> Take();
+  EngineInfo info_;
+  unsigned forks_ = 0;          // of processes, before it was made
+  mutable std::mutex mutex_;    // of the next one
+  std::shared_ptr<Core> core_;  // null once closed
 };
 
 }  // namespace ziprerank

@@ -2,7 +2,15 @@
  *
  * A function that can fail returns a zr_status. On failure, *error receives an object with the text, which
  * zr_error_free frees; on success it is set to NULL. `error` itself may be NULL. Handles may be used from any
- * thread. Arrays are contiguous, in row-major order. */
+ * thread. Arrays are contiguous, in row-major order.
+ *
+ * A handle that was freed is never given out again: every call on it, or on NULL, is ZR_INVALID_ARGUMENT, a
+ * function without a status returns 0, NULL or "", and freeing it again does nothing. What a function has
+ * returned a pointer into is gone with its handle.
+ *
+ * A process that was forked has no engine of its parent: calls on its handles are ZR_RUNTIME_FAILURE, and
+ * freeing them gives nothing back. It may make an engine of its own, unless a thread of the parent used ONNX
+ * Runtime at the time of the fork, which is ZR_PROVIDER_ERROR. */
 #ifndef ZIPRERANK_ZIPRERANK_H_
 #define ZIPRERANK_ZIPRERANK_H_
 
@@ -39,9 +47,10 @@ typedef struct zr_window zr_window;
 typedef struct zr_scores zr_scores;
 
 /* Options of zr_engine_create. Start from ZR_OPTIONS_INIT: fields added by later versions then have their
- * defaults. */
+ * defaults. A size that no version had is refused, also one of a later version: its fields would be ignored.
+ */
 typedef struct zr_options {
-  size_t struct_size;          /* sizeof(zr_options) of the caller */
+  size_t struct_size;          /* sizeof(zr_options) of the caller, of this version or an older one */
   const char* bundle;          /* path of the bundle's directory */
   const char* runtime_library; /* path of libonnxruntime, 1.23 or newer; one per process */
   const char* provider;        /* "cpu", "cuda", "tensorrt" or "tensorrt-rtx", the last three also with a GPU,
@@ -65,7 +74,8 @@ typedef struct zr_page_size {
 
 /* What the engine runs and what its bundle holds. Texts are valid until the engine is freed. */
 typedef struct zr_info {
-  size_t struct_size;       /* in: sizeof(zr_info) of the caller; only that much is written */
+  size_t struct_size;       /* in: sizeof(zr_info) of the caller, of this version or an older one; only that
+                             * much is written */
   int32_t size_unit;        /* page sides are multiples of this many pixels */
   int32_t max_pages;        /* of one window */
   int64_t image_pad_id;     /* the token that takes a page's place in a prompt */
@@ -92,7 +102,7 @@ ZR_API void zr_error_free(zr_error* error);
  * ZR_BUNDLE_ERROR: the bundle is missing, damaged or not made for this provider. ZR_POOL_ERROR: the pool does
  * not fit into memory, or is too small. ZR_INVALID_ARGUMENT: any other option is wrong. */
 ZR_API zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_error** error);
-/* Frees an engine; open windows stay valid. */
+/* Frees an engine, once its open windows are freed too; these stay valid. */
 ZR_API void zr_engine_free(zr_engine* engine);
 /* Fills in *info; set info->struct_size first. */
 ZR_API zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** error);
@@ -101,7 +111,7 @@ ZR_API zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error
  * served, while other windows fill the pool. ZR_POOL_ERROR: the pages could never fit. */
 ZR_API zr_status zr_window_open(zr_engine* engine, const zr_page_size* sizes, size_t count,
                                 zr_window** window, zr_error** error);
-/* Closes a window and frees it. No other call may be using it. */
+/* Closes a window and frees it, once all calls under way have returned. */
 ZR_API void zr_window_free(zr_window* window);
 
 /* Fills slot `slot` with a page: puts its features into the pool, by a run of vision.onnx unless they are
@@ -128,21 +138,21 @@ ZR_API zr_status zr_window_features(zr_window* window, size_t slot, void* featur
 ZR_API zr_status zr_window_tokens(zr_window* window, size_t slot, int64_t* tokens, zr_error** error);
 
 /* Scores all pages for one prompt; every slot must be filled. `ids` [count]: token ids, with exactly one
- * image_pad token for each page in slot order. `query_mask` [count]: not 0 for the text tokens that pages are
- * pruned by; NULL: every token before the first image_pad but the vision markers. `keep_ratio`, in (0, 1]:
- * the share of each page's visual tokens that pruning keeps. */
+ * image_pad token for each page in slot order, at most 2^20. `query_mask` [count]: not 0 for the text tokens
+ * that pages are pruned by; NULL: every token before the first image_pad but the vision markers.
+ * `keep_ratio`, in (0, 1]: the share of each page's visual tokens that pruning keeps. */
 ZR_API zr_status zr_window_score(zr_window* window, const int64_t* ids, const uint8_t* query_mask,
                                  size_t count, double keep_ratio, zr_scores** scores, zr_error** error);
 ZR_API void zr_scores_free(zr_scores* scores);
 
 /* The next three read a result; what they point to is valid until it is freed. */
 
-/* The number of pages. */
+/* The number of pages; 0, which no result has, for a handle that is NULL or freed. */
 ZR_API size_t zr_scores_count(const zr_scores* scores);
-/* [zr_scores_count] letter logits, in slot order. */
+/* [zr_scores_count] letter logits, in slot order; NULL for a handle that is NULL or freed. */
 ZR_API const float* zr_scores_values(const zr_scores* scores);
 /* The visual tokens that pruning kept of page `slot`: *count ascending indices into the page's own. NULL for
- * a slot that does not exist. */
+ * a slot that does not exist, or a handle that is NULL or freed; *count, which may be NULL, is then 0. */
 ZR_API const int64_t* zr_scores_kept(const zr_scores* scores, size_t slot, size_t* count);
 
 #ifdef __cplusplus

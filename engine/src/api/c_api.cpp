@@ -1,35 +1,41 @@
 // The C ABI: opaque handles over the C++ API. No exception leaves a function.
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 
+#include "api/handles.hpp"
+#include "api/page_count.hpp"
 #include "base/text.hpp"
 #include "ziprerank/engine.hpp"
 #include "ziprerank/ziprerank.h"
 
-struct zr_error {
-  std::string text;
-};
-struct zr_engine {
-  ziprerank::Engine engine;
-  std::string provider;  // "cuda:1", of which zr_info shows a view
-};
-struct zr_window {
-  ziprerank::Window window;
-};
-struct zr_scores {
-  ziprerank::WindowScores scores;
-};
-
 namespace {
 
+using ziprerank::Engine;
+using ziprerank::Handles;
 using ziprerank::InvalidArgument;
 using ziprerank::Text;
+using ziprerank::Window;
+using ziprerank::WindowScores;
+
+constexpr size_t kMostTokens = size_t{1} << 20;  // of a prompt, which no model reads
+
+struct OpenEngine {
+  Engine engine;
+  std::string provider;  // "cuda:1", of which zr_info shows a view
+};
+
+// The tables are never destroyed: a program may free handles at its end.
+auto& kErrors = *new Handles<zr_error, std::string>;
+auto& kEngines = *new Handles<zr_engine, OpenEngine>;
+auto& kWindows = *new Handles<zr_window, Window>;
+auto& kScores = *new Handles<zr_scores, WindowScores>;
 
 zr_status Report(zr_status status, const char* text, zr_error** error) noexcept {
   if (error != nullptr) {
     try {
-      *error = new zr_error{text};
+      *error = kErrors.Add(std::make_shared<std::string>(text));
     } catch (...) {
       *error = nullptr;  // no memory for the text: the status still tells
     }
@@ -56,28 +62,46 @@ void Require(const void* pointer, const char* name) {
   if (pointer == nullptr) throw InvalidArgument(Text(name, " is NULL"));
 }
 
+// What a handle stands for.
+template <typename Handle, typename Object>
+std::shared_ptr<Object> Use(const Handles<Handle, Object>& handles, const Handle* handle, const char* name) {
+  Require(handle, name);
+  std::shared_ptr<Object> object = handles.Find(handle);
+  if (object == nullptr) throw InvalidArgument(Text(name, " is no open handle: it was freed, or never made"));
+  return object;
+}
+
+// `known`: the sizes that the struct has had, the oldest first.
+void CheckStructSize(const char* name, size_t size, std::initializer_list<size_t> known) {
+  if (std::find(known.begin(), known.end(), size) != known.end()) return;
+  std::string sizes;
+  for (const size_t one : known) sizes += Text(sizes.empty() ? "" : ", ", one);
+  throw InvalidArgument(Text(name, ".struct_size is ", size, ", this library knows ", sizes,
+                             ": set it to sizeof(zr_", name, "), and load a library as new as the header"));
+}
+
 }  // namespace
 
 extern "C" {
 
 const char* zr_version(void) { return ZIPRERANK_VERSION; }
 
-const char* zr_error_message(const zr_error* error) { return error == nullptr ? "" : error->text.c_str(); }
+const char* zr_error_message(const zr_error* error) {
+  const std::shared_ptr<std::string> text = kErrors.Find(error);
+  return text == nullptr ? "" : text->c_str();
+}
 
-void zr_error_free(zr_error* error) { delete error; }
+void zr_error_free(zr_error* error) { kErrors.Remove(error); }
 
 zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_error** error) {
   return Guard(error, [&] {
     Require(engine, "engine");
     *engine = nullptr;
     Require(options, "options");
-    zr_options given =
-        ZR_OPTIONS_INIT;  // a caller of an older version knows fewer fields, of a newer one more
-    if (options->struct_size <= offsetof(zr_options, runtime_library)) {
-      throw InvalidArgument(
-          Text("options.struct_size is ", options->struct_size, ": start from ZR_OPTIONS_INIT"));
-    }
-    std::memcpy(&given, options, std::min(options->struct_size, sizeof given));
+    CheckStructSize("options", options->struct_size,
+                    {offsetof(zr_options, provider_library), offsetof(zr_options, blank), sizeof *options});
+    zr_options given = ZR_OPTIONS_INIT;  // a caller of an older version knows fewer fields
+    std::memcpy(&given, options, options->struct_size);
     Require(given.bundle, "options.bundle");
     Require(given.runtime_library, "options.runtime_library");
     ziprerank::EngineOptions out;
@@ -93,19 +117,24 @@ zr_status zr_engine_create(const zr_options* options, zr_engine** engine, zr_err
     if (given.provider_library != nullptr) out.provider_library = given.provider_library;
     if (given.cache != nullptr) out.cache = given.cache;
     if (given.blank != nullptr) out.blank = ziprerank::ParseBlank(given.blank);
-    ziprerank::Engine made(out);
+    Engine made(out);
     std::string provider = ziprerank::ProviderText({made.info().provider, made.info().device_index});
-    *engine = new zr_engine{std::move(made), std::move(provider)};
+    *engine = kEngines.Add(std::shared_ptr<OpenEngine>(new OpenEngine{std::move(made), std::move(provider)}));
   });
 }
 
-void zr_engine_free(zr_engine* engine) { delete engine; }
+void zr_engine_free(zr_engine* engine) {
+  if (const auto open = kEngines.Remove(engine)) open->engine.close();
+}
 
 zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** error) {
   return Guard(error, [&] {
-    Require(engine, "engine");
+    const auto open = Use(kEngines, engine, "engine");
     Require(info, "info");
-    const ziprerank::EngineInfo& from = engine->engine.info();
+    CheckStructSize("info", info->struct_size,
+                    {offsetof(zr_info, provider), offsetof(zr_info, row_bytes), offsetof(zr_info, drop_blank),
+                     sizeof *info});
+    const ziprerank::EngineInfo& from = open->engine.info();
     zr_info out;
     std::memset(&out, 0, sizeof out);
     out.struct_size = info->struct_size;
@@ -116,12 +145,12 @@ zr_status zr_engine_info(const zr_engine* engine, zr_info* info, zr_error** erro
     out.window = from.window;
     out.stride = from.stride;
     out.pool_rows = from.pool_rows;
-    out.provider = engine->provider.c_str();
+    out.provider = open->provider.c_str();
     out.device = from.device.c_str();
     out.prune_kernel = from.prune_kernel.c_str();
     out.row_bytes = from.row_bytes;
     out.drop_blank = from.drop_blank ? 1 : 0;
-    std::memcpy(info, &out, std::min(info->struct_size, sizeof out));
+    std::memcpy(info, &out, info->struct_size);
   });
 }
 
@@ -130,21 +159,24 @@ zr_status zr_window_open(zr_engine* engine, const zr_page_size* sizes, size_t co
   return Guard(error, [&] {
     Require(window, "window");
     *window = nullptr;
-    Require(engine, "engine");
-    if (count != 0) Require(sizes, "sizes");
+    const auto open = Use(kEngines, engine, "engine");
+    ziprerank::CheckPageCount(count, open->engine.info());
+    Require(sizes, "sizes");
     std::vector<ziprerank::PageSize> pages;
     for (size_t i = 0; i < count; ++i) pages.push_back({sizes[i].height, sizes[i].width});
-    *window = new zr_window{engine->engine.window(pages)};
+    *window = kWindows.Add(std::make_shared<Window>(open->engine.window(pages)));
   });
 }
 
-void zr_window_free(zr_window* window) { delete window; }
+void zr_window_free(zr_window* window) {
+  if (const auto open = kWindows.Remove(window)) open->close();
+}
 
 zr_status zr_window_encode(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height,
                            int32_t width, int32_t* hit, zr_error** error) {
   return Guard(error, [&] {
-    Require(window, "window");
-    const bool found = window->window.encode(slot, {pixels, height, width});
+    const auto open = Use(kWindows, window, "window");
+    const bool found = open->encode(slot, {pixels, height, width});
     if (hit != nullptr) *hit = found ? 1 : 0;
   });
 }
@@ -152,9 +184,9 @@ zr_status zr_window_encode(zr_window* window, size_t slot, const uint8_t* pixels
 zr_status zr_window_find(zr_window* window, size_t slot, const uint8_t* pixels, int32_t height, int32_t width,
                          int32_t* found, zr_error** error) {
   return Guard(error, [&] {
-    Require(window, "window");
+    const auto open = Use(kWindows, window, "window");
     Require(found, "found");
-    *found = window->window.find(slot, {pixels, height, width}) ? 1 : 0;
+    *found = open->find(slot, {pixels, height, width}) ? 1 : 0;
   });
 }
 
@@ -162,27 +194,27 @@ zr_status zr_window_restore(zr_window* window, size_t slot, const uint8_t* pixel
                             int32_t width, const void* features, size_t bytes, int32_t* hit,
                             zr_error** error) {
   return Guard(error, [&] {
-    Require(window, "window");
+    const auto open = Use(kWindows, window, "window");
     Require(features, "features");
-    const bool found = window->window.restore(slot, {pixels, height, width},
-                                              {static_cast<const std::byte*>(features), bytes});
+    const bool found =
+        open->restore(slot, {pixels, height, width}, {static_cast<const std::byte*>(features), bytes});
     if (hit != nullptr) *hit = found ? 1 : 0;
   });
 }
 
 zr_status zr_window_features(zr_window* window, size_t slot, void* features, size_t bytes, zr_error** error) {
   return Guard(error, [&] {
-    Require(window, "window");
+    const auto open = Use(kWindows, window, "window");
     Require(features, "features");
-    window->window.features(slot, {static_cast<std::byte*>(features), bytes});
+    open->features(slot, {static_cast<std::byte*>(features), bytes});
   });
 }
 
 zr_status zr_window_tokens(zr_window* window, size_t slot, int64_t* tokens, zr_error** error) {
   return Guard(error, [&] {
-    Require(window, "window");
+    const auto open = Use(kWindows, window, "window");
     Require(tokens, "tokens");
-    *tokens = window->window.tokens(slot);
+    *tokens = open->tokens(slot);
   });
 }
 
@@ -191,25 +223,33 @@ zr_status zr_window_score(zr_window* window, const int64_t* ids, const uint8_t* 
   return Guard(error, [&] {
     Require(scores, "scores");
     *scores = nullptr;
-    Require(window, "window");
+    const auto open = Use(kWindows, window, "window");
+    if (count > kMostTokens) throw InvalidArgument(Text(count, " ids, at most ", kMostTokens));
     if (count != 0) Require(ids, "ids");
     ziprerank::Prompt prompt;
     prompt.ids.assign(ids, ids + count);
     if (query_mask != nullptr) prompt.query_mask.assign(query_mask, query_mask + count);
-    *scores = new zr_scores{window->window.score(prompt, keep_ratio)};
+    *scores = kScores.Add(std::make_shared<WindowScores>(open->score(prompt, keep_ratio)));
   });
 }
 
-void zr_scores_free(zr_scores* scores) { delete scores; }
+void zr_scores_free(zr_scores* scores) { kScores.Remove(scores); }
 
-size_t zr_scores_count(const zr_scores* scores) { return scores->scores.scores.size(); }
+size_t zr_scores_count(const zr_scores* scores) {
+  const auto result = kScores.Find(scores);
+  return result == nullptr ? 0 : result->scores.size();
+}
 
-const float* zr_scores_values(const zr_scores* scores) { return scores->scores.scores.data(); }
+const float* zr_scores_values(const zr_scores* scores) {
+  const auto result = kScores.Find(scores);
+  return result == nullptr ? nullptr : result->scores.data();
+}
 
 const int64_t* zr_scores_kept(const zr_scores* scores, size_t slot, size_t* count) {
-  const bool there = slot < scores->scores.kept.size();
-  *count = there ? scores->scores.kept[slot].size() : 0;
-  return there ? scores->scores.kept[slot].data() : nullptr;
+  const auto result = kScores.Find(scores);
+  const bool there = result != nullptr && slot < result->kept.size();
+  if (count != nullptr) *count = there ? result->kept[slot].size() : 0;
+  return there ? result->kept[slot].data() : nullptr;
 }
 
 }  // extern "C"

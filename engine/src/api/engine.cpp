@@ -1,43 +1,72 @@
 #include "ziprerank/engine.hpp"
 
-#include "base/text.hpp"
+#include "api/page_count.hpp"
+#include "base/fork.hpp"
 #include "core/core.hpp"
 #include "core/window_state.hpp"
 
 namespace ziprerank {
 
-Engine::Engine(const EngineOptions& options) : core_(std::make_shared<Core>(options)) {}
-Engine::Engine(Engine&&) noexcept = default;
-Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::Engine(const EngineOptions& options) : core_(Core::Make(options)) {
+  info_ = core_->info;
+  forks_ = core_->forks;
+}
+Engine::Engine(Engine&& other) noexcept
+    : info_(std::move(other.info_)), forks_(other.forks_), core_(other.Take()) {}
+Engine& Engine::operator=(Engine&& other) noexcept {
+  if (this != &other) {
+    close();
+    info_ = std::move(other.info_);
+    forks_ = other.forks_;
+    core_ = other.Take();
+  }
+  return *this;
+}
 Engine::~Engine() = default;
 
-Window Engine::window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting) {
-  const std::size_t most = core_->info.letter_ids.size();
-  if (sizes.empty()) throw InvalidArgument("a window without pages: give at least one");
-  if (sizes.size() > most) {
-    throw InvalidArgument(
-        Text(sizes.size(), " pages, at most ", most, " in one pass: use window=", most, " or split"));
+void Engine::close() { Take(); }
+
+std::shared_ptr<Engine::Core> Engine::Take() {
+  if (forks_ != ForkCount()) return nullptr;  // the lock may be one that a thread of the parent holds
+  const std::lock_guard lock(mutex_);
+  return std::exchange(core_, nullptr);
+}
+
+std::shared_ptr<Engine::Core> Engine::Open() const {
+  CheckSameProcess(forks_);
+  std::shared_ptr<Core> core;
+  {
+    const std::lock_guard lock(mutex_);
+    core = core_;
   }
+  if (core == nullptr) throw InvalidArgument("the engine is closed: make another one");
+  return core;
+}
+
+Window Engine::window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting,
+                      std::string_view owner) {
+  const std::shared_ptr<Core> core = Open();
+  CheckPageCount(sizes.size(), core->info);
   auto state = std::make_unique<Window::State>();
-  state->core = core_;
+  state->core = core;
   state->sizes = sizes;
+  state->owner = owner;
   state->slots.resize(sizes.size(), Window::State::Slot::kEmpty);
   state->pages.resize(sizes.size(), nullptr);
   std::vector<std::int64_t> tokens;
   for (const PageSize& size : sizes) {
-    state->grids.push_back(GridOf(size, core_->info.patch_size * core_->info.merge_size));
+    state->grids.push_back(GridOf(size, core->info.patch_size * core->info.merge_size));
     tokens.push_back(state->grids.back().tokens());
   }
-  state->blocks = core_->pool->Admit(tokens, while_waiting);
+  state->blocks = core->pool->Admit(tokens, while_waiting);
   return Window(std::move(state));
 }
 
-const EngineInfo& Engine::info() const { return core_->info; }
-
-PoolStats Engine::pool_stats() const { return core_->pool->stats(); }
+PoolStats Engine::pool_stats() const { return Open()->pool->stats(); }
 
 EngineProfile Engine::end_profile() {
-  Core& core = *core_;
+  const std::shared_ptr<Core> open = Open();
+  Core& core = *open;
   if (core.log == nullptr) {
     throw InvalidArgument(
         "the engine records no profile, or its profile was taken: open one with `profile` set");

@@ -6,25 +6,38 @@ Window::Window(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Window::Window(Window&&) noexcept = default;
 Window& Window::operator=(Window&& other) noexcept {
   if (this != &other) {
-    close();
+    Drop();
     state_ = std::move(other.state_);
   }
   return *this;
 }
-Window::~Window() { close(); }
+Window::~Window() { Drop(); }
 
-std::size_t Window::size() const { return state_->sizes.size(); }
+void Window::Drop() noexcept {
+  close();
+  // a thread of the parent may have been in a call: what it left cannot even be taken apart
+  if (state_ != nullptr && state_->core->forks != ForkCount()) state_.release();
+}
+
+Window::State& Window::Open() const {
+  if (state_ == nullptr) throw InvalidArgument("the window was moved from: use the one that it was moved to");
+  return *state_;
+}
+
+std::size_t Window::size() const { return state_ == nullptr ? 0 : state_->sizes.size(); }
 
 bool Window::encode(std::size_t slot, const ImageView& image) {
-  Engine::Core& core = *state_->core;
-  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+  State& state = Open();
+  Engine::Core& core = *state.core;
+  return state.Fill(slot, image, [&](const PagePool::Pin& pin) {
     if (!pin.hit) core.Fill(pin.page, image);
   });
 }
 
 bool Window::restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features) {
-  Engine::Core& core = *state_->core;
-  return state_->Fill(slot, image, [&](const PagePool::Pin& pin) {
+  State& state = Open();
+  Engine::Core& core = *state.core;
+  return state.Fill(slot, image, [&](const PagePool::Pin& pin) {
     core.CheckSize(pin.page, features.size());
     if (pin.hit) return;
     core.ForEachStretch(pin.page, [&](std::size_t to, std::size_t from, std::size_t bytes) {
@@ -34,22 +47,22 @@ bool Window::restore(std::size_t slot, const ImageView& image, std::span<const s
 }
 
 bool Window::find(std::size_t slot, const ImageView& image) {
-  State& state = *state_;
+  State& state = Open();
   const State::Use use(&state);
   state.Begin(slot, image);
-  PagePool::Page* page = state.core->pool->Find(state.core->Name(image));
+  PagePool::Page* page = state.core->pool->Find(state.core->Name(image, state.owner));
   state.SetSlot(slot, page == nullptr ? State::Slot::kEmpty : State::Slot::kFilled, page);
   return page != nullptr;
 }
 
 std::int64_t Window::tokens(std::size_t slot) {
-  State& state = *state_;
+  State& state = Open();
   const State::Use use(&state);
   return std::ssize(state.core->pool->Tokens(state.Filled(slot)));
 }
 
 void Window::features(std::size_t slot, std::span<std::byte> out) {
-  State& state = *state_;
+  State& state = Open();
   const State::Use use(&state);
   PagePool::Page* const page = state.Filled(slot);
   state.core->CheckSize(page, out.size());
@@ -59,7 +72,7 @@ void Window::features(std::size_t slot, std::span<std::byte> out) {
 }
 
 WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
-  State& state = *state_;
+  State& state = Open();
   const State::Use use(&state);
   std::vector<PagePool::Page*> pages;
   {
@@ -78,6 +91,7 @@ WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
 void Window::close() {
   if (state_ == nullptr) return;  // moved from
   State& state = *state_;
+  if (state.core->forks != ForkCount()) return;
   std::unique_lock lock(state.mutex);
   if (state.closed) return;
   state.closed = true;

@@ -14,6 +14,11 @@ std::string Text(const Parts&... parts) {
   return out.str();
 }
 
+// What an error text shows of a text from outside: its first 100 bytes.
+inline std::string Excerpt(const std::string& text) {
+  return text.size() <= 100 ? text : Text(text.substr(0, 100), "... (", text.size(), " bytes)");
+}
+
 }  // namespace ziprerank
 
 #endif  // ZIPRERANK_TEXT_HPP_

@@ -1,9 +1,10 @@
 #include "bundle/launch_table.hpp"
 
-#include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "base/capability.hpp"
+#include "base/read_file.hpp"
 #include "base/text.hpp"
 #include "ziprerank/errors.hpp"
 
@@ -11,6 +12,8 @@ namespace ziprerank {
 namespace {
 
 constexpr int kFormatVersion = 1;
+constexpr unsigned kMostSize = 1U << 20;
+constexpr std::size_t kMostBytes = std::size_t{1} << 20;
 
 // Reads the words after a record's first one; false unless they are all there and nothing else is.
 template <typename... Values>
@@ -26,8 +29,10 @@ bool ReadTarget(std::istringstream& line, LaunchTable::Target* target) {
     return false;
   }
   target->ptx = kind == "ptx";
-  const bool inside = target->file.find('/') == std::string::npos;
-  return (target->ptx || kind == "cubin") && inside && target->threads > 0 && target->grid_step > 0;
+  const bool inside = target->file.find('/') == std::string::npos && target->file != "..";
+  // a negative number is read as one of over 2^31; a block has at most 1,024 threads
+  return (target->ptx || kind == "cubin") && inside && target->threads > 0 && target->threads <= 1024 &&
+         target->grid_step > 0 && target->grid_step <= kMostSize && target->shared <= kMostSize;
 }
 
 // One record into the table; false when it cannot be read or stands in the wrong place.
@@ -48,13 +53,14 @@ bool ReadRecord(const std::string& kind, std::istringstream& line, LaunchTable* 
 }  // namespace
 
 LaunchTable ReadLaunchTable(const std::string& file) {
-  std::ifstream stream(file);
-  if (!stream) {
+  const std::optional<std::string> content = ReadBundleFile(file, kMostBytes);
+  if (!content) {
     throw BundleError(
         Text(file, " cannot be read: the cuda provider needs the pruning kernels, export the bundle with ",
              "--target cuda --kernels"));
   }
   LaunchTable table;
+  std::istringstream stream(*content);
   std::string text;
   for (int number = 1; std::getline(stream, text); ++number) {
     std::istringstream line(text);
@@ -70,7 +76,8 @@ LaunchTable ReadLaunchTable(const std::string& file) {
                                kFormatVersion, ": upgrade ziprerank, or export the bundle again"));
       }
     } else if (!ReadRecord(kind, line, &table)) {
-      throw BundleError(Text(file, ", line ", number, ": cannot read '", text, "': export the bundle again"));
+      throw BundleError(
+          Text(file, ", line ", number, ": cannot read '", Excerpt(text), "': export the bundle again"));
     }
   }
   if (table.precision.empty() || table.kernels.empty()) {

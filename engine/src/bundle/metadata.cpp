@@ -11,6 +11,7 @@ namespace ziprerank {
 namespace {
 
 constexpr int kFormatVersion = 1;
+constexpr std::int64_t kMostId = INT32_MAX;
 
 // The `ziprerank.*` metadata of one graph.
 class Metadata {
@@ -58,7 +59,7 @@ class Metadata {
     const auto [end, error] = std::from_chars(first, last, value);
     if (error != std::errc() || end != last) {
       throw BundleError(ziprerank::Text(file_, ": metadata ziprerank.", key, " is '",
-                                        std::string(first, last), "', not a number"));
+                                        Excerpt(std::string(first, last)), "', not a number"));
     }
     return value;
   }
@@ -73,6 +74,34 @@ void CheckVersion(const Metadata& metadata, const std::string& file) {
   if (version < 1 || version > kFormatVersion) {
     throw BundleError(Text(file, " has format version ", version, ", this engine reads 1 to ", kFormatVersion,
                            ": upgrade ziprerank, or export the bundle again"));
+  }
+}
+
+void CheckRange(const std::string& file, const char* key, std::int64_t value, std::int64_t least,
+                std::int64_t most) {
+  if (value >= least && value <= most) return;
+  throw BundleError(Text(file, ": metadata ziprerank.", key, " is ", value, ", outside ", least, " to ", most,
+                         ": export the bundle again"));
+}
+
+void CheckInfo(const std::string& file, const EngineInfo& info) {
+  CheckRange(file, "hidden_size", info.hidden_size, 1, 1 << 20);
+  CheckRange(file, "levels", info.levels, 1, 256);
+  CheckRange(file, "patch_size", info.patch_size, 1, 1024);
+  CheckRange(file, "merge_size", info.merge_size, 1, 64);
+  CheckRange(file, "vocab_size", info.vocab_size, 1, 1 << 24);
+  const auto letters = static_cast<std::int64_t>(info.letter_ids.size());
+  CheckRange(file, "letter_ids (how many)", letters, 1, 26);
+  for (const std::int64_t id : info.letter_ids) CheckRange(file, "letter_ids", id, 0, kMostId);
+  CheckRange(file, "image_pad_id", info.image_pad_id, 0, kMostId);
+  CheckRange(file, "vision_start_id", info.vision_start_id, 0, kMostId);
+  CheckRange(file, "vision_end_id", info.vision_end_id, 0, kMostId);
+  CheckRange(file, "video_pad_id", info.video_pad_id, 0, kMostId);
+  CheckRange(file, "window", info.window, 1, letters);
+  CheckRange(file, "stride", info.stride, 1, info.window);
+  if (!(info.keep_ratio > 0 && info.keep_ratio <= 1)) {  // nor NaN
+    throw BundleError(Text(file, ": metadata ziprerank.keep_ratio is ", info.keep_ratio,
+                           ", outside 0 (excluded) to 1: export the bundle again"));
   }
 }
 
@@ -95,20 +124,12 @@ void ReadInfo(const Metadata& metadata, const std::string& file, EngineInfo* inf
   if (metadata.Has("blank")) {  // newer than format 1's first bundles, which keep all
     const std::string blank = metadata.Text("blank");
     if (blank != "drop" && blank != "keep") {
-      throw BundleError(Text(file, ": metadata ziprerank.blank is '", blank, "', neither drop nor keep"));
+      throw BundleError(
+          Text(file, ": metadata ziprerank.blank is '", Excerpt(blank), "', neither drop nor keep"));
     }
     info->drop_blank = blank == "drop";
   }
-  const std::pair<const char*, std::int64_t> sizes[] = {{"hidden_size", info->hidden_size},
-                                                        {"levels", info->levels},
-                                                        {"patch_size", info->patch_size},
-                                                        {"merge_size", info->merge_size},
-                                                        {"vocab_size", info->vocab_size}};
-  for (const auto& [key, value] : sizes) {
-    if (value < 1 || value > (std::int64_t{1} << 24)) {
-      throw BundleError(Text(file, ": metadata ziprerank.", key, " is ", value, ", outside 1 to 2^24"));
-    }
-  }
+  CheckInfo(file, *info);
 }
 
 }  // namespace

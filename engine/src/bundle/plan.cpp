@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "base/capability.hpp"
+#include "base/read_file.hpp"
 #include "base/text.hpp"
 #include "ziprerank/errors.hpp"
 
@@ -13,6 +14,7 @@ namespace ziprerank {
 namespace {
 
 constexpr int kFormatVersion = 1;
+constexpr std::size_t kMostBytes = std::size_t{1} << 20;
 
 std::string Brackets(const Shape& shape) {
   std::ostringstream text;
@@ -108,12 +110,13 @@ void Plan::Check(const std::string& graph, const Bindings& inputs) const {
 Plan ReadPlan(const std::string& directory, const std::string& provider) {
   const std::string file = directory + "/" + provider + "/plan.txt";
   const std::string again = Text("ziprerank build ", directory, " --provider ", provider);
-  std::ifstream stream(file);
-  if (!stream) {
+  const std::optional<std::string> content = ReadBundleFile(file, kMostBytes);
+  if (!content) {
     throw BundleError(
         Text(file, " cannot be read: the provider ", provider, " needs a plan, build it with ", again));
   }
   Plan plan;
+  std::istringstream stream(*content);
   std::string text;
   for (int number = 1; std::getline(stream, text); ++number) {
     std::istringstream line(text);
@@ -130,7 +133,7 @@ Plan ReadPlan(const std::string& directory, const std::string& provider) {
       }
     } else if (!ReadRecord(kind, line, &plan)) {
       throw BundleError(
-          Text(file, ", line ", number, ": cannot read '", text, "': build it again with ", again));
+          Text(file, ", line ", number, ": cannot read '", Excerpt(text), "': build it again with ", again));
     }
   }
   if (plan.builder.empty() || plan.capabilities.empty() || plan.profiles.empty()) {

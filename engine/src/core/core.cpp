@@ -61,10 +61,22 @@ Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options))
   storage = backend->MakeStorage(info.pool_bytes);
 }
 
-Digest Engine::Core::Name(const ImageView& image) const {
+std::shared_ptr<Engine::Core> Engine::Core::Make(const EngineOptions& options) {
+  const RuntimeUse use;
+  return {new Core(options), [](const Core* core) {
+            if (core->forks != ForkCount()) return;
+            const RuntimeUse last_use;
+            delete core;
+          }};
+}
+
+Digest Engine::Core::Name(const ImageView& image, std::string_view owner) const {
   const StageLog::Stage stage = Stage("digest");
   SipHash128 hash(digest_key);
   hash.Update(info.bundle_id.data(), info.bundle_id.size());
+  const std::uint64_t owner_size = owner.size();
+  hash.Update(&owner_size, sizeof owner_size);
+  hash.Update(owner.data(), owner.size());
   const std::int32_t size[2] = {image.height, image.width};
   hash.Update(size, sizeof size);
   hash.Update(image.pixels,

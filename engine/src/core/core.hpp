@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "base/fork.hpp"
 #include "core/bundle.hpp"
 #include "core/failure.hpp"
 #include "core/stage_log.hpp"
@@ -22,7 +23,14 @@ namespace ziprerank {
 struct Engine::Core {
   explicit Core(const EngineOptions& options);
 
-  Digest Name(const ImageView& image) const;
+  // A core that is left alone where it cannot be taken apart: in a process that was forked since, where its
+  // sessions would wait for threads that are not there.
+  static std::shared_ptr<Core> Make(const EngineOptions& options);
+
+  // RuntimeFailure in a process that was forked since.
+  void CheckProcess() const { CheckSameProcess(forks); }
+
+  Digest Name(const ImageView& image, std::string_view owner) const;
   // The visual tokens of a page that the model reads.
   std::vector<std::int32_t> TokensOf(const ImageView& image) const;
   // InvalidArgument unless so many bytes are a page's features.
@@ -49,6 +57,7 @@ struct Engine::Core {
 
   StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
 
+  const unsigned forks = ForkCount();
   const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
   EngineInfo info;
   std::unique_ptr<Backend> backend;

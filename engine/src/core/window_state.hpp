@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "base/text.hpp"
@@ -20,6 +21,7 @@ struct Window::State {
   std::shared_ptr<Engine::Core> core;
   std::vector<PageSize> sizes;
   std::vector<Grid> grids;
+  std::string owner;
   std::int64_t blocks = 0;
 
   std::mutex mutex;
@@ -33,6 +35,7 @@ struct Window::State {
   class Use {
    public:
     explicit Use(State* state) : state_(*state) {
+      state_.core->CheckProcess();
       const std::lock_guard lock(state_.mutex);
       if (state_.closed) throw InvalidArgument("the window is closed: open another one");
       ++state_.calls;
@@ -44,6 +47,7 @@ struct Window::State {
 
    private:
     State& state_;
+    const RuntimeUse runtime_;
   };
 
   void CheckSlot(std::size_t slot) const {
@@ -84,7 +88,7 @@ struct Window::State {
     Begin(slot, image);
     PagePool::Pin pin;
     try {
-      const Digest name = core->Name(image);
+      const Digest name = core->Name(image, owner);
       pin = {core->pool->Find(name), true};
       if (pin.page == nullptr) pin = core->pool->Acquire(name, core->TokensOf(image));
       fill(pin);

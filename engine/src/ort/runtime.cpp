@@ -6,6 +6,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/fork.hpp"
 #include "base/text.hpp"
 #include "ziprerank/errors.hpp"
 
@@ -43,6 +44,7 @@ Runtime::Runtime(const OrtApiBase* base, const OrtApi* api, std::string library)
 }
 
 const Runtime& Runtime::Load(const std::string& library) {
+  CheckRuntimeLocks();
   static std::mutex mutex;
   static const Runtime* loaded = nullptr;  // never destroyed: sessions may outlive every static object
   const std::lock_guard lock(mutex);

@@ -12,7 +12,8 @@ namespace ziprerank {
 class Runtime {
  public:
   // Loads `library` (the C++ wrappers hold one API pointer, so later calls must name the same library).
-  // ProviderError when it cannot be loaded, is too old, or is not the one that this process runs already.
+  // ProviderError when it cannot be loaded, is too old, is not the one that this process runs already, or may
+  // have locks that a fork left locked.
   static const Runtime& Load(const std::string& library);
 
   const OrtApi* api() const { return api_; }

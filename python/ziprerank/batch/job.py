@@ -9,9 +9,9 @@ from typing import Any
 from ziprerank.batch.parts import Output
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group, Row, grouped
-from ziprerank.errors import EngineError
+from ziprerank.errors import EngineError, InvalidInput
 
-MOST_FAILURES = 5  # after so many failed groups in a row the engine is taken to be broken
+MOST_FAILURES = 5  # after so many failed groups without a row that was ranked the engine is taken to be broken
 
 Run = Callable[[Iterable[Group]], Iterator[Done]]
 """Ranks groups: ``workers.rank_locally`` or ``ray_data.rank_on_ray`` with all other arguments bound."""
@@ -25,11 +25,13 @@ class Summary:
         rows: Rows that the output has now.
         ranked: Rows that this run added, including those with an error.
         errors: Rows of the output that have an error.
+        left: Rows of the output whose ids the input does not have any more.
     """
 
     rows: int
     ranked: int
     errors: int
+    left: int = 0
 
 
 def job_of(ranker: Ranker) -> dict[str, Any]:
@@ -47,28 +49,42 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
     }
 
 
-def run_job(rows: Iterable[Row], output: Output, run: Run, progress: Callable[[int], None] | None = None) -> Summary:
+def run_job(
+    rows: Iterable[Row],
+    output: Output,
+    run: Run,
+    progress: Callable[[int], None] | None = None,
+    *,
+    rerank_changed: bool = False,
+) -> Summary:
     """Ranks the rows that the output does not have yet.
 
     Args:
-        rows: The input.
+        rows: The input, which is iterated twice if the output has rows.
         output: The open output, to which rows are added as they are ranked.
         run: Ranks groups of rows.
-        progress: Called after each group with the number of rows in the output.
+        progress: Called as rows are done with the number of rows in the output.
+        rerank_changed: Whether rows whose query, documents or pages are others than those that were ranked under their
+            ids are ranked again.
 
     Returns:
         How many rows were ranked, and how many the output has.
 
     Raises:
-        EngineError: ``MOST_FAILURES`` groups in a row failed for reasons other than their rows. The output keeps the
-            rows that were ranked before.
+        InvalidInput: A row has changed, and ``rerank_changed`` is False.
+        EngineError: ``MOST_FAILURES`` groups failed for reasons other than their rows, and none was ranked between. The
+            output keeps the rows that were ranked before.
     """
-    ranked, failures, begun = 0, 0, len(output.done)
+    known = _without_changed(rows, output, rerank=rerank_changed) if output.done else 0
+    left, ranked, failures, begun = len(output.done) - known, 0, 0, len(output.done)
     waiting = grouped(row for row in rows if row.id not in output.done)
     for done in run(waiting):
         output.add(done.rows)
         ranked += len(done.rows)
-        failures = failures + 1 if done.failed else 0
+        if done.failed:
+            failures += 1
+        elif any(row["error"] is None for row in done.rows):
+            failures = 0
         if failures == MOST_FAILURES:
             raise EngineError(
                 f"{failures} groups of rows failed one after another, the last with: {done.rows[-1]['error']}; "
@@ -77,4 +93,26 @@ def run_job(rows: Iterable[Row], output: Output, run: Run, progress: Callable[[i
         if progress is not None:
             progress(begun + ranked)
     output.flush()
-    return Summary(len(output.done), ranked, output.errors)
+    return Summary(len(output.done), ranked, output.errors, left)
+
+
+def _without_changed(rows: Iterable[Row], output: Output, *, rerank: bool) -> int:
+    """Removes changed rows from the output, or raises InvalidInput; returns how many of its rows the input has."""
+    known, changed = 0, []
+    for row in rows:
+        before = output.done.get(row.id)
+        if before is not None:
+            known += 1
+            if before != row.digest:
+                changed.append(row.id)
+    if not changed:
+        return known
+    if not rerank:
+        told = ", ".join(repr(name) for name in changed[:3]) + (", ..." if len(changed) > 3 else "")
+        raise InvalidInput(
+            f"{len(changed):,} rows have other queries, documents or pages than those that were ranked under their ids "
+            f"({told}): rank them again with --rerank-changed, or write into another folder"
+        )
+    names = set(changed)
+    output.drop(lambda row: row["id"] in names)
+    return known - len(changed)

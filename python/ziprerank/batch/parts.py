@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -18,6 +19,7 @@ from ziprerank.errors import InvalidInput
 
 Format = Literal["parquet", "jsonl"]
 
+VERSION = 2  # of the rows: 2 has the column digest
 JOB = "_job.json"  # readers of a folder of Parquet files skip names that begin with an underscore
 SECONDS = 60.0  # rows wait at most this long to be written, so a kill loses no more work than that
 
@@ -57,6 +59,7 @@ SCHEMA = pa.schema(
         ("warnings", _NOTES),  # what the pixels of ranked pages do not show, also of pages that results leave out
         ("skipped", _NOTES),  # pages and documents that cannot be ranked, with their reasons
         ("error", pa.string()),  # null if the row was ranked
+        pa.field("digest", pa.string(), nullable=False),  # of the input row, to find out whether it has changed
     ]
 )
 
@@ -67,7 +70,7 @@ class Output:
     Added rows are written to disk after every ``part_rows`` rows or 60 s, and when the context ends, also by an error.
 
     Attributes:
-        done: Ids of the rows on disk.
+        done: Digest of the input row by id, of the rows on disk.
         errors: How many of them have an error.
     """
 
@@ -85,27 +88,28 @@ class Output:
         """
         if part_rows < 1:
             raise InvalidInput(f"part rows {part_rows}: must be at least 1")
-        self.done: set[str] = set()
+        self.done: dict[str, str] = {}
         self.errors = 0
         self._out = out
-        self._job = {"format": kind, **job}
+        self._job = {"version": VERSION, "format": kind, **job}
         self._kind = kind
         self._part_rows = part_rows
         self._rows: list[dict[str, Any]] = []
         self._written = monotonic()
+        self._full = False  # whether a part could not be written
 
     def __enter__(self) -> Output:
         try:
             self._out.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._out, os.O_RDONLY)
         except OSError as error:
-            raise InvalidInput(f"the folder {self._out} cannot be created: {error}") from error
-        self._lock = os.open(self._out, os.O_RDONLY)
+            raise InvalidInput(f"the folder {self._out} cannot be created or opened: {error}") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_lock()
             self._begin()
         except OSError as error:
             os.close(self._lock)
-            raise InvalidInput(f"{self._out} is being written by another job: wait until it has ended") from error
+            raise InvalidInput(f"the folder {self._out} cannot be used: {error}") from error
         except BaseException:
             os.close(self._lock)
             raise
@@ -115,18 +119,23 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.flush()
+            if not self._full:
+                self.flush()
         finally:
             os.close(self._lock)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Adds rows in the shape of ``SCHEMA``, whose ids must not be in ``done``."""
+        """Adds rows in the shape of ``SCHEMA``, whose ids must not be in ``done``. Raises as ``flush``."""
         self._rows += rows
         if len(self._rows) >= self._part_rows or monotonic() - self._written > SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the rows that were added since the last part file."""
+        """Writes the rows that were added since the last part file.
+
+        Raises:
+            InvalidInput: The file system is full or read-only, or fails in another way.
+        """
         if self._rows:
             self._write(self._out / f"part-{self._next:06d}.{self._kind}", self._rows)
             self._next += 1
@@ -134,65 +143,94 @@ class Output:
             self._rows = []
         self._written = monotonic()
 
-    def drop_errors(self) -> int:
-        """Removes the rows with an error, so that they are ranked again, and returns their number."""
+    def drop(self, unwanted: Callable[[dict[str, Any]], bool]) -> int:
+        """Removes rows, so that they are ranked again, and returns their number. Raises as ``flush``."""
         dropped = 0
         for part in self._parts():
             rows = list(read_part(part))
-            good = [row for row in rows if row["error"] is None]
-            if len(good) < len(rows):
-                dropped += len(rows) - len(good)
-                self.done -= {row["id"] for row in rows if row["error"] is not None}
-                if good:
-                    self._write(part, good)
-                else:
-                    part.unlink()
-        self.errors = 0
+            kept = [row for row in rows if not unwanted(row)]
+            if len(kept) < len(rows):
+                dropped += len(rows) - len(kept)
+                self._write(part, kept)
+        self._read_parts()
         return dropped
+
+    def drop_errors(self) -> int:
+        """Removes the rows with an error, so that they are ranked again, and returns their number."""
+        return self.drop(lambda row: row["error"] is not None)
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidInput(f"{self._out} is being written by another job: wait until it has ended") from error
+        except OSError as error:  # a network drive without locks
+            raise InvalidInput(f"{self._out} cannot be locked against other jobs: {error}") from error
 
     def _begin(self) -> None:
         for draft in self._out.glob("_*.draft"):  # left by a killed job
             draft.unlink()
         record = self._out / JOB
         if record.exists():
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = _read_job(record)
             changed = [name for name in self._job if found.get(name) != self._job[name]]
             if changed:
                 told = ", ".join(f"{name} {found.get(name)!r}, now {self._job[name]!r}" for name in changed)
                 raise InvalidInput(f"{self._out} holds rows of another job ({told}): write into another folder")
         elif any(self._out.iterdir()):
             raise InvalidInput(f"{self._out} holds files of something else: write into an empty or new folder")
-        else:
-            self._replace(record, (json.dumps(self._job, indent=2) + "\n").encode())
-        parts = self._parts()
-        self._next = 1 + max((int(part.stem.partition("-")[2]) for part in parts), default=-1)
-        for part in parts:
-            self._count(list(read_part(part, ["id", "error"])))
+        self._replace(record, (json.dumps(self._job, indent=2) + "\n").encode())  # also shows that it can be written
+        self._read_parts()
+
+    def _read_parts(self) -> None:
+        self.done, self.errors, self._next = {}, 0, 0
+        for part in self._parts():
+            self._next = 1 + _part_number(part)
+            rows = list(read_part(part, ["id", "error", "digest"]))
+            for row in rows:
+                if row["id"] in self.done:
+                    raise InvalidInput(f"{part} holds the row {row['id']!r} once more: remove the copy of a part file")
+            self._count(rows)
 
     def _count(self, rows: Sequence[dict[str, Any]]) -> None:
-        self.done.update(row["id"] for row in rows)
+        self.done.update((row["id"], row["digest"]) for row in rows)
         self.errors += sum(row["error"] is not None for row in rows)
 
     def _parts(self) -> list[Path]:
-        return sorted(self._out.glob(f"part-*.{self._kind}"))
+        return sorted(self._out.glob(f"part-*.{self._kind}"), key=_part_number)
 
     def _write(self, part: Path, rows: Sequence[dict[str, Any]]) -> None:
-        if self._kind == "jsonl":
+        """Writes a part file, or removes it if there are no rows."""
+        if not rows:
+            try:
+                part.unlink()
+            except OSError as error:
+                raise InvalidInput(f"{part} cannot be removed: {error}") from error
+        elif self._kind == "jsonl":
             self._replace(part, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-            return
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), sink, compression="zstd")
-        self._replace(part, sink.getvalue())
+        else:
+            sink = pa.BufferOutputStream()
+            pq.write_table(pa.Table.from_pylist(list(rows), SCHEMA), sink, compression="zstd")
+            self._replace(part, sink.getvalue())
 
     def _replace(self, path: Path, data: Any) -> None:
         """Writes a file so that after a kill or a power failure it has either all of its new content or the old one."""
         draft = path.with_name(f"_{path.name}.draft")
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        os.fsync(self._lock)
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            os.fsync(self._lock)
+        except OSError as error:
+            self._full = True
+            with suppress(OSError):
+                draft.unlink()
+            raise InvalidInput(
+                f"{path} cannot be written: {error}; free space or let this folder be written, then run the same "
+                "command again, which goes on where this run stopped"
+            ) from error
 
 
 def read_part(part: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -201,9 +239,46 @@ def read_part(part: Path, columns: list[str] | None = None) -> Iterator[dict[str
     Args:
         part: A Parquet or JSONL file.
         columns: Columns to read of a Parquet file; None is all. A JSONL file is read whole.
+
+    Raises:
+        InvalidInput: The file is damaged, or is none that a job has written.
     """
-    if part.suffix == ".parquet":
-        yield from pq.read_table(part, columns=columns, partitioning=None).to_pylist()
-    else:
-        with part.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+    try:
+        if part.suffix == ".parquet":
+            yield from pq.read_table(part, columns=columns or SCHEMA.names, partitioning=None).to_pylist()
+        else:
+            with part.open(encoding="utf-8") as lines:
+                yield from map(_json_row, lines)
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
+        raise InvalidInput(
+            f"{part} is damaged or no part of this job: {error}; remove it, and its rows are ranked again"
+        ) from error
+
+
+def _json_row(line: str) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or not set(SCHEMA.names) <= set(row):
+        raise ValueError(f"a line is no object with {', '.join(SCHEMA.names)}")
+    if not isinstance(row["id"], str):
+        raise ValueError(f"the id {row['id']!r} is no string")
+    return row
+
+
+def _part_number(part: Path) -> int:
+    number = part.stem.partition("-")[2]
+    if not (number.isascii() and number.isdigit()):
+        raise InvalidInput(f"{part} is no part of this job, which are named part-000000: move it out of the folder")
+    return int(number)
+
+
+def _read_job(record: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        told = found if isinstance(found, Exception) else "it is not a JSON object"
+        raise InvalidInput(
+            f"{record}, which says what job wrote the rows, is damaged ({told}): write into a new folder"
+        )
+    return found

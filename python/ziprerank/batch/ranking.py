@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from ziprerank.batch.rows import Document, Group, Row
+from ziprerank.batch import ROW_TIMEOUT
+from ziprerank.batch.rows import Document, Group, Row, printable
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
 from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.values import real_number
 from ziprerank.windows import WindowOption
 
 _PASSWORD_WAY = "with --password, or Ranker(password=...)"
@@ -32,6 +35,8 @@ class Ranker:
         stride: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
         on_bad_page: As for ``Reranker.rank``.
+        row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
+            after each document, page and window; ``workers.Worker`` ends a process that does not come to that.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -41,50 +46,67 @@ class Ranker:
     stride: int | None = None
     password: str | None = None
     on_bad_page: OnBadPage = "raise"
+    row_timeout: float | None = ROW_TIMEOUT
+
+    def __post_init__(self) -> None:
+        if self.row_timeout is not None and (real_number(self.row_timeout) or 0) <= 0:
+            raise InvalidInput(f"row timeout {self.row_timeout!r}: must be a number of seconds over 0, or None")
 
     def load(self) -> Reranker:
         """Loads the engine. Raises as ``Reranker.from_bundle``."""
         return Reranker.from_options(self.engine)
 
-    def rank(self, reranker: Reranker, group: Group) -> Done:
-        """Ranks a group and returns its rows in the shape of ``parts.SCHEMA``, one per row of the group."""
-        try:
-            return Done(self._rows(reranker, group), failed=False)
-        except Exception as error:  # an unforeseen error on one broken file must not end the whole job
-            return Done(error_rows(group.rows, f"{type(error).__name__}: {error}"), failed=True)
+    def rank(self, reranker: Reranker, group: Group, alive: Callable[[], None] | None = None) -> Iterator[Done]:
+        """Ranks a group and yields its rows in the shape of ``parts.SCHEMA``, each of them once.
 
-    def _rows(self, reranker: Reranker, group: Group) -> list[dict[str, Any]]:
-        rows, good = [], []
-        for row in group.rows:
-            fault = row.fault or _query_fault(reranker, row.query)
-            if fault is None:
-                good.append(row)
-            else:
-                rows += error_rows([row], fault)
-        if not good:
-            return rows
+        Args:
+            reranker: What ``load`` returned.
+            group: The rows.
+            alive: Called after each document opened, page encoded and window scored.
+        """
+        faults = {row.id: row.fault or _query_fault(reranker, row.query) for row in group.rows}
+        faulty = [done for row in group.rows if (fault := faults[row.id]) for done in error_rows([row], fault)]
+        if faulty:
+            yield Done(faulty)
+        good = [row for row in group.rows if faults[row.id] is None]
+        if good:
+            yield from self._done(reranker, group, good, alive or (lambda: None))
+
+    def _done(self, reranker: Reranker, group: Group, rows: Sequence[Row], alive: Callable[[], None]) -> Iterator[Done]:
+        clock = _Clock(self.row_timeout, alive)
+        shared = True  # whether the error is one of all rows
         try:
-            return rows + self._ranked(reranker, group, good)
+            yield Done(self._ranked(reranker, group, rows, clock))
+            return
         except (PageError, PoolError) as error:
-            return rows + error_rows(good, str(error))
-        except InvalidInput as error:
-            if len(good) == 1:
-                return rows + error_rows(good, str(error))
-        # the prompt cannot hold one of the queries: rank each alone to find out which
-        return rows + [done for row in good for done in self._rows(reranker, Group((row,)))]
+            told = str(error)
+        except _TimeUp as error:  # what a first row waits for are the pages, which all rows need
+            told, shared = str(error), clock.row == 0
+        except InvalidInput as error:  # of one query, which does not fit into the prompt
+            told, shared = str(error), len(rows) == 1
+        except Exception as error:  # an unforeseen error on one broken file must not end the whole job
+            yield Done(error_rows(rows, f"{type(error).__name__}: {error}"), failed=True)
+            return
+        if shared:
+            yield Done(error_rows(rows, told))
+            return
+        for row in rows:  # each alone, to find out which
+            yield from self._done(reranker, group, [row], alive)
 
-    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def _ranked(self, reranker: Reranker, group: Group, rows: Sequence[Row], clock: _Clock) -> list[dict[str, Any]]:
         candidates: list[PageSource] = []
         owners: list[int] = []  # position of each candidate's document
         with ExitStack() as opened:
             for position, document in enumerate(group.documents):
                 try:
                     page_input = _page_input(document, group.pages, self.password)
-                    pages = opened.enter_context(open_pages(page_input, reranker.bundle.image, self.on_bad_page))
+                    rules, limits = reranker.bundle.image, reranker.page_limits
+                    pages = opened.enter_context(open_pages(page_input, rules, self.on_bad_page, limits=limits))
                 except PageError as error:
                     raise error.at(len(candidates) + (error.index or 0)) from error
                 candidates += pages
                 owners += [position] * len(pages)
+                clock.check()
             rankings = reranker.rank_many(
                 [row.query for row in rows],
                 candidates,
@@ -93,29 +115,69 @@ class Ranker:
                 window=self.window,
                 stride=self.stride,
                 on_bad_page=self.on_bad_page,
+                progress=lambda step, steps: clock.step(step, steps // len(rows)),
             )
         return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The output rows of a group.
+class _TimeUp(Exception):
+    """A row has taken longer than it may."""
+
+
+class _Clock:
+    """Ends a row that takes too long.
 
     Attributes:
-        rows: One per row of the group.
+        row: The position of the row that is being ranked.
+    """
+
+    def __init__(self, seconds: float | None, alive: Callable[[], None]) -> None:
+        self.row = 0
+        self._seconds = seconds
+        self._alive = alive
+        self._begun = monotonic()
+
+    def step(self, done: int, each: int) -> None:
+        """Notes that ``done`` steps are done, of which every row has ``each``. Raises as ``check``."""
+        if done % each:
+            self.check()
+        else:  # the end of a row, which is kept even if it took too long, or a new beginning without bad pages
+            self.row = done // each
+            self._begun = monotonic()
+            self._alive()
+
+    def check(self) -> None:
+        """Raises _TimeUp if the row has had its time."""
+        if self._seconds is not None and monotonic() - self._begun > self._seconds:
+            raise _TimeUp(time_up(self._seconds))
+        self._alive()
+
+
+def time_up(seconds: float) -> str:
+    """Returns the error of a row that took longer than it may."""
+    return f"the row was not ranked within {seconds:g} s: give it fewer pages, or more time with --row-timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Output rows of a group.
+
+    Attributes:
+        rows: One per row of the group that is done.
         failed: Whether ranking failed for a reason other than the rows, such as a broken engine.
     """
 
     rows: list[dict[str, Any]]
-    failed: bool
+    failed: bool = False
 
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
     nothing = dict.fromkeys(("pages", "windows", "results", "warnings", "skipped"))
-    error = said_for(error, _PASSWORD_WAY)
+    error = printable(said_for(error, _PASSWORD_WAY))
     return [
-        {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing, "error": error}
+        {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing}
+        | {"error": error, "digest": row.digest}
         for row in rows
     ]
 
@@ -140,12 +202,13 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
         "warnings": _notes(ranking.warnings, owners),
         "skipped": _notes(ranking.skipped, owners),
         "error": None,
+        "digest": row.digest,
     }
 
 
 def _notes(notes: Sequence[PageNote], owners: Sequence[int]) -> list[dict[str, Any]]:
     return [
-        {"document": owners[note.index], "page": note.page, "text": said_for(note.text, _PASSWORD_WAY)}
+        {"document": owners[note.index], "page": note.page, "text": printable(said_for(note.text, _PASSWORD_WAY))}
         for note in notes
     ]
 

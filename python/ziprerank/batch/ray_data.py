@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,21 +12,40 @@ from numpy.typing import NDArray
 
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group
+from ziprerank.batch.workers import Worker
 from ziprerank.errors import MissingDependency
 
 _Batch = dict[str, NDArray[Any]]
 
 
 class RankGroups:
-    """A callable class for ``Dataset.map_batches``, from the column ``group`` to the column ``done``, both pickled."""
+    """A callable class for ``Dataset.map_batches``, from the column ``group`` to the column ``done``, both pickled.
+
+    Each actor ranks in a process of its own, which costs only the row's document if it dies or is stuck.
+    """
 
     def __init__(self, ranker: Ranker) -> None:
         self._ranker = ranker
-        self._reranker = ranker.load()
+        self._worker = Worker(ranker)
+        atexit.register(self._close)  # else Python would wait for the process, and the process for groups
 
     def __call__(self, batch: _Batch) -> _Batch:
-        done = [pickle.dumps(self._ranker.rank(self._reranker, pickle.loads(group))) for group in batch["group"]]
+        done = [pickle.dumps(self._ranked(pickle.loads(group))) for group in batch["group"]]
         return {"done": np.array(done, dtype=object)}
+
+    def _ranked(self, group: Group) -> list[Done]:
+        if self._worker.ended:
+            self._worker = Worker(self._ranker)
+        self._worker.give(group)
+        ranked = []
+        while self._worker.unanswered:
+            done = self._worker.take()
+            if done is not None:
+                ranked.append(done)
+        return ranked
+
+    def _close(self) -> None:
+        self._worker.pipe.close()
 
 
 def rank_on_ray(
@@ -42,7 +62,7 @@ def rank_on_ray(
         gpus: GPUs of each actor; 0.5 lets two actors share one.
 
     Yields:
-        The rows of each group, as blocks of groups are done.
+        Rows of the groups, as blocks of groups are done.
 
     Raises:
         MissingDependency: Ray is not installed.
@@ -70,7 +90,7 @@ def rank_on_ray(
             num_gpus=gpus or None,
         )
         for row in ranked.iter_rows():
-            yield pickle.loads(row["done"])
+            yield from pickle.loads(row["done"])
     finally:
         if ours:
             ray.shutdown()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
+from ziprerank.batch.records import AT_ONCE, Record, jsonl_records, parquet_columns, parquet_records
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.formats import SUFFIXES
 
 Document: TypeAlias = "str | bytes"
 """The absolute path of a PDF or an image, or such a file's bytes."""
 
-_AT_ONCE = 256  # rows that are read and grouped by document at a time
+BadRows = Literal["keep", "refuse"]
+"""What happens to rows that no engine is needed to refuse: ``"keep"`` gives each an output row with its error,
+``"refuse"`` ends the job before the first row is ranked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Row:
         documents: PDFs and images.
         pages: Page range of each PDF, such as ``"1-20"``; None is all.
         fault: Why the row cannot be ranked; None if it can.
+        digest: Of the query, the documents as the input names them, and the pages: tells whether the row has changed.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Row:
     documents: tuple[Document, ...]
     pages: str | None = None
     fault: str | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +70,62 @@ class Columns:
     pages: str = "pages"
 
 
-def read_rows(source: Path, queries: Sequence[str] = (), columns: Columns | None = None) -> Iterator[Row]:
-    """Reads the rows of a job, a few hundred at a time, after a first pass that checks their ids.
+def read_rows(
+    source: Path, queries: Sequence[str] = (), columns: Columns | None = None, bad_rows: BadRows = "keep"
+) -> Iterable[Row]:
+    """Reads the rows of a job, a few hundred at a time, after a first pass that checks them.
 
     A folder gives a row for each PDF or image below it and each of ``queries``. A ``.parquet`` or ``.jsonl`` file gives
     a row for each of its rows, which need a string ``query`` and ``documents``: a path (relative to the file's folder),
     bytes, ``{"path": ..., "bytes": ...}`` as in Hugging Face's image columns (in JSONL the bytes are base64), or a list
     of these. The id of a row without one is a digest of its content.
 
+    A row that is damaged, lacks a column or holds a value of another kind has a ``fault``. Lone surrogates are such a
+    fault, since no output can hold them; ``printable`` writes them.
+
     Args:
         source: The folder or file.
         queries: The queries for a folder; a file has its own.
         columns: Names of the columns in a file; None is the defaults.
+        bad_rows: Whether rows with a fault are kept or refused.
 
     Returns:
-        The rows, with unique ids.
+        The rows, with unique ids; every iteration reads them again.
 
     Raises:
-        InvalidInput: The source cannot be read, a row lacks a column, or two rows have the same id.
+        InvalidInput: The source cannot be read, no row has a column that is needed, two rows have the same id, or a row
+            has a fault and ``bad_rows`` is ``"refuse"``.
     """
     if not source.exists():
         raise InvalidInput(f"{source}: no such file or folder")
+    names = columns or Columns()
     if source.is_dir():
         if not queries:
             raise InvalidInput(f"{source} is a folder: say what to look for in its files with --query or --queries")
         files = _files_below(source)
-        _check_ids(lambda: ((where, row.id) for where, row in _folder_rows(source, files, queries)), source)
-        return (row for _, row in _folder_rows(source, files, queries))
-    if queries:
-        raise InvalidInput(f"{source} holds its own queries: leave out --query and --queries, or pass a folder")
-    if source.suffix not in (".parquet", ".jsonl"):
-        raise InvalidInput(f"{source} is neither a folder nor a .parquet or .jsonl file")
-    if not source.is_file():
-        raise InvalidInput(f"{source} is not a regular file, and rows are read twice: write them to a file")
-    names = columns or Columns()
-    _check_ids(lambda: _table_ids(source, names), source)
-    return (row for _, row in _table_rows(source, names))
+        rows = _Rows(lambda: _folder_rows(source, files, queries))
+    else:
+        if queries:
+            raise InvalidInput(f"{source} holds its own queries: leave out --query and --queries, or pass a folder")
+        _check_table(source, names)
+        rows = _Rows(lambda: _table_rows(source, names))
+    if bad_rows == "refuse":
+        _refuse_faults(rows, source)
+    _check_ids(rows.ids if source.is_dir() else lambda: _table_ids(source, names, rows), source)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Rows(Iterable[Row]):
+    """Rows that can be read again and again; ``named`` begins a pass over what an error calls each row, and the row."""
+
+    named: Callable[[], Iterator[tuple[str, Row]]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for _, row in self.named())
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        return ((where, row.id) for where, row in self.named())
 
 
 def grouped(rows: Iterable[Row]) -> Iterator[Group]:
@@ -111,14 +133,23 @@ def grouped(rows: Iterable[Row]) -> Iterator[Group]:
     held: dict[tuple[tuple[Document, ...], str | None], list[Row]] = {}
     for count, row in enumerate(rows, start=1):
         held.setdefault((row.documents, row.pages), []).append(row)
-        if count % _AT_ONCE == 0:
+        if count % AT_ONCE == 0:
             yield from (Group(tuple(group)) for group in held.values())
             held.clear()
     yield from (Group(tuple(group)) for group in held.values())
 
 
+def printable(text: str) -> str:
+    """Returns text that UTF-8 can hold, with a backslash, a ``u`` and four digits for a lone surrogate."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _files_below(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    def refuse(error: OSError) -> None:
+        raise InvalidInput(f"{folder} cannot be read: {error}") from error
+
+    found = (Path(root, name) for root, _, names in os.walk(folder, onerror=refuse) for name in names)
+    files = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
     if not files:
         raise InvalidInput(f"{folder} holds no {', '.join(SUFFIXES)} file")
     return files
@@ -128,83 +159,125 @@ def _folder_rows(folder: Path, files: Sequence[Path], queries: Sequence[str]) ->
     """Yields each row with what an error calls it."""
     for file in files:
         inside = file.relative_to(folder).as_posix()
+        path = str(file.absolute())
         for number, query in enumerate(queries, start=1):
-            name = f"{inside}#{hashlib.sha256(query.encode()).hexdigest()[:12]}"
-            yield f"query {number} of {inside}", Row(name, query, (str(file.absolute()),))
+            name = f"{inside}#{_sha256(query.encode('utf-8', 'surrogatepass'))[:12]}"
+            fault: str | None = None
+            try:
+                _check_text(path, "the path")
+                _check_text(query, "the query")
+            except InvalidInput as error:
+                fault = str(error)
+            documents = () if fault else (path,)
+            digest = _sha256(json.dumps([query, inside, None]).encode())
+            yield f"query {number} of {inside}", Row(printable(name), printable(query), documents, None, fault, digest)
+
+
+def _check_table(source: Path, names: Columns) -> None:
+    """Raises InvalidInput for what is no table, and for one in which no row has a column that is needed."""
+    if source.suffix not in (".parquet", ".jsonl"):
+        raise InvalidInput(f"{source} is neither a folder nor a .parquet or .jsonl file")
+    if not source.is_file():
+        raise InvalidInput(f"{source} is not a regular file, and rows are read twice: write them to a file")
+    found: dict[str, None] = {}
+    if source.suffix == ".parquet":
+        found = dict.fromkeys(parquet_columns(source))
+    else:
+        fault: str | None = None
+        for record in jsonl_records(source):
+            found.update(dict.fromkeys(record.values))
+            if names.query in found and names.documents in found:
+                return
+            fault = fault or record.fault
+        if not found and fault is not None:
+            raise InvalidInput(f"{source}: no line is a JSON object: {fault}")
+        if not found:
+            return
+    for needed in (names.query, names.documents):
+        if needed not in found:
+            told = ", ".join(map(printable, found))
+            raise InvalidInput(f"{source}: no row has {needed!r}, only {told}: name the column by its option")
 
 
 def _table_rows(source: Path, names: Columns) -> Iterator[tuple[str, Row]]:
     """Yields each row with what an error calls it."""
-    records = _parquet(source) if source.suffix == ".parquet" else _jsonl(source)
     base = source.parent.absolute()
-    for number, record in records:
-        yield f"row {number}", _row(record, names, base, f"{source}, row {number}")
+    faulty: Counter[str] = Counter()  # derived ids: two lines may be broken in the same way
+    for record in _records(source, names):
+        row = _row(record, names, base)
+        if row.fault is not None and row.id == row.digest[:_ID]:
+            faulty[row.id] += 1
+            if faulty[row.id] > 1:
+                row = replace(row, id=f"{row.id}-{faulty[row.id]}")
+        yield f"row {record.number}", row
 
 
-def _table_ids(source: Path, names: Columns) -> Iterator[tuple[str, str]]:
+def _records(source: Path, names: Columns) -> Iterator[Record]:
+    if source.suffix == ".jsonl":
+        return jsonl_records(source)
+    present = parquet_columns(source)
+    return parquet_records(
+        source, [name for name in (names.id, names.query, names.documents, names.pages) if name in present]
+    )
+
+
+def _table_ids(source: Path, names: Columns, rows: _Rows) -> Iterator[tuple[str, str]]:
     """Yields what an error calls each row, and its id; reads only the ids of a Parquet file that has them all."""
     if source.suffix == ".parquet" and _has_all(source, names.id):
-        return ((f"row {number}", str(record[names.id])) for number, record in _parquet(source, [names.id]))
-    return ((where, row.id) for where, row in _table_rows(source, names))
+        records = parquet_records(source, [names.id])
+        return ((f"row {record.number}", printable(str(record.values[names.id]))) for record in records)
+    return rows.ids()
 
 
 def _has_all(source: Path, column: str) -> bool:
     """Whether every row of a Parquet file has a value in a column."""
-    with _read_errors(source):
-        if column not in pq.read_schema(source).names:
-            return False
-    return all(record[column] is not None for _, record in _parquet(source, [column]))
+    if column not in parquet_columns(source):
+        return False
+    return all(record.values.get(column) is not None for record in parquet_records(source, [column]))
 
 
-def _parquet(source: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields numbered rows, with these columns or with all."""
-    with _read_errors(source), pq.ParquetFile(source) as file:
-        number = 0
-        for batch in file.iter_batches(batch_size=_AT_ONCE, columns=columns):
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
+_ID = 24  # hexadecimal digits of the digest that is a row's id
 
 
-@contextmanager
-def _read_errors(source: Path) -> Iterator[None]:
-    """Turns errors of Parquet into InvalidInput."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidInput(f"{source} cannot be read as Parquet: {error}") from error
-
-
-def _jsonl(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with source.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise InvalidInput(f"{source}, row {number} is not JSON: {error}") from None
-            if not isinstance(record, dict):
-                raise InvalidInput(f"{source}, row {number} is a {type(record).__name__}, not an object")
-            yield number, record
-
-
-def _row(record: dict[str, Any], names: Columns, base: Path, where: str) -> Row:
-    for needed in (names.query, names.documents):
-        if needed not in record:
-            raise InvalidInput(f"{where} has no {needed!r}, only {', '.join(record)}: name the column by its option")
-    query, pages, given = record[names.query], record.get(names.pages), record.get(names.id)
-    fault: str | None = None
+def _row(record: Record, names: Columns, base: Path) -> Row:
+    values = record.values
+    query, pages, given = values.get(names.query), values.get(names.pages), values.get(names.id)
     documents: tuple[Document, ...] = ()
+    name: str | None = None
+    fault: str | None = None
     try:
-        documents = _documents(record[names.documents], base)
+        digest = _digest(record, names)
+        name = None if given is None else str(given)
+        if record.fault is not None:
+            raise InvalidInput(record.fault)
+        for needed in (names.query, names.documents):
+            if needed not in values:
+                raise InvalidInput(f"row {record.number} has no {needed!r}, only {', '.join(values)}")
+        if name is not None:
+            _check_text(name, "the id")
+        documents = _documents(values[names.documents], base)
         if not isinstance(query, str):
             raise InvalidInput(f"the query has type {type(query).__name__}: give a string")
+        _check_text(query, "the query")
         if not (pages is None or isinstance(pages, str)):
             raise InvalidInput(f"pages has type {type(pages).__name__}: give a string such as '1-20'")
+        _check_text(pages or "", "pages")
+    except RecursionError:
+        fault, digest = f"row {record.number} is nested too deeply", _sha256(record.raw)
     except InvalidInput as error:
-        fault, query, pages = str(error), query if isinstance(query, str) else "", None
-    return Row(_digest(record, names) if given is None else str(given), query, documents, pages, fault)
+        fault = printable(str(error))
+    if fault is not None:
+        query, pages = printable(query) if isinstance(query, str) else "", None
+    return Row(digest[:_ID] if name is None else printable(name), query or "", documents, pages, fault, digest)
+
+
+def _check_text(text: str, what: str) -> None:
+    """Raises InvalidInput for text with a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        told = f"{what} {printable(text[:200])!r} is not valid text: the character at {error.start} is half of a pair"
+        raise InvalidInput(f"{told} (a lone surrogate): {'rename the file' if 'path' in what else 'mend it'}") from None
 
 
 def _documents(value: Any, base: Path) -> tuple[Document, ...]:
@@ -220,23 +293,46 @@ def _document(value: Any, base: Path) -> Document:
         if isinstance(data, str):
             try:
                 return base64.b64decode(data, validate=True)
-            except binascii.Error as error:
+            except ValueError as error:  # also for characters outside ASCII
                 raise InvalidInput(f"a document's bytes are not base64: {error}") from None
         value = value.get("path") if data is None else data
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return str(base / value)
+        path = str(base / value)
+        _check_text(path, "the path")
+        return path
     raise InvalidInput(f"a document has type {type(value).__name__}: give a path, bytes, or a list of these")
 
 
-def _digest(record: dict[str, Any], names: Columns) -> str:
-    content = [record.get(names.query), record.get(names.documents), record.get(names.pages)]
-    return hashlib.sha256(json.dumps(content, default=_bytes_digest).encode()).hexdigest()[:24]
+def _digest(record: Record, names: Columns) -> str:
+    """SHA-256 of what the row asks for; of a row that could not be read, of all that is known of it."""
+    if record.fault is not None and record.raw:
+        return _sha256(record.raw)
+    content = [record.values.get(name) for name in (names.query, names.documents, names.pages)]
+    if record.fault is not None:
+        content.append(record.fault.partition(":")[2])
+    return _sha256(json.dumps(content, default=_bytes_digest).encode())
 
 
 def _bytes_digest(value: object) -> str:
-    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else repr(value)
+    return _sha256(value) if isinstance(value, bytes) else repr(value)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_faults(rows: _Rows, source: Path) -> None:
+    """Raises InvalidInput if a row has a fault, with the first one and the number of all."""
+    first, count = "", 0
+    for where, row in rows.named():
+        if row.fault is not None:
+            first = first or (row.fault if row.fault.startswith(where) else f"{where}: {row.fault}")
+            count += 1
+    if count:
+        told = "1 row cannot" if count == 1 else f"{count:,} rows cannot"
+        raise InvalidInput(f"{source}: {told} be ranked, the first is {first} (--bad-rows keep writes their errors)")
 
 
 def _check_ids(ids: Callable[[], Iterator[tuple[str, str]]], source: Path) -> None:

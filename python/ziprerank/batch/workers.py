@@ -5,21 +5,27 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import islice
 from multiprocessing.connection import Connection, wait
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from ziprerank.batch.ranking import Done, Ranker, error_rows
-from ziprerank.batch.rows import Group
+from ziprerank.batch.ranking import Done, Ranker, error_rows, time_up
+from ziprerank.batch.rows import Group, Row
 from ziprerank.errors import EngineError, ZipRerankError
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit the others' pipes, and a CUDA context
+GRACE = 5.0  # seconds beside a row's time before a process without a sign of life is taken to be stuck
+_SIGN_EVERY = 1.0  # seconds between two of these signs
+_READY, _ALIVE = "ready", "alive"  # what a process sends once it has its engine, and while it ranks
 
 
 def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Iterator[Done]:
-    """Ranks groups in worker processes. A worker that dies, for example in a PDF parser, is replaced.
+    """Ranks groups in worker processes. A worker that dies or is stuck, for example in a PDF parser, is replaced.
 
     Args:
         groups: Groups of rows.
@@ -27,44 +33,66 @@ def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Itera
         workers: Number of processes.
 
     Yields:
-        The rows of each group in the order in which they are done; the rows of a worker that died have an error.
+        Rows of the groups in the order in which they are done; those of a worker that died or was stuck have an error.
 
     Raises:
         EngineError: A worker could not load its engine.
     """
     waiting = iter(groups)
     with ExitStack() as stack:
-        busy: dict[Connection, _Worker] = {}
-        for group in waiting:
-            worker = stack.enter_context(_Worker(ranker))
+        busy: dict[Connection, Worker] = {}
+
+        def give(group: Group, worker: Worker | None = None) -> None:
+            if worker is None or worker.ended:
+                worker = stack.enter_context(Worker(ranker))
             worker.give(group)
             busy[worker.pipe] = worker
-            if len(busy) == workers:
-                break
+
+        for group in islice(waiting, workers):
+            give(group)
         while busy:
-            for pipe in wait(list(busy)):
-                worker = busy.pop(pipe)  # type: ignore[call-overload]
+            for worker in _ready(busy):
                 done = worker.take()
-                following = next(waiting, None)
-                if following is not None:
-                    if worker.died:
-                        worker = stack.enter_context(_Worker(ranker))
-                    worker.give(following)
-                    busy[worker.pipe] = worker
-                yield done
+                if not worker.unanswered:
+                    del busy[worker.pipe]
+                    following = next(waiting, None)
+                    if following is not None:
+                        give(following, worker)
+                if done is not None:
+                    yield done
 
 
-class _Worker:
-    """A worker process, which ends with its context."""
+def _ready(busy: dict[Connection, Worker]) -> list[Worker]:
+    """Waits until workers have something to take, or are stuck, and returns these."""
+    first = min(worker.stuck_at for worker in busy.values())
+    pipes = wait(list(busy), None if first == float("inf") else max(0.0, first - monotonic()))
+    return [worker for pipe, worker in busy.items() if pipe in pipes or worker.stuck_at <= monotonic()]
+
+
+class Worker:
+    """A worker process, which ends with its context.
+
+    Attributes:
+        pipe: Readable when there is something to take.
+        unanswered: The rows of its group that are not done.
+        stuck_at: When the process is taken to be stuck, by the monotonic clock; infinite without a limit.
+        ended: Whether the process died or was stuck and killed; another one is needed then.
+    """
 
     def __init__(self, ranker: Ranker) -> None:
+        """Starts the process, which loads its engine and then takes groups."""
+        self.unanswered: list[Row] = []
+        self.stuck_at = float("inf")
+        self.ended = False
+        self._timeout = ranker.row_timeout
+        self._ready = False
         self.pipe, theirs = _SPAWN.Pipe()
-        self.died = False
-        self._process = _SPAWN.Process(target=_work, args=(theirs, ranker), daemon=True, name="ziprerank-batch")
+        # not daemonic: those may have no children, and the pages of a document may be prepared in one
+        self._process = _SPAWN.Process(target=_work, args=(theirs, ranker), name="ziprerank-batch")
         self._process.start()
         theirs.close()  # so that the pipe ends with the process
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(
@@ -72,39 +100,93 @@ class _Worker:
     ) -> None:
         self.pipe.close()
         if error is not None:
-            self._process.terminate()
+            self._process.kill()
         self._process.join()
 
     def give(self, group: Group) -> None:
-        """Sends the process a group to rank."""
-        self._group = group
-        with suppress(OSError):  # the process died while it waited; ``take`` notices
-            self.pipe.send(group)
+        """Hands the process a group to rank, which it gets once it has loaded its engine."""
+        self._group, self.unanswered = group, list(group.rows)
+        if self._ready:
+            self._send()
 
-    def take(self) -> Done:
-        """Returns the group's rows, with an error if the process died. Raises EngineError if it could not start."""
+    def take(self) -> Done | None:
+        """Waits for rows that are done and returns them; None if the process has only given a sign of life.
+
+        If the process dies or is stuck, all rows of its group that are not done get an error.
+
+        Raises:
+            EngineError: The process could not load its engine.
+        """
+        if not self.pipe.poll(None if self.stuck_at == float("inf") else max(0.0, self.stuck_at - monotonic())):
+            return self._end(time_up(self._timeout or 0) + "; its worker process was stuck and has been killed")
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            self.died = True
             told = f"the worker process ended with status {self._process.exitcode} while it ranked this document"
-            return Done(error_rows(self._group.rows, told), failed=True)
+            return self._end(told, failed=True)
         if isinstance(answer, Done):
+            names = {row["id"] for row in answer.rows}
+            self.unanswered = [row for row in self.unanswered if row.id not in names]
+            self._wait_from_now()
             return answer
-        raise answer
+        if answer == _READY:
+            self._ready = True
+            self._send()
+        elif answer == _ALIVE:
+            self._wait_from_now()
+        else:
+            raise answer
+        return None
+
+    def _send(self) -> None:
+        with suppress(OSError):  # the process died while it waited; ``take`` notices
+            self.pipe.send(self._group)
+        self._wait_from_now()
+
+    def _wait_from_now(self) -> None:
+        """A row looks at its time by itself, but only between pages; so much without a sign means that it does not."""
+        if self._timeout is not None:
+            self.stuck_at = monotonic() + self._timeout + GRACE if self.unanswered else float("inf")
+
+    def _end(self, told: str, *, failed: bool = False) -> Done:
+        self._process.kill()
+        self._process.join()
+        self.ended = True
+        self.stuck_at = float("inf")
+        rows, self.unanswered = self.unanswered, []
+        return Done(error_rows(rows, told), failed)
+
+
+def _end_with_parent() -> None:
+    """Ends this process with its parent, also while it is stuck and does not look at its pipe."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(pipe: Connection, ranker: Ranker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and then closes the pipe
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         reranker = ranker.load()
     except ZipRerankError as error:
         pipe.send(EngineError(f"a worker could not start: {error}"))
         return
-    while True:
-        try:
+    signed = 0.0
+
+    def sign() -> None:
+        nonlocal signed
+        if monotonic() - signed > _SIGN_EVERY:
+            signed = monotonic()
+            pipe.send(_ALIVE)
+
+    try:
+        pipe.send(_READY)
+        while True:
             group: Any = pipe.recv()
-        except EOFError:  # the parent is gone or done
-            os._exit(0)  # without waiting for the engine's threads
-        pipe.send(ranker.rank(reranker, group))
+            for done in ranker.rank(reranker, group, sign):
+                pipe.send(done)
+    except (EOFError, OSError):  # the parent is gone or done
+        os._exit(0)  # without waiting for the engine's threads

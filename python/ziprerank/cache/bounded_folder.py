@@ -11,9 +11,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 _SUFFIX = ".page"
 _PART = ".part"
@@ -42,15 +44,24 @@ class BoundedFolder:
     def used(self) -> int:
         """Bytes in use, by the ledger; 0 when it cannot be read."""
         try:
-            return _bytes_in((self.folder / "ledger").read_bytes()) or 0
+            with _opened(self.folder / "ledger") as file:
+                return _bytes_in(file.read(64)) or 0
         except OSError:
             return 0
 
-    def get(self, name: str) -> bytes | None:
-        """Returns the content, which then counts as just used, or None. Raises OSError."""
+    def get(self, name: str, most: int = -1) -> bytes | None:
+        """Returns the content, which then counts as just used, or None.
+
+        Args:
+            name: Which one.
+            most: Most bytes that are read; all of them by default.
+
+        Raises:
+            OSError: It cannot be read, or is a pipe, a folder or a device.
+        """
         try:
-            with self._path(name).open("rb") as file:
-                content = file.read()
+            with _opened(self._path(name)) as file:
+                content = file.read(most)
                 with contextlib.suppress(OSError):  # the time of use is no more than a hint
                     _touch(file.fileno())
                 return content
@@ -131,9 +142,19 @@ class BoundedFolder:
         return used
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Opens a regular file for reading. Raises OSError, also for a pipe, which would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
     """Writes a file that its owner alone can read: the features tell what a page shows."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    path.unlink(missing_ok=True)  # left by a writer that was killed, or put there: a pipe would be waited for
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
         for part in parts:
             rest = memoryview(part)

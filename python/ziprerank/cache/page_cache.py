@@ -8,6 +8,7 @@ An entry is found only if all of these match. The number of threads is left out,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from ziprerank._version import __version__
 from ziprerank.bundle import Bundle
 from ziprerank.cache.bounded_folder import BoundedFolder
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, quoted
 
 if TYPE_CHECKING:
     from ziprerank._engine import Engine, Window
@@ -64,22 +65,27 @@ class PageCache:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(("hits", "misses", "corrupt", "failures"), 0)
         self._failing = False
-        largest = min(image.max_pixels, image.longest_side**2) // image.factor**2 * self._row_bytes + 4096
+        self._largest = largest = (
+            min(image.max_pixels, image.longest_side**2) // image.factor**2 * self._row_bytes + 4096
+        )
         if limit < largest:
             raise InvalidInput(f"page_cache_bytes {limit:,}: one page may take {largest:,} bytes, give room for some")
         try:
             self._folder = BoundedFolder(Path(folder), limit)
         except OSError as error:
             raise InvalidInput(
-                f"page_cache {str(folder)!r} cannot be used ({error}): give a folder on a disk with room that this "
-                "process may write, or none"
+                f"page_cache {quoted(str(folder))} cannot be used ({error}): give a folder on a disk with room that "
+                "this process may write, or none"
             ) from error
 
-    def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8]) -> FreshPage | None:
-        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; returns a newly encoded page."""
+    def fill(self, window: Window, slot: int, pixels: NDArray[np.uint8], owner: str = "") -> FreshPage | None:
+        """Fills a slot from memory, from disk, or by encoding RGB [h, w, 3]; returns a newly encoded page.
+
+        Pages are found by their ``owner``, that of the window, only.
+        """
         if window.find(slot, pixels):
             return None
-        page = FreshPage(slot, self._name(pixels))
+        page = FreshPage(slot, self._name(pixels, owner))
         features = self._load(page)
         if features is not None:
             window.restore(slot, pixels, features)
@@ -106,18 +112,21 @@ class PageCache:
         folder = self._folder
         return counts | {"evictions": folder.evictions, "bytes": folder.used, "limit": folder.limit}
 
-    def _name(self, pixels: NDArray[np.uint8]) -> str:
-        digest = hashlib.blake2b(self._key, digest_size=32)
+    def _name(self, pixels: NDArray[np.uint8], owner: str) -> str:
+        key = hashlib.blake2b(owner.encode(), key=self._key, digest_size=32).digest() if owner else self._key
+        digest = hashlib.blake2b(key, digest_size=32)
         digest.update(np.array(pixels.shape, dtype="<i8").tobytes())
         digest.update(pixels.data)
         return digest.hexdigest()
 
     def _load(self, page: FreshPage) -> NDArray[np.uint8] | None:
         try:
-            content = self._folder.get(page.name)
+            content = self._folder.get(page.name, self._largest + 1)
         except OSError as error:
             self._failed("read", error)
             content = None
+            with contextlib.suppress(OSError):  # whatever it is, it is in the way of the page
+                self._folder.remove(page.name)
         features = None if content is None else self._parse(page, content)
         if content is not None and features is None:
             logger.warning("page cache: %s is damaged: removed, the page is encoded anew", page.name)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.cli.options import (
     BadPages,
     KeepRatio,
@@ -50,6 +51,17 @@ def batch(
     workers: Annotated[int, typer.Option(help="Processes, or actors on Ray; each holds the model.")] = 1,
     part_rows: Annotated[int, typer.Option(help="Rows of a part file; after a minute it is written anyway.")] = 1000,
     retry_errors: Annotated[bool, typer.Option(help="Rank the rows again that have an error.")] = False,
+    rerank_changed: Annotated[
+        bool,
+        typer.Option(help="Rank the rows again whose query, documents or pages changed; without it they are refused."),
+    ] = False,
+    bad_rows: Annotated[
+        Literal["keep", "refuse"],
+        typer.Option(help="Rows that are no JSON or lack a column: written with their errors, or end the job at once."),
+    ] = "keep",
+    row_timeout: Annotated[
+        float, typer.Option(help="Most seconds for a row, which then gets an error; 0 is no limit.")
+    ] = ROW_TIMEOUT,
     ray: Annotated[
         str | None,
         typer.Option(help="Run on Ray: 'auto' for this machine's cluster, ray://HOST:10001, or 'local' to start it."),
@@ -78,12 +90,20 @@ def batch(
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
     each = engine.threads or max(1, usable_cpus() // workers)
     ranker = Ranker(
-        replace(engine, threads=each), top_k, keep_ratio, parse_window(window), stride, password, on_bad_page
+        replace(engine, threads=each),
+        top_k,
+        keep_ratio,
+        parse_window(window),
+        stride,
+        password,
+        on_bad_page,
+        row_timeout=row_timeout or None,
     )
     rows = read_rows(
         source,
         [*(query or ()), *_lines(queries)],
         Columns(id_column, query_column, documents_column, pages_column),
+        bad_rows,
     )
     run = partial(rank_locally, ranker=ranker, workers=workers)
     if ray is not None:
@@ -91,8 +111,10 @@ def batch(
     with Output(out, job_of(ranker), kind=output, part_rows=part_rows) as part_files, progress_bar("ranking") as report:
         if retry_errors:
             part_files.drop_errors()
-        summary = run_job(rows, part_files, run, lambda done: report(done, None))
+        summary = run_job(rows, part_files, run, lambda done: report(done, None), rerank_changed=rerank_changed)
     told = f"{out}: {summary.rows:,} rows, {summary.ranked:,} of them ranked now, {summary.errors:,} with an error"
+    if summary.left:
+        told += f"; {source} does not have {summary.left:,} of them any more"
     Console(soft_wrap=True, highlight=False).print(told, markup=False)
 
 

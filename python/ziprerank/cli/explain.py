@@ -61,6 +61,7 @@ def explain(
             progress=report,
         )
     show_notes(ranking)
-    with open_pages(inputs, reranker.bundle.image, on_bad_page) as sources:
+    rules, limits = reranker.bundle.image, reranker.page_limits
+    with open_pages(inputs, rules, on_bad_page, limits=limits) as sources:
         save_picture(draw_ranking(ranking, sources, reranker.bundle.image), out)
     Console(soft_wrap=True).print(f"{escape(str(out))}: the best {len(ranking)} of {ranking.pages} pages")

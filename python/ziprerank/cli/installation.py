@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import ziprerank
 from ziprerank.bundle import Bundle
 from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.inputs.drawn_scripts import scripts_with_fonts
 from ziprerank.inputs.fonts import VARIABLE
-from ziprerank.inputs.pdf import scripts_with_fonts
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.runtime.cpus import usable_cpus
-from ziprerank.runtime.engine import EngineOptions, load_engine
+from ziprerank.runtime.engine import EngineOptions, load_engine, show_size
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
 from ziprerank.runtime.providers import PROVIDERS, lacking
 
@@ -46,12 +48,14 @@ def examine(options: EngineOptions) -> Report:
     if bundle is not None:
         report.sections.append(("Bundle", _bundle(bundle)))
     report.sections.append(("Providers", _ready(runtime, bundle)))
+    report.sections.append(("Page workers", _page_workers(report, options.page_limits)))
     if bundle is not None and runtime is not None:
         engine = _attempt(report, lambda: load_engine(bundle, options))
         if engine is not None:
             report.sections.append(("Engine", _flat(engine.info)))
             report.sections.append(("Page pool", _flat(engine.pool)))
-    report.sections.append(("Fonts for PDFs that do not embed theirs", _attempt(report, _fonts) or []))
+    fonts = _attempt(report, lambda: _fonts(options.page_limits))
+    report.sections.append(("Fonts for PDFs that do not embed theirs", fonts or []))
     report.sections.append(("Memory", _memory()))
     return report
 
@@ -86,6 +90,18 @@ def _runtime(runtime: Runtime | None) -> Rows:
         ("package", ", ".join(runtime.distributions) or "unknown"),
         ("library", str(runtime.library)),
         ("providers", ", ".join(_providers())),
+    ]
+
+
+def _page_workers(report: Report, limits: PageLimits) -> Rows:
+    if limits.processes == 0:
+        return [("processes", "none: files are read in this process, without limits of time and memory")]
+    problem = pool().check(limits)
+    if problem is not None:
+        report.problems.append(problem)
+    return [
+        ("processes", f"at most {limits.processes}" + ("" if problem is None else ", and none starts")),
+        ("for a page", f"{limits.timeout:g} s and {show_size(limits.memory)}B at most"),
     ]
 
 
@@ -136,9 +152,9 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in parity.items() if isinstance(value, (str, int, float)))
 
 
-def _fonts() -> Rows:
+def _fonts(limits: PageLimits) -> Rows:
     """Which scripts PDFium draws without a font in the PDF; more folders of fonts are in ``ZIPRERANK_FONTS``."""
-    found = scripts_with_fonts()
+    found = scripts_with_fonts(limits)
     rows = [
         (title, ", ".join(names))
         for title, shown in (("drawn", True), ("come out blank", False))

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ziprerank.bundle import Blank, Check
-from ziprerank.errors import InvalidInput, said_for
+from ziprerank.errors import InvalidInput, quoted, said_for
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
@@ -53,13 +53,16 @@ _TYPES: dict[str, Any] = {
     "page_cache": Path | None,
     "page_cache_bytes": str,
     "check": Check,
+    "page_workers": str,
+    "page_timeout": float,
+    "page_memory_bytes": str,
 }
 
 
 def with_engine_options(*, variables: bool = False) -> Callable[[_Command], _Command]:
     """Gives a command every engine option as a flag of its own, in place of its parameter ``engine: EngineOptions``.
 
-    ``--pool-size`` and ``--page-cache-size`` set the fields that end in ``_bytes``.
+    ``--pool-size`` and its like set the fields that end in ``_bytes``.
 
     Args:
         variables: Whether each flag may be set by an environment variable ``ZIPRERANK_...`` too.
@@ -91,8 +94,7 @@ def with_engine_options(*, variables: bool = False) -> Callable[[_Command], _Com
 
         def run(**values: Any) -> None:
             given = {one.name: values.pop(name) for name, one in flags.items()}
-            for name in ("pool_bytes", "page_cache_bytes"):
-                given[name] = parse_size(given[name])
+            given |= {name: parse_size(value) for name, value in given.items() if name.endswith("_bytes")}
             command(**values, engine=EngineOptions(**given))
 
         parameters = [*own, *shared]
@@ -115,7 +117,7 @@ def parse_window(text: str) -> WindowOption:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInput(f"window {text!r}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
+        raise InvalidInput(f"window {quoted(text)}: must be 1..{MAX_WINDOW}, 'auto' or 'off'") from None
 
 
 def show_notes(ranking: Ranking) -> None:

@@ -26,18 +26,48 @@ def serve(
     port: Annotated[int, _option("PORT", "Port; 0 takes a free one, which the log names.")] = 8000,
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
     api_key: Annotated[list[str] | None, _option("API_KEY", "Key that clients send; may be repeated.")] = None,
+    cache_per_key: Annotated[
+        bool, _option("CACHE_PER_KEY", "Page features are found again by the same API key only.")
+    ] = _DEFAULT.cache_per_key,
     cors_origin: Annotated[list[str] | None, _option("CORS_ORIGIN", "Origin of web pages that may call.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        _option(
+            "ALLOWED_HOST",
+            "Name by which clients call the server; may be repeated.",
+            show_default="localhost if --host is a loopback address, else any",
+        ),
+    ] = None,
     web_page: Annotated[bool, _option("WEB_PAGE", "The page at /.")] = _DEFAULT.web_page,
     queue: Annotated[int, _option("QUEUE", "Rankings under way at once; more are answered 429.")] = _DEFAULT.queue,
     timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
     drain: Annotated[float, _option("DRAIN", "Seconds for accepted requests after SIGTERM.")] = _DEFAULT.drain,
     workers: Annotated[
-        int, _option("WORKERS", "Threads that decode and render pages.", show_default="CPUs, at most 4")
+        int, _option("WORKERS", "Pages of a request prepared at a time.", show_default="CPUs, at most 4")
     ] = _DEFAULT.workers,
+    max_connections: Annotated[
+        int, _option("MAX_CONNECTIONS", "Connections open at once; a new one replaces a silent one.")
+    ] = _DEFAULT.max_connections,
+    max_connections_per_address: Annotated[
+        int, _option("MAX_CONNECTIONS_PER_ADDRESS", "Connections of one client; raise it behind a proxy.")
+    ] = _DEFAULT.max_connections_per_address,
+    header_timeout: Annotated[
+        float, _option("HEADER_TIMEOUT", "Seconds for a request's header to arrive.")
+    ] = _DEFAULT.header_timeout,
+    body_timeout: Annotated[
+        float, _option("BODY_TIMEOUT", "Seconds for a request's body to arrive.")
+    ] = _DEFAULT.body_timeout,
+    answer_timeout: Annotated[
+        float, _option("ANSWER_TIMEOUT", "Seconds for a client to read its answer.")
+    ] = _DEFAULT.answer_timeout,
+    keep_alive: Annotated[
+        int, _option("KEEP_ALIVE", "Seconds that a connection stays open between requests.")
+    ] = _DEFAULT.keep_alive,
     max_body_mib: Annotated[int, _option("MAX_BODY_MIB", "Largest request.")] = _DEFAULT.max_body_bytes // MIB,
     max_held_mib: Annotated[
-        int, _option("MAX_HELD_MIB", "Bodies and fetched files of all requests under way.")
+        int, _option("MAX_HELD_MIB", "Bodies, fetched files and answers of all requests together.")
     ] = _DEFAULT.max_held_bytes // MIB,
+    max_answer_mib: Annotated[int, _option("MAX_ANSWER_MIB", "Largest answer.")] = _DEFAULT.max_answer_bytes // MIB,
     max_pages: Annotated[int, _option("MAX_PAGES", "Pages of one request.")] = _DEFAULT.max_pages,
     max_image_pixels: Annotated[int, _option("MAX_IMAGE_PIXELS", "Pixels of one image.")] = _DEFAULT.max_image_pixels,
     max_total_pixels: Annotated[
@@ -58,7 +88,7 @@ def serve(
     try:
         from ziprerank.serve.app import create_app
         from ziprerank.serve.logs import start_logging
-        from ziprerank.serve.server import listen
+        from ziprerank.serve.server import hosts_of, listen
         from ziprerank.serve.server import serve as run
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
@@ -67,14 +97,23 @@ def serve(
     settings = Settings(
         model_name=model_name,
         api_keys=tuple(api_key or ()),
+        cache_per_key=cache_per_key,
         cors_origins=tuple(cors_origin or ()),
+        allowed_hosts=tuple(allowed_host or hosts_of(host)),
         web_page=web_page,
         queue=queue,
         timeout=timeout,
         drain=drain,
         workers=workers,
+        max_connections=max_connections,
+        max_connections_per_address=max_connections_per_address,
+        header_timeout=header_timeout,
+        body_timeout=body_timeout,
+        answer_timeout=answer_timeout,
+        keep_alive=keep_alive,
         max_body_bytes=max_body_mib * MIB,
         max_held_bytes=max_held_mib * MIB,
+        max_answer_bytes=max_answer_mib * MIB,
         max_pages=max_pages,
         max_image_pixels=max_image_pixels,
         max_total_pixels=max_total_pixels,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
+
 from PIL import Image, ImageCms
 
 from ziprerank.errors import InvalidInput
+
+if TYPE_CHECKING:  # imported where a mode needs it: that takes longer than to decode a page
+    import numpy as np
+    from numpy.typing import NDArray
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of what scanners and cameras store in 16-bit or 32-bit levels
 
@@ -21,11 +25,8 @@ def on_white(image: Image.Image) -> Image.Image:
         InvalidInput: The levels are outside these ranges, or the mode cannot be converted.
     """
     key = image.info.get("transparency")
-    if image.mode.startswith("I"):
-        levels = np.asarray(image)
-        return _keyed(_from_integers(levels, image.mode), levels == key if isinstance(key, int) else None)
-    if image.mode == "F":
-        return _from_floats(np.asarray(image))
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_levels(image, key)
     if image.mode in ("1", "L", "RGB") and isinstance(key, (int, tuple)):
         return _without_key(image, key)
     if image.mode == "La":  # Pillow converts it to LA only
@@ -40,12 +41,23 @@ def on_white(image: Image.Image) -> Image.Image:
         raise InvalidInput(f"image of mode {image.mode} cannot be converted to RGB: convert it first") from error
 
 
+def _from_levels(image: Image.Image, key: object) -> Image.Image:
+    import numpy as np
+
+    levels = np.asarray(image)
+    if image.mode == "F":
+        return _from_floats(levels)
+    return _keyed(_from_integers(levels, image.mode), levels == key if isinstance(key, int) else None)
+
+
 def _palette_has_alpha(image: Image.Image) -> bool:
     return "transparency" in image.info or (image.palette is not None and image.palette.mode.endswith("A"))
 
 
 def _without_key(image: Image.Image, key: int | tuple[int, ...]) -> Image.Image:
     """Returns an image of mode 1, L or RGB with its one transparent colour white."""
+    import numpy as np
+
     bare = image.copy()
     del bare.info["transparency"]
     if bare.mode == "1":
@@ -56,11 +68,15 @@ def _without_key(image: Image.Image, key: int | tuple[int, ...]) -> Image.Image:
 
 def _keyed(rgb: Image.Image, clear: NDArray[np.bool_] | None) -> Image.Image:
     if clear is not None:
+        import numpy as np
+
         rgb.paste((255, 255, 255), mask=Image.fromarray(clear.astype(np.uint8) * 255))
     return rgb
 
 
 def _from_integers(levels: NDArray[np.integer], mode: str) -> Image.Image:
+    import numpy as np
+
     low, high = int(levels.min()), int(levels.max())
     white = next(((1 << bits) - 1 for bits in _DEPTHS if high < 1 << bits), None)
     if low < 0 or white is None:
@@ -70,6 +86,8 @@ def _from_integers(levels: NDArray[np.integer], mode: str) -> Image.Image:
 
 
 def _from_floats(levels: NDArray[np.float32]) -> Image.Image:
+    import numpy as np
+
     low, high = float(levels.min()), float(levels.max())
     if not (low >= 0 and high <= 255):  # also where one is not a number
         raise InvalidInput(

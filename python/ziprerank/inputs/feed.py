@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from ziprerank.errors import PageError
 from ziprerank.inputs.pages import PageSource
 from ziprerank.inputs.prepared import Prepared
+from ziprerank.inputs.workers.pool import Interrupt
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.threads import Workers
 
 KEPT_BYTES = 128 << 20  # pixels held beyond those of the current window: 50 pages of 1024 x 800 px
 _MOST_WORKERS = 4
+_POLL_SECONDS = 0.1
 
 
 class PageFeed:
@@ -36,6 +38,7 @@ class PageFeed:
         self._watch = watch
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
+        self._interrupt = Interrupt()
         self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
 
     def __enter__(self) -> PageFeed:
@@ -44,6 +47,7 @@ class PageFeed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._interrupt.set()  # nobody waits for the pages under way any more
         self._workers.close()
         self._pixels.clear()
 
@@ -53,11 +57,22 @@ class PageFeed:
             if page not in self._pixels:
                 self._pixels[page] = self._workers.submit(partial(self._prepare, page))
 
-    def pixels(self, page: int) -> NDArray[np.uint8]:
-        """Returns RGB [h, w, 3] uint8, waiting until it is ready. Raises PageError with the candidate's index."""
+    def pixels(self, page: int, waiting: Callable[[], None] = lambda: None) -> NDArray[np.uint8]:
+        """Returns RGB [h, w, 3] uint8, and waits until it is ready.
+
+        Args:
+            page: The candidate's index.
+            waiting: Called about ten times a second meanwhile; may raise to end the wait.
+
+        Raises:
+            PageError: The page cannot be prepared; the error has the candidate's index.
+        """
         self.ahead([page])
+        future = self._pixels[page]
+        while not self._workers.wait(future, _POLL_SECONDS):
+            waiting()
         try:
-            pixels, warnings = self._workers.result(self._pixels[page])
+            pixels, warnings = self._workers.result(future)
         except PageError as error:
             raise error.at(page) from error
         if warnings:
@@ -65,13 +80,16 @@ class PageFeed:
         return pixels
 
     def bad_pages(self, pages: Sequence[int], checked: Callable[[], None]) -> dict[int, PageError]:
-        """Prepares each of ``pages``, calls ``checked`` after it, and returns the errors of those that cannot be."""
+        """Prepares each of ``pages`` and returns the errors of those that cannot be.
+
+        It calls ``checked`` after each, and about ten times a second while it waits for one.
+        """
         found = {}
         for at, page in enumerate(pages):
             following = pages[at : at + _MOST_WORKERS]
             self.ahead(following)
             try:
-                self.pixels(page)
+                self.pixels(page, checked)
             except PageError as error:
                 found[page] = error
                 del self._pixels[page]
@@ -91,7 +109,7 @@ class PageFeed:
             del self._pixels[page]
 
     def _prepare(self, page: int) -> Prepared:
-        with self._watch("render", page):
+        with self._interrupt.applied(), self._watch("render", page):
             return self._sources[page].prepare()
 
     def _bytes(self, page: int) -> int:

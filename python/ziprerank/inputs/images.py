@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.colours import on_white
 from ziprerank.inputs.formats import decoder, image_kind
@@ -87,8 +85,8 @@ def image_pages(data: Path | bytes, kind: str) -> list[tuple[int, Size]]:
 def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
     """Returns the file behind a Pillow image, and its format, if the file and not the object has to be ranked.
 
-    That is a PNG not yet decoded, which Pillow would decode to find its orientation, and a TIFF with several pages, of
-    which the object holds one at a time. None for any other image.
+    That is a JPEG or a PNG not yet decoded, since a decoder needs bounds, and a TIFF with several pages, of which the
+    object holds one at a time. None for any other image.
 
     Raises:
         InvalidInput: The other pages of a TIFF cannot be read any more.
@@ -96,6 +94,8 @@ def stored_file(image: Image.Image) -> tuple[bytes, str] | None:
     kind = None
     if isinstance(image, PngImageFile) and image.tile and image.tell() == 0:
         kind = "PNG"
+    elif type(image) is JpegImageFile and image.tile and not image.decoderconfig:  # which a draft would have
+        kind = "JPEG"
     elif isinstance(image, TiffImageFile) and _has_pages(image):
         kind = "TIFF"
     if kind is None:
@@ -139,7 +139,7 @@ def _opened(data: Path | bytes, kind: str) -> Iterator[ImageFile]:
                 _check_header(stream.read(30), kind)
                 stream.seek(0)
                 image = decoder(kind)(stream)
-        except InvalidInput:
+        except (InvalidInput, MemoryError):
             raise
         except Image.DecompressionBombError as error:
             raise InvalidInput(f"image of more than {MAX_IMAGE_PIXELS:,} pixels: scale it down first") from error
@@ -153,6 +153,8 @@ def _seek(image: Image.Image, frame: int) -> bool:
         image.seek(frame)
     except EOFError:
         return False
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise InvalidInput(f"damaged image, its frame {frame + 1} cannot be read: {error}") from error
     return True
@@ -214,6 +216,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     turn = None if isinstance(image, TiffImageFile) else _UPRIGHT.get(_orientation(image))  # Pillow turns a TIFF
     try:
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         raise InvalidInput(f"damaged image, its pixels cannot be decoded: {error}") from error
     return on_white(image if turn is None else image.transpose(turn))
@@ -228,11 +232,19 @@ def _orientation(image: Image.Image) -> int:
     return found
 
 
-def resize_page(image: Image.Image, size: Size, rules: ImageRules) -> NDArray[np.uint8]:
-    """Resizes an RGB image to [h, w, 3] uint8 of ``size``: LANCZOS, then bicubic, as in training."""
-    height, width = fit_longest_side(image.height, image.width, rules.longest_side)
+def resize_page(image: Image.Image, size: Size, longest_side: int) -> Image.Image:
+    """Brings an RGB image to ``size``: LANCZOS until it fits ``longest_side``, then bicubic, as in training."""
+    height, width = fit_longest_side(image.height, image.width, longest_side)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     if (size[1], size[0]) != image.size:
         image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.uint8)
+    return image
+
+
+def scaled(image: Image.Image, longest_side: int) -> Image.Image:
+    """Scales an RGB image, up or down, until its longest side is ``longest_side``."""
+    scale = longest_side / max(image.size)
+    return image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+    )

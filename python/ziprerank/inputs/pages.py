@@ -7,6 +7,7 @@ format (path or bytes; a TIFF has a page for each of its own), a Pillow image, a
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,19 +22,13 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import KNOWN, image_kind
-from ziprerank.inputs.images import (
-    frames_left_out,
-    image_pages,
-    open_image,
-    resize_page,
-    stored_file,
-    to_rgb,
-    upright_size,
-)
+from ziprerank.inputs.images import frames_left_out, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class PageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PdfPage:
-    file: PdfFile
+    file: StoredFile
     page: int
     size: Size
     points: tuple[float, float]  # (height, width)
@@ -98,45 +93,61 @@ class PdfPage:
         return self.file.name
 
     def prepare(self) -> Prepared:
-        return self.file.prepare(self.page, self.size)
+        return self.file.render(self.page, self.size, warn=True)
 
     def picture(self, longest_side: int) -> Image.Image:
         scale = longest_side / max(self.points)
         height, width = (max(1, round(side * scale)) for side in self.points)
-        return Image.fromarray(self.file.render(self.page, (height, width)))
+        return Image.fromarray(self.file.render(self.page, (height, width)).pixels)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePage:
-    """A raster page. ``data`` is a path or bytes of an image of ``kind``, or a Pillow image (``kind`` None).
+    """A page of an image file of a format ``kind``.
 
     ``frame`` is 0-based and counts all frames of a TIFF, ``page`` is 1-based and counts those that are pages.
     """
 
-    data: Path | bytes | Image.Image
-    kind: str | None
-    source: str
+    file: StoredFile
+    kind: str
     size: Size
-    rules: ImageRules
+    upright: Size
+    longest_side: int
     frame: int = 0
     page: int | None = None
 
+    @property
+    def source(self) -> str:
+        return self.file.name
+
     def prepare(self) -> Prepared:
-        with _named(self.source, self.page):
-            image, warnings = self._decode()
-            if image_size(image.height, image.width, self.rules) != self.size:
-                raise InvalidInput("the image changed while it was being ranked: rank it again")
-            return Prepared(resize_page(image, self.size, self.rules), warnings)
+        return self.file.image(self.kind, self.frame, self.upright, self.size, self.longest_side, self.page)
 
     def picture(self, longest_side: int) -> Image.Image:
-        with _named(self.source, self.page):
-            return _fitted(self._decode()[0], longest_side)
+        return self.file.picture(self.kind, self.frame, longest_side, self.page)
 
-    def _decode(self) -> tuple[Image.Image, tuple[str, ...]]:
-        if isinstance(self.data, Image.Image):
-            return to_rgb(self.data), frames_left_out(self.data)
-        with open_image(self.data, self.kind or "", self.frame) as image:
-            return to_rgb(image), frames_left_out(image)
+
+@dataclass(frozen=True, slots=True)
+class PillowPage:
+    """A Pillow image of the caller, which is decoded in this process."""
+
+    image: Image.Image
+    size: Size
+    rules: ImageRules
+    source: str = "image"
+    page: None = None
+
+    def prepare(self) -> Prepared:
+        with _named(self.source):
+            image = to_rgb(self.image)
+            if image_size(image.height, image.width, self.rules) != self.size:
+                raise InvalidInput("the image changed while it was being ranked: rank it again")
+            pixels = np.asarray(resize_page(image, self.size, self.rules.longest_side), dtype=np.uint8)
+            return Prepared(pixels, frames_left_out(self.image))
+
+    def picture(self, longest_side: int) -> Image.Image:
+        with _named(self.source):
+            return scaled(to_rgb(self.image), longest_side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,24 +164,29 @@ class ArrayPage:
     def prepare(self) -> Prepared:
         pixels = np.ascontiguousarray(self.pixels)
         if pixels.shape[:2] != self.size:
-            pixels = resize_page(Image.fromarray(pixels), self.size, self.rules)
+            pixels = np.asarray(resize_page(Image.fromarray(pixels), self.size, self.rules.longest_side))
         return Prepared(pixels)
 
     def picture(self, longest_side: int) -> Image.Image:
-        return _fitted(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)
+        return scaled(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)
 
 
 @contextmanager
 def open_pages(
-    inputs: PageInput | Sequence[PageInput], rules: ImageRules, on_bad_page: OnBadPage = "raise"
+    inputs: PageInput | Sequence[PageInput],
+    rules: ImageRules,
+    on_bad_page: OnBadPage = "raise",
+    *,
+    limits: PageLimits | None = None,
 ) -> Iterator[list[PageSource]]:
-    """Opens all candidate pages, in the order given; a context manager that closes PDFs at its end.
+    """Opens all candidate pages, in the order given; a context manager that closes files at its end.
 
     Args:
         inputs: One or more pages of any kind that this module's docstring names.
         rules: How pages are brought to their final size.
         on_bad_page: ``"raise"`` ends with the error of the first page that cannot be opened; ``"skip"`` yields a
             ``BadPage`` in place of each, and of each document that cannot be opened.
+        limits: Where files are read, and what one page may cost; None is the defaults.
 
     Yields:
         The pages, each with its size.
@@ -178,15 +194,16 @@ def open_pages(
     Raises:
         PageError: A page cannot be ranked; the error has the candidate's 0-based index.
         InvalidInput: There is no page, or an input is of no known type.
+        WorkerError: No page worker can be started.
     """
     items: Sequence[object] = [inputs]
     if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes, bytearray, memoryview)):
         items = inputs
     sources: list[PageSource] = []
-    documents: list[PdfFile] = []
+    opening = _Opening(rules, limits or PageLimits())
     try:
         for item in items:
-            for source in _or_bad(_sources_of(item, rules, documents)):
+            for source in _or_bad(opening.sources_of(item)):
                 if not isinstance(source, BadPage):
                     sources.append(source)
                     continue
@@ -198,8 +215,8 @@ def open_pages(
             raise InvalidInput("no pages to rank: pass at least one PDF, image or array")
         yield sources
     finally:
-        for document in documents:
-            document.close()
+        for file in opening.files:
+            file.close()
 
 
 def with_pdf_options(data: Path | bytes, pages: str | None, password: str | None) -> PageInput:
@@ -228,92 +245,98 @@ def _or_bad(sources: Iterator[PageSource]) -> Iterator[PageSource]:
         yield BadPage(error)
 
 
-def _sources_of(item: object, rules: ImageRules, documents: list[PdfFile]) -> Iterator[PageSource]:
-    """Yields the pages of one input; those that cannot be ranked as ``BadPage``. PDFs join ``documents``."""
-    if isinstance(item, Pdf):
-        given = bytes(item.source) if isinstance(item.source, (bytearray, memoryview)) else item.source
-        data = given if isinstance(given, bytes) else Path(given)
-        name = "PDF bytes" if isinstance(data, bytes) else str(given)
-        head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, name)
-        if not says_pdf(head):
-            raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
-        documents.append(PdfFile(data, name=name, password=item.password))
-        yield from _pdf_pages(documents[-1], item.pages, rules)
-    elif isinstance(item, TiffPages):
-        name = "bytes" if isinstance(item.source, bytes) else str(item.source)
-        yield from _image_pages(item.source, "TIFF", name, rules, item.pages)
-    elif isinstance(item, (str, Path)):
-        yield from _stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item), rules, documents)
-    elif isinstance(item, (bytes, bytearray, memoryview)):
-        yield from _stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes", rules, documents)
-    elif isinstance(item, Image.Image):
-        yield from _pillow_pages(item, rules)
-    elif isinstance(item, np.ndarray):
-        yield _array_page(item, rules)
-    elif isinstance(item, PageSource):
-        yield item
-    else:
-        raise InvalidInput(
-            f"a page cannot be a {type(item).__name__}: pass a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
-        )
+class _Opening:
+    """Opens the inputs of one call one after the other; ``files`` are those that it has opened."""
 
+    def __init__(self, rules: ImageRules, limits: PageLimits) -> None:
+        self.files: list[StoredFile] = []
+        self._rules = rules
+        self._limits = limits
 
-def _stored_pages(
-    data: Path | bytes, head: bytes, name: str, rules: ImageRules, documents: list[PdfFile]
-) -> Iterator[PageSource]:
-    if not head:
-        raise PageError("the file is empty", source=name)
-    kind = image_kind(head)
-    if kind is not None:
-        yield from _image_pages(data, kind, name, rules)
-    elif is_pdf(head):
-        documents.append(PdfFile(data, name=name if isinstance(data, Path) else "PDF bytes"))
-        yield from _pdf_pages(documents[-1], None, rules)
-    else:
-        raise PageError(f"unsupported format, known are {KNOWN}: convert it first", source=name)
+    def sources_of(self, item: object) -> Iterator[PageSource]:
+        """Yields the pages of one input; those that cannot be ranked as ``BadPage``."""
+        if isinstance(item, Pdf):
+            given = bytes(item.source) if isinstance(item.source, (bytearray, memoryview)) else item.source
+            data = given if isinstance(given, bytes) else Path(given)
+            name = "PDF bytes" if isinstance(data, bytes) else str(given)
+            head = data[:HEAD_BYTES] if isinstance(data, bytes) else _first_bytes(data, name)
+            if not says_pdf(head):
+                raise PageError("the file is empty" if not head else "this is not a PDF", source=name)
+            yield from self._pdf_pages(self._file(data, name, item.password), item.pages)
+        elif isinstance(item, TiffPages):
+            name = "bytes" if isinstance(item.source, bytes) else str(item.source)
+            yield from self._image_pages(self._file(item.source, name), "TIFF", item.pages)
+        elif isinstance(item, (str, Path)):
+            yield from self._stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item))
+        elif isinstance(item, (bytes, bytearray, memoryview)):
+            yield from self._stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes")
+        elif isinstance(item, Image.Image):
+            yield from self._pillow_pages(item)
+        elif isinstance(item, np.ndarray):
+            yield _array_page(item, self._rules)
+        elif isinstance(item, PageSource):
+            yield item
+        else:
+            kinds = "a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
+            raise InvalidInput(f"a page cannot be a {type(item).__name__}: pass {kinds}")
 
+    def _file(self, data: Path | bytes, name: str, password: str | None = None) -> StoredFile:
+        file = StoredFile(data, name, self._limits, password=password)
+        self.files.append(file)
+        return file
 
-def _pillow_pages(image: Image.Image, rules: ImageRules) -> Iterator[PageSource]:
-    with _named("image"):
-        stored = stored_file(image)
+    def _stored_pages(self, data: Path | bytes, head: bytes, name: str) -> Iterator[PageSource]:
+        if not head:
+            raise PageError("the file is empty", source=name)
+        kind = image_kind(head)
+        if kind is not None:
+            yield from self._image_pages(self._file(data, name), kind)
+        elif is_pdf(head):
+            yield from self._pdf_pages(self._file(data, name if isinstance(data, Path) else "PDF bytes"))
+        else:
+            raise PageError(f"unsupported format, known are {KNOWN}: convert it first", source=name)
+
+    def _pillow_pages(self, image: Image.Image) -> Iterator[PageSource]:
+        with _named("image"):
+            stored = stored_file(image)
+            if stored is None:
+                size = image_size(*upright_size(image), self._rules)
         if stored is None:
-            size = image_size(*upright_size(image), rules)
-    if stored is None:
-        yield ImagePage(image, None, "image", size, rules)
-    else:
-        yield from _image_pages(*stored, "image", rules)
-
-
-def _image_pages(
-    data: Path | bytes, kind: str, name: str, rules: ImageRules, pages: str | None = None
-) -> Iterator[PageSource]:
-    with _named(name):
-        found = image_pages(data, kind)
-        numbers = range(1, len(found) + 1) if pages is None else parse_page_range(pages, len(found))
-    for number in numbers:
-        frame, upright = found[number - 1]
-        page = number if kind == "TIFF" else None
-        try:
-            with _named(name, page):
-                size = image_size(*upright, rules)
-        except PageError as error:
-            yield BadPage(error)
+            yield PillowPage(image, size, self._rules)
         else:
-            yield ImagePage(data, kind, name, size, rules, frame, page)
+            data, kind = stored
+            yield from self._image_pages(self._file(data, "image"), kind)
 
+    def _image_pages(self, file: StoredFile, kind: str, pages: str | None = None) -> Iterator[PageSource]:
+        found = file.image_pages(kind)
+        with _named(file.name):
+            numbers = range(1, len(found) + 1) if pages is None else parse_page_range(pages, len(found))
+        for number in numbers:
+            frame, upright = found[number - 1]
+            page = number if kind == "TIFF" else None
+            try:
+                with _named(file.name, page):
+                    size = image_size(*upright, self._rules)
+            except PageError as error:
+                yield BadPage(error)
+            else:
+                yield ImagePage(file, kind, size, upright, self._rules.longest_side, frame, page)
 
-def _pdf_pages(file: PdfFile, pages: str | int | Iterable[int] | None, rules: ImageRules) -> Iterator[PageSource]:
-    with _named(file.name):
-        numbers = range(1, file.pages + 1) if pages is None else parse_page_range(pages, file.pages)
-    for number in numbers:
-        try:
-            points = file.page_points(number)
-            with _named(file.name, number):
-                size = sheet_size(*points, rules)
-        except PageError as error:
-            yield BadPage(error)
-        else:
-            yield PdfPage(file, number, size, points)
+    def _pdf_pages(self, file: StoredFile, pages: str | int | Iterable[int] | None = None) -> Iterator[PageSource]:
+        count = file.pages()
+        with _named(file.name):
+            numbers = range(1, count + 1) if pages is None else parse_page_range(pages, count)
+        for number, points in zip(numbers, file.points(numbers), strict=True):
+            if isinstance(points, PageError):
+                yield BadPage(points)
+                continue
+            try:
+                with _named(file.name, number):
+                    size = sheet_size(*points, self._rules)
+            except PageError as error:
+                yield BadPage(error)
+            else:
+                yield PdfPage(file, number, size, points)
 
 
 def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
@@ -328,18 +351,15 @@ def _array_page(pixels: NDArray[np.uint8], rules: ImageRules) -> ArrayPage:
 
 def _first_bytes(path: Path, name: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
+        if stat.S_ISREG(path.stat().st_mode):  # else nothing is opened: a pipe would wait for its writer
+            with path.open("rb") as file:
+                return file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise PageError("no such file", source=name) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PageError(f"the file cannot be read: {error}", source=name) from error
-
-
-def _fitted(image: Image.Image, longest_side: int) -> Image.Image:
-    scale = longest_side / max(image.size)
-    return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+    raise PageError(
+        "this cannot be read, since it is not a regular file: pass a PDF or an image, or its bytes", source=name
     )
 
 

@@ -1,42 +1,48 @@
 """Reads PDF documents with pypdfium2: page sizes, and pages rendered straight at their final size.
 
-PDFium is not thread-safe, not even over different documents, so every call runs under one lock. At most
+PDFium is not thread-safe, not even over different documents, so every call runs under ``PDFIUM_LOCK``. At most
 ``_MAX_OPEN`` documents are kept open, so that a thousand files do not use up the process's file handles.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
-from ziprerank.errors import PASSWORD_WAY, InvalidInput, PageError
-from ziprerank.inputs.fonts import SCRIPTS, probe_page, use_font_folders
+from ziprerank.errors import PASSWORD_WAY, PageError
+from ziprerank.inputs.fonts import use_font_folders
 from ziprerank.inputs.lost_text import lost_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
-from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.user_unit import user_units
-from ziprerank.values import whole_number
+from ziprerank.runtime.threads import finish_jobs
 
 _MAX_OPEN = 16
 _WHITE = 0xFFFFFFFF
-_LOCK = threading.RLock()
+_ending = threading.Event()
 _CODES = {pdfium_c.FPDF_ERR_FILE: "the file cannot be read", pdfium_c.FPDF_ERR_FORMAT: "it is not in the format of PDF"}
 _MOST_MENDED = 256 << 20  # bytes of a file that is read whole to be mended
 _EVERYWHERE = -1e6, -1e6, 1e6, 1e6  # a crop box that leaves the whole media box
 _MENDED = "the PDF has no usable header or trailer, so its pages were searched for, and some may be missing"
 _XFA = "the PDF is an XFA form, which is not filled in: its static pages are ranked"
+
+PDFIUM_LOCK = threading.RLock()
+"""held around every call of PDFium in this process; an application that calls PDFium itself holds it too, where pages
+are rendered in this process (``page_workers="off"``)"""
+# A fork waits for the call under way, so that no child has PDFium in the middle of something, and its lock taken.
+os.register_at_fork(before=PDFIUM_LOCK.acquire, after_in_parent=PDFIUM_LOCK.release, after_in_child=PDFIUM_LOCK.release)
 
 
 class PdfFile:
@@ -50,7 +56,7 @@ class PdfFile:
         self._mended: bytes | None = None
         self._units: dict[int, float] | None = None
         self._notes: tuple[str, ...] = ()
-        with _LOCK:
+        with PDFIUM_LOCK:
             self.pages = len(_open(self))
         if self.pages < 1:
             self.close()
@@ -62,7 +68,7 @@ class PdfFile:
         The page's content is not parsed, so that opening a long document takes no time for each of its pages. The
         media box stands in for a crop box that lies outside of it.
         """
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _open(self)
             try:
                 width, height = document.get_page_size(page - 1)
@@ -81,22 +87,28 @@ class PdfFile:
 
     def labels(self) -> list[str]:
         """Returns each page's printed label, such as ``"iv"`` or ``"A-3"``, or its number where the PDF has none."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _open(self)
             return [document.get_page_label(page) or str(page + 1) for page in range(self.pages)]
 
-    def prepare(self, page: int, size: Size) -> Prepared:
-        """Renders the page as ``render`` does, and says what its pixels do not show. Raises PageError."""
-        return self._render(page, size, warn=True)
+    def render(self, page: int, size: Size, into: memoryview, *, warn: bool) -> tuple[str, ...]:
+        """Renders the page over white.
 
-    def render(self, page: int, size: Size) -> NDArray[np.uint8]:
-        """Renders the page over white as RGB [h, w, 3] uint8 of ``size`` (height, width) px. Raises PageError."""
-        return self._render(page, size, warn=False).pixels
+        Args:
+            page: The page.
+            size: (height, width) of the rendering in px.
+            into: Takes it, as RGB [h, w, 3] uint8.
+            warn: Whether to look for what it does not show.
 
-    def _render(self, page: int, size: Size, *, warn: bool) -> Prepared:
+        Returns:
+            Warnings, each a sentence that names no page.
+
+        Raises:
+            PageError: The page is damaged.
+        """
         height, width = size
-        pixels: NDArray[np.uint8] = np.empty((height, width, 3), dtype=np.uint8)
-        with _LOCK:
+        pixels = np.frombuffer(into, dtype=np.uint8).reshape(height, width, 3)
+        with PDFIUM_LOCK:
             shown = self._page(page)
             try:
                 bitmap = pdfium_c.FPDFBitmap_CreateEx(
@@ -108,13 +120,13 @@ class PdfFile:
                     _paint(bitmap, shown, width, height)
                 finally:
                     pdfium_c.FPDFBitmap_Destroy(bitmap)
-                return Prepared(pixels, (*self._notes, *lost_text(shown, pixels)) if warn else ())
+                return (*self._notes, *lost_text(shown, pixels)) if warn else ()
             finally:
                 shown.close()
 
     def close(self) -> None:
         """Closes the document; it is opened again when a page is asked for."""
-        with _LOCK:
+        with PDFIUM_LOCK:
             document = _OPEN.pop(self, None)
             if document is not None:
                 document.close()
@@ -130,21 +142,29 @@ class PdfFile:
         return shown
 
 
-def scripts_with_fonts() -> dict[str, bool]:
-    """Returns for each script whether text is drawn whose fonts are named as usual, and not in the PDF."""
-    found = {}
-    for script in SCRIPTS:
-        file = PdfFile(probe_page(script), name=script)
-        found[script] = not file.prepare(1, (90, 220)).warnings
-        file.close()
-    return found
-
-
 _OPEN: OrderedDict[PdfFile, pdfium.PdfDocument] = OrderedDict()
+
+
+@cache
+def _watch_end() -> None:
+    """Has the end of the interpreter wait for the call under way, and then keep the lock from other threads.
+
+    pypdfium2 closes its documents and PDFium in handlers of its own, the last of which it registers with the first
+    document. Those that are registered later run earlier.
+    """
+
+    def end() -> None:
+        finish_jobs()  # which need the lock
+        PDFIUM_LOCK.acquire()
+        _ending.set()
+
+    atexit.register(end)
 
 
 def _open(file: PdfFile) -> pdfium.PdfDocument:
     """The open document of ``file``; the caller holds the lock."""
+    if _ending.is_set():
+        raise PageError("the program is at its end, and PDFium is closed: rank PDFs before", source=file.name)
     if file in _OPEN:
         _OPEN.move_to_end(file)
         return _OPEN[file]
@@ -166,6 +186,7 @@ def _open(file: PdfFile) -> pdfium.PdfDocument:
             document.init_forms()
     is_xfa = form in (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
     file._notes = (_MENDED,) * (file._mended is not None) + (_XFA,) * is_xfa
+    _watch_end()
     _OPEN[file] = document
     while len(_OPEN) > _MAX_OPEN:
         _, oldest = _OPEN.popitem(last=False)
@@ -243,51 +264,3 @@ def _paint(bitmap: pdfium_c.FPDF_BITMAP, page: pdfium.PdfPage, width: int, heigh
     pdfium_c.FPDF_RenderPageBitmap(bitmap, page.raw, 0, 0, width, height, 0, flags)
     if page.formenv is not None:
         pdfium_c.FPDF_FFLDraw(page.formenv.raw, bitmap, page.raw, 0, 0, width, height, 0, flags)
-
-
-def parse_page_range(pages: str | int | Iterable[int], count: int) -> list[int]:
-    """Returns the 1-based page numbers of ``"1-20"``, ``"3"``, ``"5-"``, ``"1-4,9"`` or integers, in their order.
-
-    Raises:
-        InvalidInput: The text is no range, a page is repeated, or a page is outside ``1..count``.
-    """
-    numbers = _numbers_in(pages, count) if isinstance(pages, str) else _whole(pages)
-    if not numbers:
-        raise InvalidInput("the page range is empty: give pages such as '1-20'")
-    for number in numbers:
-        if not 1 <= number <= count:
-            raise InvalidInput(f"page {number} is outside 1..{count}: the file has {count} pages")
-    if len(set(numbers)) != len(numbers):
-        twice = next(number for number in numbers if numbers.count(number) > 1)
-        raise InvalidInput(f"page {twice} is named twice: name each page once")
-    return numbers
-
-
-def _whole(pages: int | Iterable[int]) -> list[int]:
-    try:
-        given = list(pages)  # type: ignore[arg-type]
-    except TypeError:  # one number, or something that is none
-        given = [pages]  # type: ignore[list-item]
-    numbers = []
-    for page in given:
-        number = whole_number(page)
-        if number is None:
-            raise InvalidInput(f"page {page!r} is not a whole number")
-        numbers.append(number)
-    return numbers
-
-
-def _numbers_in(text: str, count: int) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first or last) or not all(
-            piece == "" or (piece.isascii() and piece.isdigit()) for piece in (first, last)
-        ):
-            raise InvalidInput(f"page range {text!r} is not understood: write it as '1-20', '3', '5-' or '1-4,9'")
-        start = int(first) if first else 1
-        stop = (int(last) if last else count) if dash else start
-        if stop < start or stop > count:
-            raise InvalidInput(f"page range {part.strip()!r} is outside 1..{count}: the file has {count} pages")
-        numbers.extend(range(start, stop + 1))
-    return numbers

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ziprerank.bundle import ImageRules
 
 MIN_SIDE = 16  # px of a raster page; smaller ones are icons or mistakes, which the minimum area would blow up 100 times
 MAX_IMAGE_PIXELS = 89_478_485  # before decoding: 256 MiB of RGB, Pillow's own line; A3 at 600 dpi is 70 million

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import InvalidInput, PageError, said_for
+from ziprerank.errors import InvalidInput, PageError, quoted, said_for
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
-from ziprerank.inputs.pdf import PdfFile
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.values import whole_number
 
 Data: TypeAlias = "Path | bytes | Image.Image | NDArray[np.uint8]"
@@ -121,7 +122,7 @@ def page_of(value: object, name: str, first_page: int = 1) -> int | str | None:
             return value
         number = int(float(value))
     if number is None:
-        raise InvalidInput(f"{name} is {value!r}: give a whole number")
+        raise InvalidInput(f"{name} is {quoted(value)}: give a whole number")
     if number < first_page:
         raise InvalidInput(f"{name} is {value}: pages are counted from {first_page} here")
     return number - first_page + 1
@@ -189,6 +190,8 @@ def open_documents(
     rules: ImageRules,
     password: str | None = None,
     on_bad_page: OnBadPage = "raise",
+    *,
+    limits: PageLimits | None = None,
 ) -> Iterator[Candidates]:
     """Opens each document's page, and each PDF once for all its pages.
 
@@ -197,6 +200,7 @@ def open_documents(
         rules: How the bundle prepares images.
         password: Opens encrypted PDFs.
         on_bad_page: With ``"skip"``, the page of a document that cannot be opened is a ``BadPage``.
+        limits: Where files are read, and what one page may cost; None is the defaults.
 
     Yields:
         The open pages, which the context closes.
@@ -207,13 +211,14 @@ def open_documents(
     candidates = Candidates()
     keys: dict[tuple[Path | bytes, int] | int, int] = {}  # a PDF's page, or a document by itself -> candidate
     with ExitStack() as stack:
-        located = _locate(documents, password)
-        opened = _open_pdfs(located, rules, stack, password)
+        reader = _Reader(rules, password, limits, stack)
+        located = reader.locate(documents)
+        opened = reader.open_pdfs(located)
         for index, (document, place) in enumerate(zip(documents, located, strict=True)):
             key = place if isinstance(place, tuple) else index
             if key not in keys:
                 keys[key] = len(candidates.pages)
-                source = opened[place] if isinstance(place, tuple) else _source(index, document, place, rules, stack)
+                source = opened[place] if isinstance(place, tuple) else reader.source(index, document, place)
                 if isinstance(source, BadPage) and on_bad_page == "raise":
                     raise said_here(source.error).at(index) from source.error
                 candidates.pages.append(source)
@@ -224,92 +229,98 @@ def open_documents(
 _Place: TypeAlias = "tuple[Path | bytes, int]"
 
 
-def _locate(documents: Sequence[DocumentPage | BadPage], password: str | None) -> list[_Place | BadPage | None]:
-    """Returns the PDF and the 1-based page of each document, None for an image, or why there is neither."""
-    files: dict[Path | bytes, PdfFile] = {}
-    located: list[_Place | BadPage | None] = []
-    try:
-        for index, document in enumerate(documents):
-            if isinstance(document, BadPage):
-                located.append(document)
-                continue
-            data = document.data
-            try:
-                with at_index(index):
-                    if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
-                        located.append(None)
-                        continue
-                    if data not in files:
-                        name = "PDF bytes" if isinstance(data, bytes) else str(data)
-                        files[data] = PdfFile(data, name=name, password=password)
-                    located.append((data, _page_number(files[data], document)))
-            except PageError as error:
-                located.append(BadPage(error))
-    finally:
-        for file in files.values():
-            file.close()
-    return located
+class _Reader:
+    """Opens the files of one list of documents, which ``stack`` closes."""
+
+    def __init__(self, rules: ImageRules, password: str | None, limits: PageLimits | None, stack: ExitStack) -> None:
+        self._rules = rules
+        self._password = password
+        self._limits = limits
+        self._stack = stack
+
+    def locate(self, documents: Sequence[DocumentPage | BadPage]) -> list[_Place | BadPage | None]:
+        """Returns the PDF and the 1-based page of each document, None for an image, or why there is neither."""
+        files: dict[Path | bytes, StoredFile] = {}
+        located: list[_Place | BadPage | None] = []
+        try:
+            for index, document in enumerate(documents):
+                if isinstance(document, BadPage):
+                    located.append(document)
+                    continue
+                data = document.data
+                try:
+                    with at_index(index):
+                        if not isinstance(data, (Path, bytes)) or not _is_pdf(data):
+                            located.append(None)
+                            continue
+                        if data not in files:
+                            name = "PDF bytes" if isinstance(data, bytes) else str(data)
+                            files[data] = StoredFile(data, name, self._limits, password=self._password)
+                        located.append((data, _page_number(files[data], document)))
+                except PageError as error:
+                    located.append(BadPage(error))
+        finally:
+            for file in files.values():
+                file.close()
+        return located
+
+    def open_pdfs(self, located: Sequence[_Place | BadPage | None]) -> dict[_Place, PageSource]:
+        """Opens each PDF for all its pages that are wanted; those that cannot be opened are ``BadPage``s."""
+        wanted: dict[Path | bytes, list[int]] = {}
+        for place in located:
+            if isinstance(place, tuple) and place[1] not in wanted.setdefault(place[0], []):
+                wanted[place[0]].append(place[1])
+        opened: dict[_Place, PageSource] = {}
+        for data, numbers in wanted.items():
+            given = Pdf(data, numbers, self._password)
+            sources = self._stack.enter_context(open_pages([given], self._rules, "skip", limits=self._limits))
+            if len(sources) < len(numbers):  # the document as a whole
+                sources = sources[:1] * len(numbers)
+            opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
+        return opened
+
+    def source(self, index: int, document: DocumentPage | BadPage, place: BadPage | None) -> PageSource:
+        """Returns the page of a document that is no page of a PDF."""
+        if isinstance(document, BadPage):
+            return document
+        if place is not None:
+            return place
+        try:
+            with at_index(index):
+                return self._image(document)
+        except PageError as error:
+            return BadPage(error)
+
+    def _image(self, document: DocumentPage) -> PageSource:
+        sources = self._stack.enter_context(open_pages([document.data], self._rules, limits=self._limits))
+        if len(sources) == 1:
+            return sources[0]
+        page = document.page
+        if isinstance(page, int) and 1 <= page <= len(sources):
+            return sources[page - 1]
+        raise PageError(
+            f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1",
+            source=sources[0].source,
+        )
 
 
-def _page_number(file: PdfFile, document: DocumentPage) -> int:
-    page = document.page
+def _page_number(file: StoredFile, document: DocumentPage) -> int:
+    page, count = document.page, file.pages()
     if page is None:
-        if file.pages == 1:
+        if count == 1:
             return 1
-        raise PageError(f"the PDF has {file.pages} pages: say which with {document.hint}", source=file.name)
+        raise PageError(f"the PDF has {count} pages: say which with {document.hint}", source=file.name)
     if isinstance(page, str):
         labels = file.labels()
         if labels.count(page) != 1:
-            found = "more than one page is" if page in labels else f"none of its {file.pages} pages is"
-            raise PageError(f"{found} labelled {page!r}: give {document.hint} as a number from 1", source=file.name)
+            found = "more than one page is" if page in labels else f"none of its {count} pages is"
+            raise PageError(
+                f"{found} labelled {quoted(page)}: give {document.hint} as a number from 1", source=file.name
+            )
         return labels.index(page) + 1
-    if not 1 <= page <= file.pages:
-        raise PageError(f"page {page} is outside 1..{file.pages}: correct {document.hint}", source=file.name)
+    if not 1 <= page <= count:
+        raise PageError(f"page {page} is outside 1..{count}: correct {document.hint}", source=file.name)
     return page
-
-
-def _open_pdfs(
-    located: Sequence[_Place | BadPage | None], rules: ImageRules, stack: ExitStack, password: str | None
-) -> dict[_Place, PageSource]:
-    """Opens each PDF for all its pages that are wanted; those that cannot be opened are ``BadPage``s."""
-    wanted: dict[Path | bytes, list[int]] = {}
-    for place in located:
-        if isinstance(place, tuple) and place[1] not in wanted.setdefault(place[0], []):
-            wanted[place[0]].append(place[1])
-    opened: dict[_Place, PageSource] = {}
-    for data, numbers in wanted.items():
-        sources = stack.enter_context(open_pages([Pdf(data, numbers, password)], rules, "skip"))
-        if len(sources) < len(numbers):  # the document as a whole
-            sources = sources[:1] * len(numbers)
-        opened |= {(data, number): source for number, source in zip(numbers, sources, strict=True)}
-    return opened
-
-
-def _source(
-    index: int, document: DocumentPage | BadPage, place: BadPage | None, rules: ImageRules, stack: ExitStack
-) -> PageSource:
-    """Returns the page of a document that is no page of a PDF."""
-    if isinstance(document, BadPage):
-        return document
-    if place is not None:
-        return place
-    try:
-        with at_index(index):
-            return _open_image(document, rules, stack)
-    except PageError as error:
-        return BadPage(error)
-
-
-def _open_image(document: DocumentPage, rules: ImageRules, stack: ExitStack) -> PageSource:
-    sources = stack.enter_context(open_pages([document.data], rules))
-    if len(sources) == 1:
-        return sources[0]
-    page = document.page
-    if isinstance(page, int) and 1 <= page <= len(sources):
-        return sources[page - 1]
-    raise PageError(
-        f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1", source=sources[0].source
-    )
 
 
 def _is_pdf(data: Path | bytes) -> bool:

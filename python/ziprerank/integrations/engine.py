@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
+from weakref import WeakSet
 
 from ziprerank.errors import InvalidInput
 from ziprerank.reranker import Reranker
@@ -13,7 +15,8 @@ from ziprerank.runtime.engine import EngineOptions
 class LazyReranker:
     """Loads a ``Reranker`` once, at its first use, even if several threads use it at the same time.
 
-    Copies, also deep ones, share the reranker. Pickling keeps only the options, so an unpickled one loads it again.
+    Copies, also deep ones, share the reranker. Pickling keeps only the options, so an unpickled one loads it again; so
+    does a process that was forked, which cannot use its parent's.
     """
 
     def __init__(self, options: EngineOptions | None = None, reranker: Reranker | None = None) -> None:
@@ -31,6 +34,7 @@ class LazyReranker:
         self.options = (options or EngineOptions()) if reranker is None else reranker.options
         self._reranker = reranker
         self._lock = threading.Lock()
+        _all.add(self)
 
     @classmethod
     def of(cls, reranker: Reranker | LazyReranker | None, options: EngineOptions) -> LazyReranker:
@@ -64,6 +68,9 @@ class LazyReranker:
                 self._reranker = Reranker.from_options(self.options)
             return self._reranker
 
+    def _forget(self) -> None:
+        self._reranker, self._lock = None, threading.Lock()  # a thread of the parent may hold the other one
+
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyReranker:
         return self
 
@@ -72,3 +79,14 @@ class LazyReranker:
 
     def __reduce__(self) -> tuple[type[LazyReranker], tuple[EngineOptions]]:
         return LazyReranker, (self.options,)
+
+
+_all: WeakSet[LazyReranker] = WeakSet()
+
+
+def _forget_all() -> None:
+    for lazy in list(_all):
+        lazy._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
-from ziprerank.errors import InvalidInput, PageError, PageWarning, said_for
+from ziprerank.errors import InvalidInput, PageError, PageWarning, quoted, said_for
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index, open_documents
 from ziprerank.ranking import summed_up
@@ -46,7 +46,7 @@ class RankOptions:
     def __post_init__(self) -> None:
         check_on_bad_page(self.on_bad_page)
         if self.scale not in ("probability", "logit"):
-            raise InvalidInput(f"scale {self.scale!r}: must be 'probability' or 'logit'")
+            raise InvalidInput(f"scale {quoted(self.scale)}: must be 'probability' or 'logit'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def rank_documents(
     options = options or RankOptions()
     if not documents:
         return RankedDocuments((), 0)
-    rules = reranker.bundle.image
-    with open_documents(documents, rules, options.password, options.on_bad_page) as candidates:
+    rules, limits = reranker.bundle.image, reranker.page_limits
+    with open_documents(documents, rules, options.password, options.on_bad_page, limits=limits) as candidates:
         try:
             ranking = reranker.rank(
                 query,

@@ -11,8 +11,9 @@ from ziprerank.runtime.engine import WindowScores
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
-earlier window or query has counted. When a page is skipped after that, the ranking begins again, and the number of
-steps grows. What it raises ends the ranking there and reaches the caller."""
+earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
+after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
+the caller."""
 
 
 class Meter:

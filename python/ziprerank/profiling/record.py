@@ -105,7 +105,7 @@ def record(
         raise InvalidInput(f"runs={runs}: record 1 ranking or more")
     options = options or EngineOptions()
     loaded = options.load_bundle()
-    with open_pages(pages, loaded.image, on_bad_page) as sources:
+    with open_pages(pages, loaded.image, on_bad_page, limits=options.page_limits) as sources:
         blanks = [BlankPage(source.size) for source in sources if not isinstance(source, BadPage)]
         labels = [f"p. {source.page}" if source.page else source.source for source in sources]
     recorder = Recorder(labels.__getitem__)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import Blank, Bundle, Check
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.errors import InvalidInput, MissingDependency, quoted
+from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.runtime.onnxruntime import find_runtime
 from ziprerank.runtime.providers import prepare
 from ziprerank.values import whole_number
@@ -68,6 +69,19 @@ class EngineOptions:
         default="full",
         metadata={"help": "How the bundle's files are checked: full by SHA-256, size by length, none not at all."},
     )
+    page_workers: WorkersOption = field(
+        default="auto",
+        metadata={
+            "help": "Child processes that read PDFs and images: a number, auto (one for each CPU that may be used, at "
+            "most 4) or off (this process reads them, without the limits below)."
+        },
+    )
+    page_timeout: float = field(
+        default=PAGE_TIMEOUT, metadata={"help": "Most seconds that a page, or opening a file, takes there."}
+    )
+    page_memory_bytes: int = field(
+        default=PAGE_MEMORY_BYTES, metadata={"help": "Most memory that a child process takes for a page."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("bundle", "page_cache"):
@@ -76,19 +90,31 @@ class EngineOptions:
         threads = whole_number(self.threads)
         if threads is None or threads < 0:
             raise InvalidInput(
-                f"threads={self.threads!r}: must be a whole number; 0 is as many as the CPUs that this process may use"
+                f"threads={quoted(self.threads)}: must be a whole number; 0 is as many as the CPUs that this process "
+                "may use"
             )
         object.__setattr__(self, "threads", threads)
         for name in ("pool_bytes", "page_cache_bytes"):
             value = getattr(self, name)
             count = whole_number(value)
             if count is None or count < 1:
-                raise InvalidInput(f"{name}={value!r}: must be a positive number of bytes")
+                raise InvalidInput(f"{name}={quoted(value)}: must be a positive number of bytes")
             object.__setattr__(self, name, count)
         if self.blank not in (None, "drop", "keep"):
-            raise InvalidInput(f"blank={self.blank!r}: must be 'drop' or 'keep'; None is the bundle's recommendation")
+            raise InvalidInput(
+                f"blank={quoted(self.blank)}: must be 'drop' or 'keep'; None is the bundle's recommendation"
+            )
         if self.check not in ("full", "size", "none"):
-            raise InvalidInput(f"check={self.check!r}: must be 'full', 'size' or 'none'")
+            raise InvalidInput(f"check={quoted(self.check)}: must be 'full', 'size' or 'none'")
+        limits = PageLimits(self.page_workers, self.page_timeout, self.page_memory_bytes)
+        object.__setattr__(self, "page_workers", limits.workers)
+        object.__setattr__(self, "page_timeout", limits.timeout)
+        object.__setattr__(self, "page_memory_bytes", limits.memory)
+
+    @property
+    def page_limits(self) -> PageLimits:
+        """Where pages are prepared, and what one page may cost there."""
+        return PageLimits(self.page_workers, self.page_timeout, self.page_memory_bytes)
 
     def load_bundle(self) -> Bundle:
         """Loads and checks the bundle. Raises BundleError."""
@@ -109,6 +135,9 @@ class EngineKeywords(TypedDict, total=False):
     page_cache: str | Path | None
     page_cache_bytes: int
     check: Check
+    page_workers: WorkersOption
+    page_timeout: float
+    page_memory_bytes: int
 
 
 class WindowScores(Protocol):
@@ -143,7 +172,8 @@ class WindowLike(Protocol):
 class EngineLike(Protocol):
     """What ``Reranker`` needs of an engine: the C++ engine, or a client of one that runs elsewhere."""
 
-    def window(self, sizes: Sequence[tuple[int, int]]) -> WindowLike: ...
+    def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> WindowLike: ...
+    def close(self) -> None: ...
     @property
     def info(self) -> dict[str, Any]: ...
     @property
@@ -163,6 +193,7 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
     Raises:
         MissingDependency: ONNX Runtime, or a package that the provider needs, is not installed.
         ProviderError: The provider cannot run here.
+        BundleError: A file is not the one any more that ``bundle`` was checked with.
         EngineError: A graph cannot be loaded.
     """
     options = options or EngineOptions()
@@ -171,7 +202,7 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
-    return Engine(
+    engine = Engine(
         str(bundle.path),
         str(runtime.library),
         provider=options.provider,
@@ -182,6 +213,8 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
         cache=os.environ.get("ZIPRERANK_TENSORRT_CACHE", ""),
         blank=options.blank or bundle.defaults.blank,
     )
+    bundle.check_unchanged()
+    return engine
 
 
 def options_of(bundle: Bundle, engine: EngineLike) -> EngineOptions:
@@ -210,7 +243,7 @@ def parse_size(text: str | int) -> int:
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if found is None:
-        raise InvalidInput(f"size {text!r}: give bytes, or a number with K, M, G or T, such as 4G")
+        raise InvalidInput(f"size {quoted(text)}: give bytes, or a number with K, M, G or T, such as 4G")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

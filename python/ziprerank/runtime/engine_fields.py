@@ -14,6 +14,7 @@ _TYPES: dict[str, Any] = get_type_hints(EngineOptions, localns={"Path": Path}) |
     "threads": Annotated[int, Field(ge=0)],
     "pool_bytes": Annotated[int, BeforeValidator(parse_size), Field(ge=1)],
     "page_cache_bytes": Annotated[int, BeforeValidator(parse_size), Field(ge=1)],
+    "page_memory_bytes": Annotated[int, BeforeValidator(parse_size), Field(ge=1)],
 }
 
 _DEFINITIONS: dict[str, Any] = {

@@ -24,13 +24,20 @@ class OpenWindow:
     """Fills windows with pages; use as a context manager, from one thread."""
 
     def __init__(
-        self, engine: EngineLike, sources: Sequence[PageSource], feed: PageFeed, cache: PageCache | None, watch: Watch
+        self,
+        engine: EngineLike,
+        sources: Sequence[PageSource],
+        feed: PageFeed,
+        cache: PageCache | None,
+        watch: Watch,
+        owner: str = "",
     ) -> None:
         self._engine = engine
         self._sources = sources
         self._feed = feed
         self._cache = cache
         self._watch = watch
+        self._owner = owner
         self._indices: tuple[int, ...] = ()
         self._window: WindowLike | None = None
         self._fresh: list[FreshPage] = []  # its pages that are not on disk yet
@@ -44,7 +51,12 @@ class OpenWindow:
         self._close()
 
     def over(
-        self, indices: Sequence[int], following: Sequence[int], meter: Meter, encoded: Callable[[int], None]
+        self,
+        indices: Sequence[int],
+        following: Sequence[int],
+        meter: Meter,
+        encoded: Callable[[int], None],
+        waiting: Callable[[], None],
     ) -> WindowLike:
         """Returns a window in which every page of ``indices`` is encoded.
 
@@ -53,6 +65,7 @@ class OpenWindow:
             following: Candidates of the next window, which are prepared meanwhile.
             meter: Counts the time that pages take.
             encoded: Called with each candidate once its page is encoded.
+            waiting: Called about ten times a second while a page is not ready; may raise to end the wait.
 
         Raises:
             PageError: A page cannot be prepared.
@@ -64,11 +77,11 @@ class OpenWindow:
                 encoded(page)
             return self._window
         self._close()
-        window = self._window = self._engine.window([self._sources[page].size for page in indices])
+        window = self._window = self._engine.window([self._sources[page].size for page in indices], owner=self._owner)
         self._feed.ahead([*indices, *following])
         for slot, page in enumerate(indices):
             with self._watch("wait", page), meter.stage("pages"):
-                pixels = self._feed.pixels(page)
+                pixels = self._feed.pixels(page, waiting)
             with self._watch("vision", page), meter.stage("vision"):
                 self._fill(window, slot, pixels)
             encoded(page)
@@ -79,7 +92,7 @@ class OpenWindow:
     def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
         if self._cache is None:
             window.encode(slot, pixels)
-        elif (page := self._cache.fill(cast("Window", window), slot, pixels)) is not None:
+        elif (page := self._cache.fill(cast("Window", window), slot, pixels, self._owner)) is not None:
             self._fresh.append(page)
 
     def _close(self) -> None:

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -73,6 +73,11 @@ class Workers:
                     self._threads.discard(thread)
                 self._work()
         return future
+
+    def wait(self, future: Future[Any], seconds: float) -> bool:
+        """Waits at most so long for what ``submit`` returned; whether it is done. Raises EngineError after a fork."""
+        self._check()
+        return future in wait([future], seconds).done
 
     def result(self, future: Future[T]) -> T:
         """Waits for what ``submit`` returned. Raises what the job raised, and EngineError after a fork."""
@@ -141,5 +146,12 @@ class _Life:
 
 
 _life = _Life()
-atexit.register(_life.finish)
+
+
+def finish_jobs() -> None:
+    """For the end of the interpreter: lets other threads begin no job, and waits for those under way."""
+    _life.finish()
+
+
+atexit.register(finish_jobs)
 os.register_at_fork(after_in_child=_life.begin_anew)

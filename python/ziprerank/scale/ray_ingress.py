@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Scope
 
-from ziprerank.serve.admission import Admission, run_admitted
+from ziprerank.serve.admission import Admission, Permit
+from ziprerank.serve.exchange import run_admitted
 from ziprerank.serve.failures import Refused, from_exception
 from ziprerank.serve.logs import logger, request_id, start_logging
 from ziprerank.serve.settings import Settings
@@ -72,8 +73,11 @@ class Ingress:
 
     async def __call__(self, request: Request) -> Response:
         request_id.set(request.headers.get("x-request-id"))  # Ray's proxy adds one if the client sent none
+        permit = Permit(self._admission)
         try:
-            return await run_admitted(self._forward, request, self._admission)
+            answer = await run_admitted(self._forward, request, permit)
+            permit.leave()  # Ray has the answer now
+            return answer
         except Refused as error:
             return from_exception(error)
         except Exception as error:

@@ -62,6 +62,7 @@ class TritonEngine:
             raise MissingDependency(f'{error}: pip install "tritonclient[grpc]"') from error
         client = InferenceServerClient(url)
         self.host = Host.over(read_manifest(bundle.path), TritonModel(client, "vision"), TritonModel(client, "rerank"))
+        self._client = client
         self._url = url
         self._drop_blank = bundle.defaults.blank == "drop"
         self._pool_bytes = pool_bytes
@@ -81,17 +82,25 @@ class TritonEngine:
             held = {"pages": len(self._pages), "used_bytes": self._used(), "pool_bytes": self._pool_bytes}
             return held | self._counts
 
-    def window(self, sizes: Sequence[tuple[int, int]]) -> TritonWindow:
-        """Returns a window for pages of these sizes (height, width) in px. Raises InvalidInput if there are none."""
+    def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> TritonWindow:
+        """Returns a window for pages of these sizes (height, width) in px. Raises InvalidInput if there are none.
+
+        Pages are found in the pool by windows of the same ``owner`` only.
+        """
         if not sizes:
             raise InvalidInput("a window of 0 pages: give at least one")
-        return TritonWindow(self, len(sizes))
+        return TritonWindow(self, len(sizes), owner)
 
-    def encode(self, pixels: NDArray[np.uint8]) -> tuple[HostPage, bool]:
+    def close(self) -> None:
+        """Closes the connection; every later call to the server fails."""
+        self._client.close()
+
+    def encode(self, pixels: NDArray[np.uint8], owner: str = "") -> tuple[HostPage, bool]:
         """Encodes a page, or finds its features in the pool.
 
         Args:
             pixels: The page [h, w, 3], uint8 RGB.
+            owner: That of the window.
 
         Returns:
             The page's features, and whether the pool held them already.
@@ -99,7 +108,8 @@ class TritonEngine:
         Raises:
             EngineError: The server failed.
         """
-        digest = hashlib.blake2b(np.array(pixels.shape, dtype="<i8").tobytes(), digest_size=32)
+        key = hashlib.blake2b(owner.encode()).digest()
+        digest = hashlib.blake2b(np.array(pixels.shape, dtype="<i8").tobytes(), key=key, digest_size=32)
         digest.update(np.ascontiguousarray(pixels).data)
         name = digest.digest()
         with self._lock:
@@ -137,13 +147,14 @@ class TritonScores:
 class TritonWindow:
     """The pages of one pass."""
 
-    def __init__(self, engine: TritonEngine, slots: int) -> None:
+    def __init__(self, engine: TritonEngine, slots: int, owner: str) -> None:
         self._engine = engine
+        self._owner = owner
         self._pages: list[HostPage | None] = [None] * slots
 
     def encode(self, slot: int, pixels: NDArray[np.uint8]) -> bool:
         """Encodes a page [h, w, 3] into ``slot``, and returns whether its features were held already."""
-        self._pages[slot], found = self._engine.encode(pixels)
+        self._pages[slot], found = self._engine.encode(pixels, self._owner)
         return found
 
     def score(

@@ -1,23 +1,21 @@
-"""Admission control: bounds the requests under way, their bodies and their time, and lets the server drain."""
+"""Admission control: bounds the requests under way and what they hold, and lets the server drain.
+
+A request gets a place once its body has come, and the bytes of bodies and answers count as they come. If there is no
+room left, those give way whose clients have not sent or read anything for a while.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-from fastapi.routing import APIRoute
-from pydantic_core import from_json
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Message, Receive
+from collections.abc import Callable
+from time import monotonic
 
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
 
-_MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
-_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_STALLED = 2.0  # seconds without progress after which a body or an answer gives way to others
+_PROGRESS = 1 << 16  # bytes that count as progress
 
 
 class Admission:
@@ -26,7 +24,7 @@ class Admission:
     Attributes:
         settings: The service's limits.
         requests: Number of requests under way.
-        held: Bytes of bodies and fetched files that they hold.
+        held: Bytes of bodies, fetched files and answers that are held.
         draining: Whether the server is shutting down and accepts no more requests.
         given_up: Set when the time to drain is over.
         rejected: Called with the reason whenever a request is rejected or abandoned.
@@ -40,32 +38,26 @@ class Admission:
         self.given_up = asyncio.Event()
         self.rejected: Callable[[str], None] = lambda _: None
         self._pace = 1.0  # engine seconds per request, smoothed; Retry-After is computed from it
+        self._moving: set[Permit] = set()  # those whose clients send a body or read an answer
 
-    def enter(self, size: int) -> Permit:
-        """Admits a request.
+    def check(self, announced: int) -> None:
+        """Refuses what can be refused by a request's header.
 
         Args:
-            size: Bytes of its body as Content-Length declares them; 0 if it declares none.
-
-        Returns:
-            The request's permit, which must be left when the request has ended.
+            announced: Bytes of its body as Content-Length declares them; 0 if it declares none.
 
         Raises:
-            Refused: The body is too large (413), too many requests are under way or too many bytes are held (429), or
-                the server is shutting down (503).
+            Refused: The body is too large (413), too many requests are under way (429), or the server is shutting down
+                (503).
         """
         if self.draining:
             self.rejected("draining")
             raise Refused(503, "the server is shutting down: use another server", headers=self.retry_after())
-        self.check_body(size)
+        self.check_body(announced)
         if self.requests >= self.settings.queue:
             self.rejected("queue")
             message = f"{self.requests} requests are under way, at most {self.settings.queue}: try again later"
             raise Refused(429, message, headers=self.retry_after())
-        permit = Permit(self)
-        permit.hold(size)
-        self.requests += 1
-        return permit
 
     def check_body(self, size: int) -> None:
         """Raises Refused (413) for a body of more bytes than the limit."""
@@ -79,13 +71,29 @@ class Admission:
         self.rejected("memory")
         limit = self.settings.max_held_bytes
         if alone:
-            return Refused(413, f"the request's files have over {limit:,} bytes together: send fewer or smaller pages")
+            message = f"the request and its answer have over {limit:,} bytes: send fewer or smaller pages"
+            return Refused(413, message)
         return Refused(
             429,
             f"requests under way hold {self.held:,} of {limit:,} bytes: try again later",
             kind="memory_full",
             headers=self.retry_after(),
         )
+
+    def reclaim(self, size: int, by: Permit) -> bool:
+        """Ends transfers that have stalled, longest first, until ``by`` can hold ``size`` bytes more.
+
+        Returns:
+            Whether it can.
+        """
+        now = monotonic()
+        stalled = [one for one in self._moving if one is not by and now - one.moved > _STALLED]
+        for one in sorted(stalled, key=lambda one: one.moved):
+            if self.held + size <= self.settings.max_held_bytes:
+                break
+            self.rejected("stalled")
+            one.drop()
+        return self.held + size <= self.settings.max_held_bytes
 
     def took(self, seconds: float) -> None:
         """Records that a request used the engine for ``seconds``."""
@@ -97,12 +105,27 @@ class Admission:
 
 
 class Permit:
-    """The admission of one request, and the bytes that it holds."""
+    """The admission of one request, and the bytes that it holds.
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    Attributes:
+        owner: Whose page features the request makes and finds.
+        moved: When the client last sent or read a good part of a body or an answer (``time.monotonic``).
+    """
+
+    def __init__(self, admission: Admission, owner: str = "") -> None:
+        self.admission = admission
+        self.owner = owner
+        self.moved = monotonic()
         self._held = 0
-        self._open = True
+        self._placed = False
+        self._progress = 0
+        self._drop: Callable[[], object] | None = None
+
+    def enter(self) -> None:
+        """Takes one of the places of requests under way. Raises Refused as ``Admission.check`` does."""
+        self.admission.check(0)
+        self.admission.requests += 1
+        self._placed = True
 
     def hold(self, size: int) -> None:
         """Reserves ``size`` more bytes for the request.
@@ -111,126 +134,44 @@ class Permit:
             Refused: The server would hold too many bytes: because of this request alone (413), or of all together
                 (429).
         """
-        admission = self._admission
-        if admission.held + size > admission.settings.max_held_bytes:
+        admission = self.admission
+        if admission.held + size > admission.settings.max_held_bytes and not admission.reclaim(size, self):
             raise admission.no_room(alone=admission.held == self._held)
         self._held += size
         admission.held += size
 
-    def hold_at_least(self, size: int) -> None:
-        """Raises the request's reservation to ``size`` bytes if it is smaller. Raises Refused as ``hold`` does."""
-        if size > self._held:
-            self.hold(size - self._held)
+    def begin(self, drop: Callable[[], object]) -> None:
+        """Notes that the client begins to send or read. ``drop`` is called if it stalls and others need the room."""
+        self._drop, self._progress, self.moved = drop, 0, monotonic()
+        self.admission._moving.add(self)
+
+    def progress(self, size: int) -> None:
+        """Notes that the client has sent or read ``size`` bytes; a trickle is no progress."""
+        self._progress += size
+        if self._progress >= _PROGRESS:
+            self._progress, self.moved = 0, monotonic()
+
+    def end(self) -> None:
+        """Notes that the client has sent or read everything."""
+        self.admission._moving.discard(self)
+        self._drop = None
+
+    def drop(self) -> None:
+        """Ends what the client sends or reads, and releases its bytes."""
+        drop = self._drop
+        self.leave()
+        if drop is not None:
+            drop()
+
+    def keep(self, size: int) -> None:
+        """Releases the place, and all bytes but ``size``, those of the answer."""
+        if self._placed:
+            self._placed = False
+            self.admission.requests -= 1
+        self.admission.held += size - self._held
+        self._held = size
 
     def leave(self) -> None:
         """Releases the place and the bytes; further calls do nothing."""
-        if self._open:
-            self._open = False
-            self._admission.held -= self._held
-            self._admission.requests -= 1
-
-
-class AdmittedRoute(APIRoute):
-    """A route whose requests need a permit; their bodies are read only after they got one."""
-
-    def get_route_handler(self) -> _Handler:
-        handle = super().get_route_handler()
-
-        async def admitted(request: Request) -> Response:
-            service = request.app.state.service
-            service.check_key(request.headers.get("authorization"))
-            return await run_admitted(handle, request, service.admission)
-
-        return admitted
-
-
-async def run_admitted(handle: _Handler, request: Request, admission: Admission) -> Response:
-    """Runs a handler until it answers, the client leaves, the deadline passes or the time to drain is over.
-
-    A handler that is cut off keeps its permit until it has really ended, because it uses memory until then.
-
-    Args:
-        handle: Answers the request; it finds the permit in ``request.scope["permit"]``.
-        request: The request, whose body has not been read.
-        admission: Limits and counts of the server.
-
-    Returns:
-        The handler's answer, or one of status 499 that nobody reads if the client left.
-
-    Raises:
-        Refused: The request was not admitted, or it was cut off (408, 503 or 504).
-        Exception: Whatever the handler raises.
-    """
-    announced = request.headers.get("content-length", "")
-    permit = admission.enter(int(announced) if announced.isdecimal() else 0)
-    body = _Body(request.receive, admission, permit)
-    request.scope["permit"] = permit
-    work = asyncio.ensure_future(handle(_JsonRequest(request.scope, body)))
-
-    def ended(work: asyncio.Future[Response]) -> None:
-        permit.leave()
-        if not work.cancelled():
-            work.exception()  # marks it as retrieved in case nobody waits for the result any more
-
-    work.add_done_callback(ended)
-    gone = asyncio.ensure_future(body.gone())
-    given_up = asyncio.ensure_future(admission.given_up.wait())
-    try:
-        await asyncio.wait({work, gone, given_up}, timeout=admission.settings.timeout, return_when="FIRST_COMPLETED")
-        if work.done():
-            return work.result()
-    finally:
-        for task in (work, gone, given_up):
-            task.cancel()
-    if gone.done():
-        admission.rejected("client left")
-        return Response(status_code=499)  # for the log: the client is gone
-    if given_up.done():
-        admission.rejected("draining")
-        raise Refused(503, "the server is shutting down and ran out of time for this request: use another server")
-    admission.rejected("deadline")
-    limit = f"{admission.settings.timeout:g} s"
-    if not body.complete.is_set():
-        raise Refused(408, f"the body had not arrived after {limit}: send it faster, or less of it")
-    raise Refused(504, f"no answer within {limit}: rank fewer pages, or raise --timeout")
-
-
-class _Body:
-    """Wraps a request's ``receive``: counts the bytes that arrive, and notices when the client leaves afterwards."""
-
-    def __init__(self, receive: Receive, admission: Admission, permit: Permit) -> None:
-        self._receive = receive
-        self._admission = admission
-        self._permit = permit
-        self._arrived = 0
-        self.complete = asyncio.Event()
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._arrived += len(message.get("body", b""))
-            self._admission.check_body(self._arrived)
-            self._permit.hold_at_least(self._arrived)
-            if not message.get("more_body", False):
-                self.complete.set()
-        return message
-
-    async def gone(self) -> None:
-        """Returns when the client has disconnected after sending its whole body."""
-        await self.complete.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-class _JsonRequest(Request):
-    """A request whose JSON is read by a parser with a depth limit, which also rejects NaN and lone surrogates."""
-
-    async def json(self) -> Any:
-        body = await self.body()
-        marks = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
-        if marks > _MOST_JSON:
-            raise Refused(413, f"JSON with {marks:,} commas, brackets and colons, at most {_MOST_JSON:,}: send less")
-        try:
-            return from_json(body, allow_inf_nan=False, cache_strings="none")
-        except ValueError as error:
-            raise Refused(400, f"the body is not valid JSON: {error}") from None
+        self.end()
+        self.keep(0)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
+
+from pydantic_core import to_json
 
 from ziprerank.bundle import Bundle
 from ziprerank.errors import said_for
+from ziprerank.inputs.bad_pages import BadPage
 from ziprerank.ranking import RankedPage, Ranking, summed_up
 from ziprerank.serve.documents import Candidates
-from ziprerank.serve.failures import PASSWORD_FIELD
+from ziprerank.serve.failures import PASSWORD_FIELD, Refused
 from ziprerank.serve.logs import request_id
 from ziprerank.serve.queue import Done
 from ziprerank.serve.schemas import (
@@ -26,6 +30,8 @@ from ziprerank.serve.schemas import (
     Usage,
 )
 
+_NOT_RETURNED = "documents that have pages (PDF, TIFF) are not returned: index and page say where a result comes from"
+_FIELDS = 1_000  # bytes of a result or a skipped page without document, kept tokens and thumbnail; 250 are usual
 _SEVERAL = "ranked in {} windows: go by the order of the results; each score comes from the page's last window"
 
 
@@ -49,7 +55,8 @@ def build_answer(
         ranking: Their order.
         options: The request's options.
         drawn: A thumbnail for each ranked page; empty returns none.
-        echo: The documents as results return them; None returns none.
+        echo: The documents as results return them; None returns none. Those that have pages are never returned, since
+            each page would repeat the whole file.
         timings: What ``timings_of`` returned; None leaves them out.
     """
     results = []
@@ -60,7 +67,7 @@ def build_answer(
                 index=document,
                 page=page.page,
                 relevance_score=page.probability,
-                document=None if echo is None else echo[document],
+                document=None if echo is None or page.page is not None else echo[document],
                 logit=page.score if "logit" in options.include else None,
                 kept=_kept(page, bundle.image.factor) if "kept" in options.include else None,
                 warnings=list(page.warnings) or None,
@@ -76,7 +83,7 @@ def build_answer(
         windows=ranking.windows,
         keep_ratio=bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio,
         timings_ms=timings,
-        warnings=_warnings(ranking, candidates) or None,
+        warnings=_warnings(ranking, candidates, echo) or None,
         skipped=_skipped(ranking, candidates) or None,
     )
     usage = Usage(
@@ -102,19 +109,71 @@ def timings_of(done: Done[Ranking], prepared: float, total: float) -> Timings:
     return Timings(prepare=prepared * 1e3, queue=done.waited * 1e3, total=total * 1e3, **stages)
 
 
-def draw_thumbnails(candidates: Candidates, ranking: Ranking, side: int) -> list[str]:
-    """Returns a JPEG of each ranked page as a data URL, its longest side at most ``side`` px."""
+class AnswerRoom:
+    """The bytes that an answer may have, and those that its parts will take, counted before it is built."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self, candidates: Candidates, options: Options, echo: Sequence[object] | None, bundle: Bundle) -> None:
+        """Counts everything but thumbnails, whichever pages turn out to be the best.
+
+        Raises:
+            Refused: There is not enough room.
+        """
+        pages = [
+            (page, origin)
+            for page, origin in zip(candidates.pages, candidates.origins, strict=True)
+            if not isinstance(page, BadPage)
+        ]
+        sizes = [page.size for page, _ in pages]
+        shown = min(len(sizes), options.top_n or len(sizes))
+        self.add(len(candidates.pages) * _FIELDS, "documents", "send fewer pages")
+        if "kept" in options.include:
+            ratio = bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio
+            tokens = [0, *(height * width // bundle.image.factor**2 for height, width in sizes)]
+            kept = sum(sorted(tokens)[-shown:]) * ratio + shown
+            self.add(math.ceil(kept) * len(f"{max(tokens)},"), "include", "leave out kept, or set top_n")
+        if echo is not None:
+            origins = {origin.index for page, origin in pages if page.page is None}
+            lengths = sorted(len(to_json(echo[index])) for index in origins)
+            self.add(sum(lengths[-shown:]), "return_documents", "leave out return_documents, or set top_n")
+
+    def add(self, size: int, param: str, way_out: str) -> None:
+        """Counts ``size`` bytes more.
+
+        Raises:
+            Refused: There is not enough room; the error names the field ``param`` and the ``way_out``.
+        """
+        self.taken += size
+        if self.taken > self._most:
+            message = f"{param}: the answer would have {self.taken:,} bytes, at most {self._most:,}: {way_out}"
+            raise Refused(422, message, param=param, kind="answer_too_large")
+
+
+def draw_thumbnails(candidates: Candidates, ranking: Ranking, side: int, room: AnswerRoom) -> list[str]:
+    """Returns a JPEG of each ranked page as a data URL, its longest side at most ``side`` px.
+
+    Raises:
+        Refused: They do not fit into what is left of ``room``.
+    """
     drawn = []
     for page in ranking:
+        candidates.check_stop()
         stream = io.BytesIO()
         candidates.pages[page.index].picture(side).save(stream, "JPEG", quality=80)
         drawn.append("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())
+        room.add(len(drawn[-1]), "include", "set a smaller thumbnail_side or top_n")
     return drawn
 
 
-def _warnings(ranking: Ranking, candidates: Candidates) -> list[str]:
-    several = [_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else []
-    return several + summed_up(ranking.warnings, lambda note: candidates.origins[note.index].param)
+def _warnings(ranking: Ranking, candidates: Candidates, echo: Sequence[object] | None) -> list[str]:
+    """Returns what a reader of the answer should know, as ``meta.warnings`` says it."""
+    warnings = [_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else []
+    if echo is not None and any(page.page is not None for page in ranking):
+        warnings.append(_NOT_RETURNED)
+    return warnings + summed_up(ranking.warnings, lambda note: candidates.origins[note.index].param)
 
 
 def _skipped(ranking: Ranking, candidates: Candidates) -> list[Skipped]:

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ziprerank._version import __version__
-from ziprerank.errors import EngineError, ZipRerankError
+from ziprerank.errors import EngineError, WorkerError, ZipRerankError
 from ziprerank.reranker import Reranker
+from ziprerank.serve.browsers import OtherSites, page_headers
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger
 from ziprerank.serve.routes import operations, ranking
@@ -26,10 +28,6 @@ from ziprerank.serve.settings import Settings
 from ziprerank.serve.telemetry import Telemetry
 
 STATIC = Path(__file__).parent / "static"
-_PAGE_POLICY = (  # the page loads from this server only; pictures of pages are data URLs
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
@@ -51,8 +49,10 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Reranks document pages from their images.",
         lifespan=_lifespan,
+        docs_url=None,
         redoc_url=None,
     )
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     app.state.service = service
     app.include_router(ranking)
     app.include_router(operations)
@@ -62,11 +62,13 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         app.mount("/static", StaticFiles(directory=STATIC), name="static")
         app.add_api_route("/", _page, include_in_schema=False)
     paths = set(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}
+    origins = service.settings.cors_origins
+    app.add_middleware(OtherSites, hosts=service.settings.allowed_hosts, origins=origins)
     app.add_middleware(Telemetry, metrics=service.metrics, paths=paths)
-    if service.settings.cors_origins:
+    if origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=service.settings.cors_origins,
+            allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
@@ -75,7 +77,20 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
 
 
 async def _page() -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": _PAGE_POLICY})
+    return FileResponse(STATIC / "index.html", headers=page_headers())
+
+
+async def _docs(request: Request) -> HTMLResponse:
+    files = f"{request.scope.get('root_path', '')}/static-offline-docs"
+    page = get_swagger_ui_html(
+        openapi_url=f"{request.scope.get('root_path', '')}/openapi.json",
+        title="ziprerank - Swagger UI",
+        swagger_js_url=f"{files}/swagger-ui-bundle.js",
+        swagger_css_url=f"{files}/swagger-ui.css",
+        swagger_favicon_url=f"{files}/favicon.png",
+    )
+    page.headers.update(page_headers(bytes(page.body).decode()))
+    return page
 
 
 @asynccontextmanager
@@ -98,6 +113,6 @@ def _report(warm_up: asyncio.Future[None]) -> None:
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
     answer = from_exception(error)
-    if isinstance(error, EngineError) or answer.status_code == 500:
+    if answer.status_code == 500 or isinstance(error, (EngineError, WorkerError)):
         logger.error("failed", exc_info=error)
     return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -15,17 +15,20 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
-from ziprerank.inputs.images import image_pages
+from ziprerank.inputs.images import resize_page
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
+from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
-from ziprerank.inputs.pdf import PdfFile, parse_page_range
 from ziprerank.inputs.prepared import Prepared
-from ziprerank.inputs.sizes import Size
+from ziprerank.inputs.sizes import Size, image_size
+from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.inputs.workers.pool import Interrupt, check_interrupt
 from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
-from ziprerank.serve.text_page import draw_text
+from ziprerank.serve.text_page import Sheet, lay_out
 from ziprerank.windows import MAX_WINDOW
 
 AHEAD = MAX_WINDOW  # pages prepared before the engine asks for them; their pixels take 50 MB at 1024 px
@@ -116,20 +119,38 @@ async def fetch_pieces(
             task.cancel()
 
 
+class Stopped(Exception):
+    """Ends the preparation of pages for which nobody waits; the caller has its answer already."""
+
+
 class Candidates:
     """The candidate pages of one request. Call ``close`` when no thread uses them any more.
 
     Attributes:
         pages: The candidates.
         origins: The document of each of ``pages``.
+        stop: Set by ``give_up``, when nobody waits for them any more: the client left, or the time is over.
     """
 
-    def __init__(self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor, limits: PageLimits | None = None
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            rules: How pages are brought to their final size.
+            settings: Limits of a request.
+            workers: Threads that prepare the pages of this request.
+            limits: Where files are read, and what one page may cost; None is the defaults.
+        """
         self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
+        self.stop = threading.Event()
         self._rules = rules
         self._settings = settings
         self._workers = workers
+        self._limits = limits or PageLimits()
+        self._interrupt = Interrupt()
         self._stack = ExitStack()
         self._pixels = 0
 
@@ -148,31 +169,57 @@ class Candidates:
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
+            Stopped: ``stop`` was set.
         """
         for piece in pieces:
+            self.check_stop()
             try:
                 if piece.fault is not None:
                     raise InvalidInput(piece.fault)
-                given = self._input(piece, render_text)
-                opened = self._stack.enter_context(open_pages([given], self._rules, on_bad_page))
+                with self._interrupt.applied():
+                    given = self._input(piece, render_text)
+                    opened = self._stack.enter_context(
+                        open_pages([given], self._rules, on_bad_page, limits=self._limits)
+                    )
             except InvalidInput as error:
                 if on_bad_page == "raise" or piece.text:
                     raise refuse_page(error, piece.param, piece.index) from error
                 opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
             self.pages += [
-                source if isinstance(source, BadPage) else PreparedPage(source, self._workers) for source in opened
+                source if isinstance(source, BadPage) else PreparedPage(source, self._workers, self._interrupt)
+                for source in opened
             ]
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
+
+    def check_stop(self) -> None:
+        """Raises Stopped if nobody waits for the pages any more; called at every step of what may take long."""
+        if self.stop.is_set():
+            raise Stopped
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
         for page in [page for page in self.pages if isinstance(page, PreparedPage)][-AHEAD:]:
             page.start()
 
+    @property
+    def late(self) -> bool:
+        """Whether pages are still being prepared, and none of the others has failed."""
+        started = [page.started for page in self.pages if isinstance(page, PreparedPage)]
+        begun = [one for one in started if one is not None]
+        if any(one.done() and one.exception() is not None for one in begun):
+            return False
+        return any(not one.done() for one in begun)
+
+    def give_up(self) -> None:
+        """Ends what threads and page workers do for this request, from any thread."""
+        self.stop.set()
+        self._interrupt.set()
+
     def close(self) -> None:
-        """Waits for the pages that are being prepared, cancels the rest, and closes the PDFs."""
+        """Ends the pages that are being prepared, cancels the rest, and closes the files."""
+        self.give_up()
         for page in self.pages:
             if isinstance(page, PreparedPage):
                 page.close()
@@ -186,7 +233,8 @@ class Candidates:
                     "PDF, or set render_text to have the text drawn as a page"
                 )
             assert isinstance(piece.data, str)
-            return draw_text(piece.data, self._rules.longest_side, self._settings.text_font)
+            sheet = lay_out(piece.data, self._rules.longest_side, self._settings.text_font, self.check_stop)
+            return TextPage(sheet, self._rules)
         data = piece.data if isinstance(piece.data, bytes) else decode_media(piece.data)
         head = data[:HEAD_BYTES]
         if piece.field == "pdf" or is_pdf(head):
@@ -200,9 +248,11 @@ class Candidates:
         """Returns the PDF after checking its number of pages, so that the sizes of too many are never read."""
         if not says_pdf(data[:HEAD_BYTES]):
             raise InvalidInput("this is not a PDF" if data else "the file is empty")
-        file = PdfFile(data, name="PDF", password=piece.password)
+        file = StoredFile(data, "PDF", self._limits, password=piece.password)
         try:
-            pages = file.pages if piece.pages is None else len(parse_page_range(piece.pages, file.pages))
+            pages = file.pages()
+            if piece.pages is not None:
+                pages = len(parse_page_range(piece.pages, pages))
         finally:
             file.close()
         self._check_count(piece, pages)
@@ -221,7 +271,8 @@ class Candidates:
             InvalidInput: There are too many pixels.
             Refused: There are too many pages.
         """
-        pages = image_pages(data, kind)
+        file = StoredFile(data, kind, self._limits)
+        pages = file.image_pages(kind)
         if kind == "TIFF" and piece.pages is not None:
             pages = [pages[number - 1] for number in parse_page_range(piece.pages, len(pages))]
         self._check_count(piece, len(pages))
@@ -236,12 +287,35 @@ class Candidates:
                     raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
 
 
+class TextPage:
+    """A ``PageSource`` that draws a text when it is asked for; until then the text takes less memory than its page."""
+
+    source = "text"
+    page = None
+
+    def __init__(self, sheet: Sheet, rules: ImageRules) -> None:
+        self._sheet = sheet
+        self._rules = rules
+        self.size = image_size(*sheet.shape, rules)
+
+    def prepare(self) -> Prepared:
+        """Returns the pixels as the model reads them."""
+        return Prepared(resize_page(self._sheet.draw(), self.size, self._rules))
+
+    def picture(self, longest_side: int) -> Image.Image:
+        """Returns the page as an image whose longest side has at most that many pixels."""
+        picture = self._sheet.draw()
+        picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+        return picture
+
+
 class PreparedPage:
     """A ``PageSource`` whose pixels the service's workers prepare, either ahead of the engine or when it asks."""
 
-    def __init__(self, source: PageSource, workers: ThreadPoolExecutor) -> None:
+    def __init__(self, source: PageSource, workers: ThreadPoolExecutor, interrupt: Interrupt) -> None:
         self._source = source
         self._workers = workers
+        self._interrupt = interrupt
         self._lock = threading.Lock()
         self._pixels: Future[Prepared] | None = None
 
@@ -257,23 +331,33 @@ class PreparedPage:
     def size(self) -> Size:
         return self._source.size
 
+    @property
+    def started(self) -> Future[Prepared] | None:
+        """The pixels that are being prepared, or are prepared and not handed over yet."""
+        with self._lock:
+            return self._pixels
+
     def start(self) -> Future[Prepared]:
         """Starts to prepare the pixels unless a worker already does, and returns them as a future."""
         with self._lock:
             if self._pixels is None:
-                self._pixels = self._workers.submit(self._source.prepare)
+                self._pixels = self._workers.submit(self._prepare)
             return self._pixels
 
     def prepare(self) -> Prepared:
         """Returns the pixels as the model reads them, and warnings about them. Raises PageError."""
-        prepared = self.start().result()
+        started = self.start()
+        while not wait([started], 0.05).done:
+            check_interrupt()  # the ranking is over; the service may still want the page
+        prepared = started.result()
         with self._lock:
             self._pixels = None  # the caller holds them now
         return prepared
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""
-        return self._source.picture(longest_side)
+        with self._interrupt.applied():
+            return self._source.picture(longest_side)
 
     def close(self) -> None:
         """Cancels the preparation, or waits for its end if it has begun."""
@@ -281,6 +365,10 @@ class PreparedPage:
             pixels, self._pixels = self._pixels, None
         if pixels is not None and not pixels.cancel():
             pixels.exception()
+
+    def _prepare(self) -> Prepared:
+        with self._interrupt.applied():
+            return self._source.prepare()
 
 
 def _is_media(text: str) -> bool:

@@ -13,23 +13,34 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ziprerank.errors import DeviceLost, DeviceMemoryError, InvalidInput, PageError, PoolError, said_for
+from ziprerank.errors import (
+    DeviceLost,
+    DeviceMemoryError,
+    InvalidInput,
+    PageError,
+    PoolError,
+    WorkerError,
+    said_for,
+)
 from ziprerank.serve.schemas import OBJECTS, STRING
 
 _TYPES = {
     400: "bad_request",
     401: "authentication_error",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
     413: "too_large",
     415: "unsupported_media_type",
+    421: "misdirected_request",
     422: "invalid_request",
     429: "queue_full",
     503: "unavailable",
     504: "deadline_exceeded",
     507: "out_of_memory",
 }
+_LONGEST = 1_000  # characters of a message: what a client sent is not sent back to it by the megabyte
 PASSWORD_FIELD = "in the field password"
 _TAGS = {STRING, *OBJECTS.values()}
 
@@ -83,10 +94,12 @@ def answer(
 
     Args:
         status: HTTP status.
-        message: What is wrong; text from the client that is not valid Unicode is escaped.
+        message: What is wrong; text from the client that is not valid Unicode is escaped, and a long message is cut.
         error: Where ``type``, ``param`` and ``index`` come from; None leaves them at their defaults.
         headers: Further headers.
     """
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
     message = message.encode("utf-8", "backslashreplace").decode()
     detail: dict[str, Any] = {"message": message, "type": _TYPES.get(status, "error"), "param": None, "code": status}
     if error is not None:
@@ -109,6 +122,8 @@ def from_exception(error: Exception) -> JSONResponse:
         error = Refused(507, str(error))
     elif isinstance(error, DeviceLost):
         error = Refused(503, str(error), kind="device_lost")
+    elif isinstance(error, WorkerError):
+        error = Refused(503, "the server cannot prepare pages at present; its log has the reason")
     if isinstance(error, Refused):
         return answer(error.status_code, error.detail, error, error.headers)
     if isinstance(error, HTTPException):

@@ -22,6 +22,20 @@ MAX_REDIRECTS = 3
 _AT_ONCE = 8  # files that the whole server fetches at the same time
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What IANA's registries iana-ipv4-special-registry and iana-ipv6-special-registry list as not globally reachable, or as
+# deprecated, and some or all versions of ``ipaddress`` take for global.
+_SPECIAL = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocol assignments, RFC 6890
+        "192.88.99.0/24",  # relays of 6to4, RFC 7526
+        "64:ff9b:1::/48",  # translation between IPv4 and IPv6 in one network, RFC 8215
+        "100::/64",  # discard, RFC 6666
+        "2001:db8::/32",  # documentation, RFC 3849
+        "3fff::/20",  # documentation, RFC 9637
+        "5f00::/16",  # segment routing, RFC 9602
+    )
+)
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -120,10 +134,13 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        teredo = ip.teredo[1] if ip.teredo else None
-        nat64 = ipaddress.IPv4Address(ip.packed[-4:]) if ip in _NAT64 else None
-        inner = (ip.sixtofour, teredo, nat64)
-    return ip.is_global and not ip.is_multicast and all(is_public(str(part)) for part in inner if part is not None)
+        if ip in _NAT64:  # reserved, and yet public where the address inside is
+            return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
+        if ip.is_site_local:
+            return False
+        inner = (ip.sixtofour, ip.teredo[1] if ip.teredo else None)
+    special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL)
+    return ip.is_global and not special and all(is_public(str(part)) for part in inner if part is not None)
 
 
 class _Guard(AsyncNetworkBackend):

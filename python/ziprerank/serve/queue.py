@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,7 +47,9 @@ class EngineQueue:
         """Returns the number of jobs that wait."""
         return len(self._waiting)
 
-    async def run(self, work: Callable[[ProgressCallback], _T], ahead: Callable[[], None]) -> Done[_T]:
+    async def run(
+        self, work: Callable[[ProgressCallback], _T], ahead: Callable[[], None], patience: float = math.inf
+    ) -> Done[_T]:
         """Runs a job on the engine's thread.
 
         When the call is cancelled, a waiting job leaves the queue and a running one ends at its next page or window.
@@ -55,21 +58,23 @@ class EngineQueue:
         Args:
             work: The job; it calls the given callback at every page and window.
             ahead: Called when the job is next in line, to start preparing its pages.
+            patience: Most seconds that the job may wait for one page while it has the engine.
 
         Returns:
             What ``work`` returned, and how long it waited and ran.
 
         Raises:
+            Late: A page was not ready within ``patience``.
             Exception: Whatever ``work`` raises.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(ahead)
+        job = _Job(ahead, patience)
         self._waiting.append(job)
         self._prepare_next()
         submitted = perf_counter()
 
         def run() -> Done[_T]:
-            started = perf_counter()
+            started = job.moved = perf_counter()
             loop.call_soon_threadsafe(self._leave, job)
             job.check(0, 0)
             value = work(job.check)
@@ -122,14 +127,26 @@ class _Stopped(Exception):
     """Ends a job whose client is gone; it never leaves this module."""
 
 
+class Late(Exception):
+    """A job gave the engine back, since one of its pages is not ready; it may be run again later."""
+
+
 class _Job:
     """A job in the queue, and the event that stops it."""
 
-    def __init__(self, ahead: Callable[[], None]) -> None:
+    def __init__(self, ahead: Callable[[], None], patience: float) -> None:
         self.ahead = ahead
         self.stop = Event()
+        self.moved = 0.0  # when it last got on
+        self._patience = patience
+        self._done = 0
 
-    def check(self, _done: int, _total: int) -> None:
-        """Ends the job if it has been stopped. A ranking calls this as its progress callback."""
+    def check(self, done: int, _total: int) -> None:
+        """Ends the job if it has been stopped, or waits too long. A ranking calls this as its progress callback."""
         if self.stop.is_set():
             raise _Stopped
+        now = perf_counter()
+        if done != self._done:
+            self._done, self.moved = done, now
+        elif now - self.moved > self._patience:
+            raise Late

@@ -12,9 +12,19 @@ from pydantic import Field
 
 from ziprerank._version import __version__
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
-from ziprerank.serve.admission import AdmittedRoute, Permit
+from ziprerank.serve.admission import Permit
 from ziprerank.serve.documents import Piece, read_document
-from ziprerank.serve.schemas import ErrorResponse, Extra, Options, RerankRequest, RerankResponse
+from ziprerank.serve.exchange import AdmittedRoute
+from ziprerank.serve.schemas import (
+    MOST_PASSWORD,
+    MOST_QUERY,
+    MOST_RANGE,
+    ErrorResponse,
+    Extra,
+    Options,
+    RerankRequest,
+    RerankResponse,
+)
 from ziprerank.serve.service import Service
 from ziprerank.windows import MAX_WINDOW
 
@@ -27,7 +37,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The request is too large",
         422: "A field is invalid, or a page cannot be ranked",
         429: "The queue is full; see Retry-After",
-        503: "The server is shutting down, or its GPU is lost",
+        503: "The server is shutting down, cannot prepare pages, or lost its GPU",
         504: "The deadline passed before the request was answered",
         507: "The GPU has no memory for a request of this size",
     }.items()
@@ -74,11 +84,12 @@ async def rerank_files(
     service: AnyService,
     permit: AnyPermit,
     files: Annotated[list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")],
-    query: Annotated[str, Form()],
+    query: Annotated[str, Form(max_length=MOST_QUERY)],
     pages: Annotated[
-        str | None, Form(description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`.")
+        str | None,
+        Form(max_length=MOST_RANGE, description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`."),
     ] = None,
-    password: Annotated[str | None, Form(description="Password of encrypted PDFs.")] = None,
+    password: Annotated[str | None, Form(max_length=MOST_PASSWORD, description="Password of encrypted PDFs.")] = None,
     top_n: Annotated[int | None, Form(ge=0)] = None,
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
@@ -110,16 +121,11 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@operations.get(
-    "/ready", responses={503: {"description": "The server is warming up or shutting down, or lost its GPU"}}
-)
+@operations.get("/ready", responses={503: {"description": "The server cannot rank, warms up or shuts down"}})
 async def ready(service: AnyService) -> Response:
-    """Tells whether the server takes requests: the model has run once, its GPU answers, and it does not shut down."""
-    if service.admission.draining:
-        return JSONResponse({"status": "shutting down"}, 503)
-    if service.lost:
-        return JSONResponse({"status": "GPU lost", "reason": service.lost}, 503)
-    return JSONResponse({"status": "ready"}) if service.ready else JSONResponse({"status": "warming up"}, 503)
+    """Tells whether the server ranks: the model has run once, pages can be prepared, and it is not shutting down."""
+    reason = await service.not_ready()
+    return JSONResponse({"status": "ready" if reason is None else reason}, 200 if reason is None else 503)
 
 
 @operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})
@@ -127,6 +133,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
     """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
     service.check_key(request.headers.get("authorization"))
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
+    limits = service.reranker.page_limits
     return {
         "name": "ziprerank",
         "version": __version__,
@@ -153,7 +160,10 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
             "max_total_pixels": settings.max_total_pixels,
+            "page_timeout_s": limits.timeout,
+            "page_memory_bytes": limits.memory,
         },
+        "page_workers": limits.processes,
         "fetch": settings.fetch,
         "page_cache": service.reranker.engine.pool,
         "disk_cache": None if service.reranker.page_cache is None else service.reranker.page_cache.stats(),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.windows import MAX_WINDOW
 
+MOST_QUERY, MOST_RANGE, MOST_PASSWORD = 100_000, 10_000, 1_000  # characters
 Extra = Literal["logit", "kept", "timings", "thumbnail"]
 
 _IMAGE = (
@@ -40,8 +41,13 @@ class PdfDocument(_Strict):
     """A whole PDF, or some of its pages."""
 
     pdf: str = Field(description="Base64, a `data:` URL, or an `https:` URL if the server fetches URLs.")
-    pages: str | None = Field(None, description="From 1: `1-20`, `3`, `5-` or `1-4,9`; null is all.", examples=["1-20"])
-    password: str | None = None
+    pages: str | None = Field(
+        None,
+        max_length=MOST_RANGE,
+        description="From 1: `1-20`, `3`, `5-` or `1-4,9`; null is all.",
+        examples=["1-20"],
+    )
+    password: str | None = Field(None, max_length=MOST_PASSWORD)
 
 
 class ImageUrl(_Strict):
@@ -108,7 +114,9 @@ class Options(_Strict):
 class RerankRequest(Options):
     """The body of `/v1/rerank`, `/v2/rerank` and `/rerank`."""
 
-    query: str = Field(description="What to look for.", examples=["dividend shareholders board directors"])
+    query: str = Field(
+        max_length=MOST_QUERY, description="What to look for.", examples=["dividend shareholders board directors"]
+    )
     documents: list[Document] = Field(
         min_length=1,
         description="Page images, PDFs, or texts with `render_text`. A string is read as a file if it is a `data:` or "

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import math
+import os
+import resource
 import signal
 import socket
+import threading
 from types import FrameType
 
 import uvicorn
@@ -12,9 +17,14 @@ from fastapi import FastAPI
 
 from ziprerank.errors import InvalidInput
 from ziprerank.serve.admission import Admission
+from ziprerank.serve.connections import Connections, bind
 from ziprerank.serve.logs import logger
+from ziprerank.serve.service import Service
 
-_CONNECTIONS = 512  # open at the same time, most of them idle; beyond that uvicorn answers 503
+_ACCEPTED_AT_ONCE = 64  # connections that one turn of the event loop accepts, before any of them is counted
+_WAITING = 2048  # connections that the system keeps until they are accepted
+_OTHER_FILES = 256  # handles for everything but connections: these, documents, caches, downloads, workers
+_GRACE = 2.0  # seconds after the time to drain in which the last answers are sent
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -42,47 +52,80 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def hosts_of(host: str) -> tuple[str, ...]:
+    """Returns the names by which a server on ``host`` is called unless its operator lists others.
+
+    A server on a loopback address is called by that address or as localhost; a web page that has its own name resolve
+    to the address is refused by its Host header. Other servers have any name.
+    """
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return tuple(dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))) if loopback else ()
+
+
 def serve(app: FastAPI, bound: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then drains.
 
-    Returns when every accepted request has an answer, or when the time to drain is over.
+    Returns when every accepted request has an answer, or when the time to drain is over. If something still runs a
+    little later, the process ends without it. SIGHUP is logged and does nothing else.
 
     Args:
         app: The application of ``create_app``.
         bound: A bound socket.
+
+    Raises:
+        InvalidInput: The process may not open as many files as there may be connections.
     """
-    admission: Admission = app.state.service.admission
+    service: Service = app.state.service
+    settings = service.settings
+    _allow_files(settings.max_connections)
+    connections = Connections(settings, service.metrics.rejected)
+    service.metrics.gauge("ziprerank_connections", "Connections open", lambda: len(connections))
     config = uvicorn.Config(
         app,
-        http="h11",  # bounds the size of headers; a request here costs far more than its parsing
+        loop="asyncio",  # uvloop would take over where it happens to be installed, with other limits
+        http=bind(connections),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_graceful_shutdown=round(admission.settings.drain) + 5,  # the service itself gives up first
+        proxy_headers=False,  # the address is the connection's; nobody's word is taken for it
+        backlog=_ACCEPTED_AT_ONCE,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=math.ceil(settings.drain + _GRACE / 2),  # the service itself gives up first
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it is done
-    _Server(config, admission).run(sockets=[bound])
+    signal.signal(signal.SIGHUP, _ignore)
+    _Server(config, service.admission, connections).run(sockets=[bound])
 
 
 class _Server(uvicorn.Server):
     """A uvicorn server that stops admission as soon as the signal arrives, and then limits the time to drain."""
 
-    def __init__(self, config: uvicorn.Config, admission: Admission) -> None:
+    def __init__(self, config: uvicorn.Config, admission: Admission, connections: Connections) -> None:
         super().__init__(config)
         self._admission = admission
+        self._connections = connections
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for bound in sockets or []:
+            bound.listen(_WAITING)  # asyncio took the smaller number for both
             host, port = bound.getsockname()[:2]
             name = f"[{host}]" if ":" in host else host
             logger.info("listening", extra={"fields": {"url": f"http://{name}:{port}"}})
 
+    async def on_tick(self, counter: int) -> bool:
+        self._connections.sweep()
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self._admission.draining:
+            threading.Thread(target=self._end, name="ziprerank-end", daemon=True).start()
         self._admission.draining = True
         super().handle_exit(sig, frame)
 
@@ -91,3 +134,27 @@ class _Server(uvicorn.Server):
         logger.info("draining", extra={"fields": {"requests": admission.requests, "seconds": admission.settings.drain}})
         asyncio.get_running_loop().call_later(admission.settings.drain, admission.given_up.set)
         await super().shutdown(sockets)
+
+    def _end(self) -> None:
+        """Ends the process after the time to drain. A thread, because the event loop might be what does not end."""
+        threading.Event().wait(self._admission.settings.drain + _GRACE)
+        logger.error("work that cannot be interrupted still runs after the time to drain: the process ends without it")
+        os._exit(1)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    logger.warning("SIGHUP does nothing: restart the server to change its options")
+
+
+def _allow_files(connections: int) -> None:
+    """Raises the process's limit of open files to what the connections need. Raises InvalidInput."""
+    needed = connections + _ACCEPTED_AT_ONCE + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            most = max(0, hard - _ACCEPTED_AT_ONCE - _OTHER_FILES)
+            raise InvalidInput(
+                f"max_connections {connections:,}: this process may open {hard:,} files, enough for {most:,} "
+                "connections: lower --max-connections, or raise the limit (ulimit -n)"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +12,26 @@ from time import perf_counter
 import numpy as np
 
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
+from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
-from ziprerank.serve.answers import build_answer, draw_thumbnails, timings_of
+from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger
+from ziprerank.serve.memory import Trimmer
 from ziprerank.serve.metrics import Metrics
-from ziprerank.serve.queue import Done, EngineQueue, settled
+from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
+PATIENCE = 1.0  # seconds that a ranking keeps the engine while one of its pages is not ready; doubled each time
+READY_SECONDS = 5.0  # in which a page worker must start, for the server to be ready
 
 
 class Service:
@@ -52,7 +57,8 @@ class Service:
         self.ready = False
         self.lost = ""
         self._queue = EngineQueue()
-        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="ziprerank-worker")
+        self._threads = ThreadPoolExecutor(settings.queue, thread_name_prefix="ziprerank-request")
+        self._trimmer = Trimmer(self._threads)
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
@@ -76,21 +82,45 @@ class Service:
         self.ready = True
         logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
 
+    async def not_ready(self) -> str | None:
+        """Returns why the server takes no requests, or None if it does."""
+        if self.admission.draining:
+            return "shutting down"
+        if self.lost:
+            return self.lost
+        if not self.ready:
+            return "warming up"
+        check = asyncio.ensure_future(asyncio.to_thread(pool().check, self.reranker.page_limits))
+        await asyncio.wait([check], timeout=READY_SECONDS)
+        if check.done():
+            return check.result()
+        return f"a process that prepares pages has not started within {READY_SECONDS:g} s"
+
     async def close(self) -> None:
         """Drops the rankings that wait, and returns when the running one and all workers have ended."""
+        self._trimmer.close()
         await self._queue.close()
-        await asyncio.to_thread(self._workers.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
 
-    def check_key(self, authorization: str | None) -> None:
-        """Raises Refused (401) if the service has API keys and the Authorization header carries none of them."""
+    def check_key(self, authorization: str | None) -> str:
+        """Checks the API key in the Authorization header, where the service has keys.
+
+        Returns:
+            The owner of the page features that the request makes and finds: a digest of the key with
+            ``Settings.cache_per_key``, else one for all.
+
+        Raises:
+            Refused: The header carries no key of the service (401).
+        """
         if not self.settings.api_keys:
-            return
+            return ""
         scheme, _, key = (authorization or "").partition(" ")
         given = key.strip().encode()
         known = [hmac.compare_digest(given, right.encode()) for right in self.settings.api_keys]
         if scheme.lower() != "bearer" or not any(known):
             message = "an API key is needed: send it as Authorization: Bearer KEY"
             raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
+        return hashlib.blake2b(given, digest_size=16).hexdigest() if self.settings.cache_per_key else ""
 
     async def rank(
         self,
@@ -122,22 +152,26 @@ class Service:
         """
         started = perf_counter()
         self._check(query, pieces)
-        candidates = Candidates(self.reranker.bundle.image, self.settings, self._workers)
+        workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
+        candidates = Candidates(self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits)
         try:
             await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
-            await settled(
-                self._workers.submit(candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page)
+            opened = self._threads.submit(
+                candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page
             )
+            await settled(opened, candidates.give_up)
             self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
+            room = AnswerRoom(self.settings.max_answer_bytes)
+            room.take(candidates, options, echo, self.reranker.bundle)
+            permit.hold(room.taken)
             prepared = perf_counter() - started
-            done = await self._run(query, candidates, options)
+            done = await self._run(query, candidates, options, permit.owner)
             self.admission.took(done.ran)
             self.metrics.ranked(done.value, prepared, done.waited)
             drawn: list[str] = []
             if "thumbnail" in options.include:
-                drawn = await settled(
-                    self._workers.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side)
-                )
+                pictures = self._threads.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side, room)
+                drawn = await settled(pictures, candidates.give_up)
             timings = None
             if "timings" in options.include:
                 timings = timings_of(done, prepared, perf_counter() - started)
@@ -152,26 +186,37 @@ class Service:
                 timings=timings,
             )
         finally:
-            self._workers.submit(candidates.close)
+            self._threads.submit(candidates.close)
+            workers.shutdown(wait=False)
+            self._trimmer.soon()
 
-    async def _run(self, query: str, candidates: Candidates, options: Options) -> Done[Ranking]:
+    async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
+        """Ranks, and leaves the engine to others while a page is late: features of earlier pages are in its pool."""
+        patience = PATIENCE
         try:
-            return await self._queue.run(
-                lambda check: self.reranker.rank(
-                    query,
-                    candidates.pages,
-                    options.top_n or None,
-                    keep_ratio=options.keep_ratio,
-                    window=options.window,
-                    stride=options.stride,
-                    on_bad_page=options.on_bad_page,
-                    progress=check,
-                ),
-                candidates.ahead,
-            )
-        except DeviceLost as error:
-            self.lost = str(error)
-            raise
+            while True:
+                try:
+                    return await self._queue.run(
+                        lambda check: self.reranker.for_owner(owner).rank(
+                            query,
+                            candidates.pages,
+                            options.top_n or None,
+                            keep_ratio=options.keep_ratio,
+                            window=options.window,
+                            stride=options.stride,
+                            on_bad_page=options.on_bad_page,
+                            progress=check,
+                        ),
+                        candidates.ahead,
+                        patience,
+                    )
+                except DeviceLost as error:
+                    self.lost = str(error)
+                    raise
+                except Late:
+                    patience *= 2
+                    while candidates.late:
+                        await asyncio.sleep(0.05)
         except PageError as error:
             if error.index is None:
                 raise

@@ -12,6 +12,12 @@ from ziprerank.runtime.cpus import usable_cpus
 Fetch = Literal["off", "public", "listed"]
 
 MIB = 1 << 20
+_COUNTS = (
+    *("queue", "workers", "max_connections", "max_connections_per_address", "keep_alive"),
+    *("max_body_bytes", "max_held_bytes", "max_answer_bytes", "max_pages", "max_image_pixels", "max_total_pixels"),
+    "fetch_bytes",
+)
+_SECONDS = ("timeout", "drain", "header_timeout", "body_timeout", "answer_timeout", "fetch_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +27,29 @@ class Settings:
     Attributes:
         model_name: The name in answers; None is the name of the bundle's checkpoint.
         api_keys: A client needs one of these keys to rank and for ``/info``; if empty, no key is needed.
-        cors_origins: Origins of web pages that may call the service.
+        cache_per_key: Whether page features are found again only by requests with the same API key, so that no client
+            learns from the time of its answers which pages another one had ranked.
+        cors_origins: Origins of web pages that may call the service, such as ``https://app.example``; ``*`` is any.
+        allowed_hosts: Names that requests may call the service by (their Host header); empty is any name.
         web_page: Whether ``/`` serves the web page.
-        queue: Most requests under way: being read, prepared, waiting for the engine, or running.
-        timeout: Most seconds from a request's first byte to its answer.
+        queue: Most requests under way: being prepared, waiting for the engine, or running. A request that still
+            arrives is not one of them.
+        timeout: Most seconds from a request's header to its answer.
         drain: Seconds that accepted requests have after SIGTERM.
-        workers: Threads that decode and render pages while the engine runs.
+        workers: Pages of a request that are prepared at a time while the engine runs; at most ``page_workers`` of them
+            advance.
+        max_connections: Most connections open at the same time. A further one takes the place of one that sends
+            nothing.
+        max_connections_per_address: Most connections of one client address.
+        header_timeout: Most seconds from a connection's start, or a further request's first byte, to the end of the
+            request's header.
+        body_timeout: Most seconds from a request's header to the end of its body.
+        answer_timeout: Most seconds in which a client reads an answer.
+        keep_alive: Seconds for which a connection stays open between two requests.
         max_body_bytes: Most bytes of one request's body.
-        max_held_bytes: Most bytes of the bodies and fetched files of all requests under way together.
+        max_held_bytes: Most bytes of the bodies, fetched files and answers of all requests together, counted as they
+            come.
+        max_answer_bytes: Most bytes of one answer.
         max_pages: Most candidate pages of one request.
         max_image_pixels: Most pixels of one image, checked before it is decoded; A4 at 600 dpi has 35 million.
         max_total_pixels: Most pixels of all images of one request together.
@@ -45,7 +66,9 @@ class Settings:
 
     model_name: str | None = None
     api_keys: tuple[str, ...] = ()
+    cache_per_key: bool = False
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     web_page: bool = True
 
     queue: int = 16
@@ -53,8 +76,16 @@ class Settings:
     drain: float = 30.0
     workers: int = field(default_factory=lambda: min(4, usable_cpus()))
 
+    max_connections: int = 512
+    max_connections_per_address: int = 256
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    answer_timeout: float = 30.0
+    keep_alive: int = 5
+
     max_body_bytes: int = 64 * MIB
     max_held_bytes: int = 256 * MIB
+    max_answer_bytes: int = 32 * MIB
     max_pages: int = 500
     max_image_pixels: int = 40_000_000
     max_total_pixels: int = 1_500_000_000
@@ -67,11 +98,10 @@ class Settings:
     text_font: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("queue", "workers", "max_body_bytes", "max_held_bytes", "max_pages", "max_image_pixels"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("max_total_pixels", "fetch_bytes"):
-            _at_least_one(name, getattr(self, name))
-        for name in ("timeout", "drain", "fetch_timeout"):
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} {getattr(self, name)}: must be at least 1")
+        for name in _SECONDS:
             if not 0 < getattr(self, name) < 86_400:
                 raise InvalidInput(f"{name} {getattr(self, name)}: must be over 0 and under 86400 seconds")
         if self.fetch not in ("off", "public", "listed"):
@@ -82,10 +112,7 @@ class Settings:
             raise InvalidInput(
                 f"max_held_bytes {self.max_held_bytes:,} is under max_body_bytes {self.max_body_bytes:,}: raise it"
             )
+        if self.cache_per_key and not self.api_keys:
+            raise InvalidInput("cache_per_key without API keys: give keys, or leave it out")
         if any(not key.strip() for key in self.api_keys):
             raise InvalidInput("an API key is empty: leave it out, or give one")
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidInput(f"{name} {value}: must be at least 1")

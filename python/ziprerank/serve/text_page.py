@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +16,7 @@ SHAPE = 0.77  # width / height of the sheet, as of letter paper
 LARGEST, SMALLEST = 20, 9  # font sizes in px; letters smaller than that run together
 SPACING = 1.25  # line height / font size
 MARGIN = 0.04  # margin / height of the sheet
+_SURE = 1.05  # a line's width differs by less than this factor from that of its words and blanks
 MOST_CHARACTERS = 20_000  # more than fits the largest sheet at the smallest type
 
 
@@ -22,16 +25,43 @@ def check_font(path: Path | None) -> None:
     _font(path, LARGEST)
 
 
-def draw_text(text: str, height: int, font: Path | None = None) -> Image.Image:
-    """Draws a text in black on a white sheet, in the largest font size at which all of it fits.
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A text laid out on a sheet.
+
+    Attributes:
+        shape: (height, width) in px.
+        lines: The text's.
+        font: As ``lay_out`` takes it.
+        size: Font size in px.
+    """
+
+    shape: tuple[int, int]
+    lines: tuple[str, ...]
+    font: Path | None
+    size: int
+
+    def draw(self) -> Image.Image:
+        """Draws the text in black on white, as an RGB image."""
+        height, width = self.shape
+        sheet = Image.new("RGB", (width, height), "white")
+        draw, face, margin = ImageDraw.Draw(sheet), _font(self.font, self.size), round(height * MARGIN)
+        for number, line in enumerate(self.lines):
+            place = (margin, margin + (number + 0.5) * self.size * SPACING)
+            draw.text(place, line, fill="black", font=face, anchor="lm")
+        return sheet
+
+
+def lay_out(text: str, height: int, font: Path | None = None, check: Callable[[], None] = lambda: None) -> Sheet:
+    """Lays a text out on a sheet, in the largest font size at which all of it fits.
+
+    The time grows with the length of the text and no faster, whatever its words are.
 
     Args:
         text: What to draw; nothing of it is cut or left out.
         height: Height of the sheet in px.
         font: TrueType or OpenType file; None is Pillow's own font, which has Latin letters only.
-
-    Returns:
-        An RGB image.
+        check: Called for each font size; may raise to end the work.
 
     Raises:
         InvalidInput: The text is empty, does not fit on one sheet, or has characters that the font lacks; or the font
@@ -45,22 +75,19 @@ def draw_text(text: str, height: int, font: Path | None = None) -> Image.Image:
     if missing:
         raise InvalidInput(f"the font has no {missing!r} (U+{ord(missing):04X}): render the text to an image yourself")
     width, margin = round(height * SHAPE), round(height * MARGIN)
+    paragraphs = [_words(paragraph) for paragraph in text.splitlines()]
     for size in range(LARGEST, SMALLEST - 1, -1):
+        check()
         face = _font(font, size)
         most = int((height - 2 * margin) / (size * SPACING))
-        lines = [line for paragraph in text.splitlines() for line in _wrap(paragraph, face, width - 2 * margin)]
+        wrapped = (line for words in paragraphs for line in _wrap(words, face, width - 2 * margin))
+        lines = tuple(islice(wrapped, most + 1))
         if len(lines) <= most:
-            break
-    else:
-        raise InvalidInput(
-            f"text of {len(text):,} characters fills {len(lines)} lines at {SMALLEST} px, "
-            f"a page of {width} x {height} px holds {most}: split it"
-        )
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(lines):
-        draw.text((margin, margin + (number + 0.5) * size * SPACING), line, fill="black", font=face, anchor="lm")
-    return sheet
+            return Sheet((height, width), lines, font, size)
+    raise InvalidInput(
+        f"text of {len(text):,} characters fills over {most} lines at {SMALLEST} px, as many as a page of "
+        f"{width} x {height} px holds: split it"
+    )
 
 
 def _font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:
@@ -85,20 +112,49 @@ def _missing(text: str, font: ImageFont.FreeTypeFont) -> str | None:
     return None
 
 
-def _wrap(paragraph: str, font: ImageFont.FreeTypeFont, measure: int) -> Iterator[str]:
-    """Breaks a paragraph at blanks into lines of at most ``measure`` px; longer words are broken at the line's end."""
-    line = ""
-    for word in "".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in paragraph).split():
+def _words(paragraph: str) -> list[str]:
+    """Returns the words of a paragraph; control characters count as blanks."""
+    return "".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in paragraph).split()
+
+
+def _wrap(words: Sequence[str], font: ImageFont.FreeTypeFont, measure: int) -> Iterator[str]:
+    """Breaks a paragraph at blanks into lines of at most ``measure`` px; longer words are broken at the line's end.
+
+    Words are measured one by one and their widths added; a line is measured only where that sum, which knows no kerning
+    with blanks, is too near to ``measure`` to decide. Of a word no more is measured than could fit.
+    """
+    line, width = "", 0.0  # without kerning
+    blank = font.getlength(" ")
+    for word in words:
         rest = word
         while rest:
-            longer = f"{line} {rest}" if line else rest
-            if font.getlength(longer) <= measure:
-                line, rest = longer, ""
-            elif line:
+            length = _fitting(rest, font, measure)
+            wide = font.getlength(rest[:length])
+            longer = width + blank + wide if line else wide
+            if line and (
+                length < len(rest)
+                or longer > measure * _SURE
+                or (longer > measure / _SURE and font.getlength(f"{line} {rest}") > measure)
+            ):
                 yield line
-                line = ""
+                line, width = "", 0.0
+            elif length == len(rest):
+                line, width, rest = f"{line} {rest}" if line else rest, longer, ""
             else:
-                fits = next((n for n in range(len(rest) - 1, 1, -1) if font.getlength(rest[:n]) <= measure), 1)
-                yield rest[:fits]
-                rest = rest[fits:]
+                yield rest[:length]
+                rest = rest[length:]
     yield line
+
+
+def _fitting(word: str, font: ImageFont.FreeTypeFont, measure: int) -> int:
+    """Returns how many characters of a word fit into a line, at least one: all, or as many as bisection finds."""
+    known, tried = 0, 32  # characters that fit, and those tried next: twice as many each time
+    while (end := min(tried, len(word))) > known and font.getlength(word[:end]) <= measure:
+        known, tried = end, 2 * end
+    if known == len(word):
+        return known
+    low, high = known, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if font.getlength(word[:middle]) <= measure else (low, middle)
+    return max(1, low)

@@ -2,10 +2,10 @@
 
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <limits>
-#include <sstream>
+#include <optional>
 
+#include "base/read_file.hpp"
 #include "base/text.hpp"
 #include "ziprerank/errors.hpp"
 
@@ -65,13 +65,12 @@ constexpr std::size_t Piece(std::int64_t count, std::size_t size) {
 }
 
 std::string ReadFile(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream content;
-  content << stream.rdbuf();
-  if (!stream || content.view().empty()) {
+  constexpr std::size_t kMostBytes = std::size_t{64} << 20;
+  const std::optional<std::string> content = ReadBundleFile(file, kMostBytes);
+  if (!content || content->empty()) {
     throw BundleError(Text(file, " cannot be read: copy or export the bundle again"));
   }
-  return content.str();
+  return *content;
 }
 
 }  // namespace

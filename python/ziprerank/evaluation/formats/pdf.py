@@ -21,7 +21,7 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.data import Data, Query, checked_id, unique
 from ziprerank.evaluation.pdf_text import pdf_texts
 from ziprerank.inputs.pages import PageInput, Pdf
-from ziprerank.inputs.pdf import PdfFile
+from ziprerank.inputs.stored_file import StoredFile
 
 QUERIES = "queries.jsonl"
 FILES = f"{QUERIES} and the PDFs that it names"
@@ -125,11 +125,10 @@ def _query(data: PdfData, line: str, number: int, where: str) -> Query:
 def _count(folder: Path, name: str, where: str) -> int:
     if not (folder / name).is_file():
         raise InvalidInput(f"{where}: {folder} holds no {name}")
+    file = StoredFile(folder / name, name)
     try:
-        file = PdfFile(folder / name, name=name)
+        return file.pages()
     except PageError as error:
         raise InvalidInput(f"{where}: {error}") from error
-    try:
-        return file.pages
     finally:
         file.close()

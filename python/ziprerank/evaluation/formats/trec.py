@@ -20,7 +20,7 @@ from ziprerank.evaluation.pdf_text import pdf_texts
 from ziprerank.evaluation.runs import read_lines, read_run, sorted_pages
 from ziprerank.inputs.formats import SUFFIXES
 from ziprerank.inputs.pages import PageInput, Pdf
-from ziprerank.inputs.pdf import PdfFile
+from ziprerank.inputs.stored_file import StoredFile
 
 FILES = "queries.tsv, qrels.txt, and documents.tsv or a folder documents"
 RUN = "run.trec"
@@ -121,12 +121,13 @@ def _folder(folder: Path) -> Iterator[tuple[str, str, Place]]:
     for path in sorted(folder.iterdir()):
         suffix = path.suffix.lower()
         if suffix == ".pdf":
+            file = StoredFile(path, path.name)
             try:
-                file = PdfFile(path, name=path.name)
+                count = file.pages()
             except PageError as error:
                 raise InvalidInput(str(error)) from error
-            count = file.pages
-            file.close()
+            finally:
+                file.close()
             for number in range(1, count + 1):
                 yield str(path), checked_id(f"{path.stem}:{number}", str(path)), (path, number)
         elif suffix in SUFFIXES:

@@ -1,0 +1,96 @@
+"""Reads the bodies of requests that have arrived: JSON and forms, with bounds ahead of everything that grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.types import Scope
+
+from ziprerank.serve.failures import Refused
+
+_MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
+_MOST_KEYS = 64  # of one object
+_PART = 1 << 16  # bytes of a form parsed in one turn of the event loop
+
+
+class ReceivedRequest(Request):
+    """A request whose whole body has arrived."""
+
+    def __init__(self, scope: Scope, body: bytes) -> None:
+        super().__init__(scope)
+        self._received = body
+
+    async def body(self) -> bytes:
+        """Returns the body."""
+        return self._received
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yields the body in parts, with a turn of the event loop in between."""
+        for at in range(0, len(self._received), _PART):
+            yield self._received[at : at + _PART]
+            await asyncio.sleep(0)
+
+    async def json(self) -> Any:
+        """Parses JSON with a limit of depth, without NaN and lone surrogates, and checks how much there is of it.
+
+        Raises:
+            Refused: It is not valid (400), or has too many values (413).
+        """
+        body, self._received = self._received, b""
+        marks = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
+        if marks > _MOST_JSON:
+            raise Refused(413, f"JSON with {marks:,} commas, brackets and colons, at most {_MOST_JSON:,}: send less")
+        try:
+            value = from_json(body, allow_inf_nan=False, cache_strings="none")
+        except ValueError as error:
+            raise Refused(400, f"the body is not valid JSON: {error}") from None
+        service = self.scope["app"].state.service
+        _check_counts(value, service.settings.max_pages)
+        return value
+
+    async def form(  # type: ignore[override]  # FastAPI awaits it
+        self, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1 << 20
+    ) -> FormData:
+        """Parses a multipart form. Its files stay in memory, where the body is, and never go to a temporary folder.
+
+        Raises:
+            Refused: It is no multipart form (415), or not a valid one (400).
+        """
+        if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            raise Refused(415, "the body is not declared as a form: send Content-Type: multipart/form-data")
+        parser = _InMemory(
+            self.headers, self.stream(), max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
+        )
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise Refused(400, f"the form is not valid: {error.message}") from None
+        self._received = b""
+        return form
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 0  # no limit, after which the file would go to a disk that may be full
+
+
+def _check_counts(value: Any, most: int) -> None:
+    """Refuses lists and objects that no request needs, before each of their items is validated, and named if wrong."""
+    open_values = [("", value)]
+    while open_values:
+        name, value = open_values.pop()
+        if isinstance(value, dict):
+            if len(value) > _MOST_KEYS:
+                raise Refused(413, f"{name[:200] or 'body'}: an object of {len(value):,} keys, at most {_MOST_KEYS}")
+            open_values += [(key, item) for key, item in value.items() if isinstance(item, (dict, list))]
+        elif isinstance(value, list):
+            if len(value) > most:
+                what = "documents" if name == "documents" else "items"
+                message = f"{len(value):,} {what}, at most {most:,} in one request: split"
+                raise Refused(413, message, param=name[:200] or None, index=most if name == "documents" else None)
+            open_values += [(name, item) for item in value if isinstance(item, (dict, list))]

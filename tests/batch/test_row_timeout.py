@@ -1,0 +1,143 @@
+"""Tests that a row that does not end becomes a row with an error: looked at between pages, and killed if stuck."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+import numpy as np
+import pytest
+from batch_job import Job, StuckRanker, doubling_pdf, rows_of
+from ziprerank.batch import ranking, workers
+from ziprerank.batch.ranking import Done, Ranker
+from ziprerank.batch.ray_data import RankGroups
+from ziprerank.batch.rows import Group, Row
+from ziprerank.batch.workers import rank_locally
+from ziprerank.errors import InvalidInput
+from ziprerank.reranker import Reranker
+
+Command = Callable[..., "Popen[str]"]
+
+
+class Slow:
+    """A reranker in whose time ``now`` some queries take so many seconds before each of their steps."""
+
+    def __init__(self, reranker: Reranker, seconds: dict[str, float]) -> None:
+        self.now = 0.0
+        self._reranker = reranker
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reranker, name)
+
+    def rank_many(self, queries: list[str], *arguments: Any, progress: Any, **options: Any) -> Any:
+        def slow(step: int, steps: int) -> None:
+            self.now += self._seconds.get(queries[(step - 1) // (steps // len(queries))], 0)
+            progress(step, steps)
+
+        return self._reranker.rank_many(queries, *arguments, progress=slow, **options)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "late"),
+    [
+        ({}, ""),
+        ({"b": 20}, "b"),  # the pages are there: only this row is late
+        ({"a": 20}, "abcd"),  # the pages take too long: so they would for every row
+        ({"b": 20, "d": 20}, "bd"),
+        ({"a": 10, "b": 10, "c": 10}, ""),  # 50 s are for a row, not for all
+    ],
+)
+def test_rows_that_are_late(
+    job: Job, reranker: Reranker, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], late: str
+) -> None:
+    """Each row has a document of three pages, so four steps, and 50 s."""
+    slow = Slow(reranker, seconds)
+    monkeypatch.setattr(ranking, "monotonic", lambda: slow.now)
+    (document,) = job.documents[8]
+    group = Group(tuple(Row(name, name, (str(document),)) for name in "abcd"))
+    done = [row for some in Ranker(row_timeout=50).rank(slow, group) for row in some.rows]  # type: ignore[arg-type]
+    assert sorted(row["id"] for row in done) == list("abcd")
+    errors = {row["id"]: row["error"] for row in done}
+    assert "".join(sorted(name for name, error in errors.items() if error)) == late
+    assert all("not ranked within 50 s" in errors[name] for name in late)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "1"])
+def test_timeouts_that_are_refused(timeout: Any) -> None:
+    with pytest.raises(InvalidInput, match="row timeout"):
+        Ranker(row_timeout=timeout)
+
+
+def groups() -> list[Group]:
+    rows = [("a", "x"), ("b", "x"), ("stuck", "y"), ("c", "y"), ("die", "z"), ("d", "w")]
+    names = dict.fromkeys(document for _, document in rows)
+    return [Group(tuple(Row(query, query, (name,)) for query, one in rows if one == name)) for name in names]
+
+
+def check(done: list[Done]) -> None:
+    errors = {row["id"]: row["error"] for some in done for row in some.rows}
+    assert sorted(errors) == ["a", "b", "c", "d", "die", "stuck"]
+    assert [errors[name] for name in "abd"] == ["not ranked"] * 3
+    assert [("stuck and has been killed" in errors[name]) for name in ("stuck", "c")] == [True, True]
+    assert "ended with status 3" in errors["die"]
+    assert [some.failed for some in done if any(row["id"] == "stuck" for row in some.rows)] == [False]
+
+
+def test_a_stuck_worker_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "GRACE", 1.0)
+    check(list(rank_locally(groups(), StuckRanker(row_timeout=0.5), 1)))
+    check(list(rank_locally(groups(), StuckRanker(row_timeout=0.5), 3)))
+
+
+def test_a_stuck_worker_of_an_actor_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an actor on Ray does with each batch."""
+    monkeypatch.setattr(workers, "GRACE", 1.0)
+    actor = RankGroups(StuckRanker(row_timeout=0.5))
+    batch = {"group": np.array([pickle.dumps(group) for group in groups()], dtype=object)}
+    check([done for some in actor(batch)["done"] for done in pickle.loads(some)])
+
+
+def test_a_stuck_worker_ends_with_its_parent() -> None:
+    """Killed without any chance to clean up, the parent leaves nothing behind that runs for ever."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from batch_job import StuckRanker\n"
+        "from ziprerank.batch.rows import Group, Row\n"
+        "from ziprerank.batch.workers import rank_locally\n"
+        "if __name__ == '__main__':\n"
+        "    groups = [Group((Row('a', 'fine', ('x',)), Row('b', 'stuck', ('x',))))]\n"
+        "    for done in rank_locally(groups, StuckRanker(row_timeout=None), 1): print('ranked', flush=True)\n"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parents[1])]
+    with Popen(command, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ranked\n"  # the next row is the one that never ends
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in listed):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert listed
+
+
+def test_a_document_that_holds_the_parser(job: Job, bundle_path: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "never.pdf").write_bytes(doubling_pdf())
+    (tmp_path / "good.pdf").write_bytes((job.table.parent / "0-0.pdf").read_bytes())
+    rows = [
+        {"id": f"{name} {at}", "query": "q", "documents": f"{name}.pdf"} for name in ("never", "good") for at in "ab"
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (tmp_path / "rows.jsonl", tmp_path / "out", "--bundle", bundle_path, "--threads", 1)
+    process = command(*arguments, "--row-timeout", 1)
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "4 rows, 4 of them ranked now, 2 with an error" in told
+    assert [row["id"] for row in rows_of(tmp_path / "out") if row["error"]] == ["never a", "never b"]

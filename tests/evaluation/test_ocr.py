@@ -1,0 +1,43 @@
+"""The baseline of OCR and BM25 reads each page once, also over a kill; skipped where RapidOCR is not installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from eval_data import page_image
+from ziprerank.bundle import Bundle
+from ziprerank.errors import MissingDependency
+from ziprerank.evaluation.formats import read_data
+from ziprerank.evaluation.ocr import OcrBm25
+
+
+def test_without_rapidocr_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(MissingDependency, match=r"ziprerank\[ocr\]"):
+        OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image)
+
+
+def test_pages_are_ranked_by_what_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr", reason="RapidOCR is not installed: pip install 'ziprerank[ocr]'")
+    folder = tmp_path / "data"
+    (folder / "documents").mkdir(parents=True)
+    for name, text in (("a", "the board"), ("b", "a whale")):
+        (folder / "documents" / f"{name}.png").write_bytes(page_image(text, "PNG"))
+    (folder / "queries.tsv").write_text("q1\twhale\n", encoding="utf-8")
+    (folder / "qrels.txt").write_text("q1 0 b 1\n", encoding="utf-8")
+    data, rules, cache = read_data(folder), Bundle.load().image, tmp_path / "ocr.jsonl"
+    system = OcrBm25(cache, rules)
+    (first,) = system.rank("whale", ["a", "b"], data)
+    assert (first.order, first.read) == ([1, 0], 2)
+    assert first.ms["text"] > 0
+    (again,) = system.rank("board", ["a", "b"], data)
+    assert (again.order, again.read, again.ms["text"]) == ([0, 1], 0, 0)
+    kept = cache.read_text(encoding="utf-8")
+    assert [json.loads(line)["page"] for line in kept.splitlines()] == ["a", "b"]
+    cache.write_text(kept + '{"page": "c", "te', encoding="utf-8")  # cut off by a kill
+    (later,) = OcrBm25(cache, rules).rank("whale", ["a", "b"], data)
+    assert (later.order, later.read) == ([1, 0], 2)  # its time is that of the first reading
+    assert later.ms["text"] == pytest.approx(first.ms["text"])
