@@ -37,6 +37,10 @@ const char* ClassOf(ziprerank::ErrorKind kind) {
       return "ProviderError";
     case ziprerank::ErrorKind::kRuntime:
       return "EngineError";
+    case ziprerank::ErrorKind::kMemory:
+      return "DeviceMemoryError";
+    case ziprerank::ErrorKind::kDevice:
+      return "DeviceLost";
   }
   return "EngineError";
 }

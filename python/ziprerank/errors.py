@@ -1,7 +1,7 @@
 """Every error that ziprerank raises on purpose. Each message names the value, the limit and the way out.
 
-The engine's binding finds ``EngineError``, ``PoolError``, ``ProviderError``, ``BundleError`` and ``InvalidInput`` here
-by name, so that C++ and Python raise the same classes.
+The engine's binding finds ``EngineError``, ``DeviceMemoryError``, ``DeviceLost``, ``PoolError``, ``ProviderError``,
+``BundleError`` and ``InvalidInput`` here by name, so that C++ and Python raise the same classes.
 """
 
 from __future__ import annotations
@@ -103,6 +103,14 @@ class ProviderError(ZipRerankError):
 
 class EngineError(ZipRerankError):
     """The engine failed while it loaded or ran a graph."""
+
+
+class DeviceMemoryError(EngineError):
+    """The device has no memory for what was asked; the engine goes on, and smaller requests work."""
+
+
+class DeviceLost(EngineError):
+    """The GPU no longer answers: this engine ranks nothing any more, and only a new process can use the GPU."""
 
 
 class MissingDependency(ZipRerankError, ImportError):

@@ -215,7 +215,7 @@ def test_everything_is_given_back(cuda: Result) -> None:
             "QueryImagePrune: cuLaunchKernel failed: unspecified launch failure (719)",
         ),
         ({"FAKE_CUDA_FAIL": "cuMemcpyHtoDAsync:1"}, "EngineError", "cuMemcpyHtoDAsync_v2 failed"),
-        ({"FAKE_CUDA_FAIL": "cuStreamSynchronize:719"}, "EngineError", "cuStreamSynchronize failed"),
+        ({"FAKE_CUDA_FAIL": "cuStreamSynchronize:719"}, "DeviceLost", "cuStreamSynchronize failed"),
     ],
 )
 def test_errors(session: Session, cuda_bundle: Path, settings: dict[str, str], kind: str, text: str) -> None:

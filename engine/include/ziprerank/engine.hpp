@@ -196,7 +196,7 @@ class ZIPRERANK_API Window {
   // there already. True if they were. `image` has the size that the window was opened with; each slot is
   // filled once; several threads may fill slots at the same time. On a GPU the call returns once the work is
   // enqueued: score() waits for it and reports its errors. InvalidArgument for a wrong slot or size;
-  // RuntimeFailure if the graph fails.
+  // RuntimeFailure if the graph fails; OutOfDeviceMemory, DeviceLost.
   bool encode(std::size_t slot, const ImageView& image);
 
   // The next four are for programs that keep features elsewhere, for instance on disk. Features are
@@ -215,7 +215,7 @@ class ZIPRERANK_API Window {
   // Scores all pages for one prompt. `keep_ratio`, in (0, 1], is the share of each page's visual tokens that
   // pruning keeps. Every slot must be filled. May be called often, and from several threads at once.
   // InvalidArgument for a prompt that does not fit the window; RuntimeFailure if a graph fails or a score is
-  // not finite.
+  // not finite; OutOfDeviceMemory, DeviceLost.
   WindowScores score(const Prompt& prompt, double keep_ratio);
 
   // Gives the reservation back, once all calls under way have returned. May be called twice; any other call

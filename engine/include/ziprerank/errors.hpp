@@ -22,6 +22,8 @@ enum class ErrorKind {
   kPool = 3,             // the page pool has no room for the pages of one window
   kProvider = 4,         // an execution provider or an ONNX Runtime that cannot be used
   kRuntime = 5,          // ONNX Runtime failed while it ran a graph, or gave a result that is not finite
+  kMemory = 7,           // the device has no memory for what was asked; smaller requests work
+  kDevice = 8,           // the device is lost: nothing works until the process starts again
 };
 
 // Base of all errors of this library; `kind()` says which one it is.
@@ -45,6 +47,8 @@ using BundleError = ErrorOf<ErrorKind::kBundle>;
 using PoolError = ErrorOf<ErrorKind::kPool>;
 using ProviderError = ErrorOf<ErrorKind::kProvider>;
 using RuntimeFailure = ErrorOf<ErrorKind::kRuntime>;
+using OutOfDeviceMemory = ErrorOf<ErrorKind::kMemory>;
+using DeviceLost = ErrorOf<ErrorKind::kDevice>;
 
 }  // namespace ziprerank
 

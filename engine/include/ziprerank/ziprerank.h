@@ -35,7 +35,9 @@ typedef enum zr_status {
   ZR_POOL_ERROR = 3,       /* the page pool has no room for the pages of one window */
   ZR_PROVIDER_ERROR = 4,   /* an execution provider or an ONNX Runtime that cannot be used */
   ZR_RUNTIME_FAILURE = 5,  /* a graph failed, or gave a score that is not finite */
-  ZR_INTERNAL = 6          /* anything else, such as out of memory */
+  ZR_INTERNAL = 6,         /* anything else, such as no host memory for a text */
+  ZR_OUT_OF_MEMORY = 7,    /* the device has no memory for what was asked; smaller requests work */
+  ZR_DEVICE_LOST = 8       /* the device is lost: nothing works until the process starts again */
 } zr_status;
 
 /* Opaque handles. */

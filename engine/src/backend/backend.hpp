@@ -3,7 +3,9 @@
 #ifndef ZIPRERANK_BACKEND_HPP_
 #define ZIPRERANK_BACKEND_HPP_
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/pool_storage.hpp"
@@ -26,6 +28,13 @@ class PageFeed {
   virtual PatchMemory Send() = 0;
   // Device memory for features that PoolStorage::Write then copies to their rows.
   virtual void* Scratch(std::size_t bytes) = 0;
+};
+
+// Memory of a GPU.
+struct DeviceMemory {
+  std::string device;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
+  std::size_t free = 0;
+  std::size_t total = 0;
 };
 
 class Backend {
@@ -57,6 +66,10 @@ class Backend {
   virtual Ort::RunOptions EncodeOptions() const = 0;
   // Waits until every page that was sent is in the pool.
   virtual void Finish() = 0;
+
+  // After a failure: waits for what the device was given, and says how much of its memory is free.
+  // RuntimeFailure when the device no longer answers; nothing on the CPU.
+  virtual std::optional<DeviceMemory> Probe() { return std::nullopt; }
 };
 
 }  // namespace ziprerank

@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "bundle/metadata.hpp"
 #include "bundle/signature.hpp"
+#include "core/failure.hpp"
 
 namespace ziprerank {
 namespace {
@@ -27,7 +28,9 @@ Ort::Session LoadGraph(const Runtime& runtime, const Backend& backend, const std
     backend.Configure(&options, graph);
     return Ort::Session(runtime.env(), file.c_str(), options);
   } catch (const Ort::Exception& error) {
-    throw BundleError(Text(file, " cannot be loaded: ", error.what()));
+    const std::string text = Text(file, " cannot be loaded: ", error.what());
+    if (IsOutOfMemory(text)) throw RuntimeFailure(text);  // no fault of the file
+    throw BundleError(text);
   }
 }
 

@@ -33,7 +33,13 @@ const Runtime& LoadRuntime(const EngineOptions& options) {
 Engine::Core::Core(const EngineOptions& options) : runtime(LoadRuntime(options)) {
   backend = MakeBackend(runtime, options);
   info.threads = options.threads > 0 ? options.threads : UsableCpus();
-  bundle = LoadBundle(runtime, *backend, options.bundle, info.threads, options.profile, &info);
+  bundle = OnDevice(
+      [&] { return LoadBundle(runtime, *backend, options.bundle, info.threads, options.profile, &info); },
+      [&] {
+        return Request{
+            Text("loading the bundle ", options.bundle),
+            "use a bundle of a smaller precision (int8 or int4), or end what else uses this memory"};
+      });
   if (!options.profile.empty()) log = std::make_unique<StageLog>();
   backend->Describe(&info);
   if (options.blank != Blank::kRecommended) info.drop_blank = options.blank == Blank::kDrop;
@@ -93,6 +99,16 @@ void Engine::Core::CheckSize(const PagePool::Page* page, std::size_t bytes) cons
 }
 
 void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
+  OnDevice([&] { Encode(page, image); },
+           [&] {
+             return Request{
+                 Text("encoding a page of ", image.height, " x ", image.width, " px"),
+                 "use smaller pages, load the engine with a lower pool_bytes, use a bundle of a smaller "
+                 "precision (int8 or int4), or end what else uses this memory"};
+           });
+}
+
+void Engine::Core::Encode(const PagePool::Page* page, const ImageView& image) {
   const std::span<const std::int32_t> read = pool->Tokens(page);
   const std::int64_t tokens = std::ssize(read);
   const std::int64_t count = tokens * info.merge_size * info.merge_size;
@@ -141,10 +157,11 @@ void Engine::Core::ForEachStretch(
     const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const {
   std::vector<std::int64_t> rows;
   pool->AppendRows(page, &rows);
+  const auto asked = [] { return Request{"copying a page's features", "use smaller pages"}; };
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
     for (end = begin + 1; end < rows.size() && rows[end] == rows[end - 1] + 1;) ++end;
-    body(static_cast<std::size_t>(rows[begin]) * info.row_bytes, begin * info.row_bytes,
-         (end - begin) * info.row_bytes);
+    const std::size_t to = static_cast<std::size_t>(rows[begin]) * info.row_bytes;
+    OnDevice([&] { body(to, begin * info.row_bytes, (end - begin) * info.row_bytes); }, asked);
   }
 }
 
@@ -172,7 +189,13 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
 
   stage.emplace(log.get(), "wait");
   const Clock::time_point wait = Clock::now();
-  backend->Finish();
+  const auto asked = [&] {
+    return Request{
+        Text("scoring ", pages.size(), " pages of ", visual, " visual tokens at keep ratio ", keep_ratio),
+        "rank fewer pages at a time (window), lower keep_ratio, load the engine with a lower pool_bytes, "
+        "use a bundle of a smaller precision (int8 or int4), or end what else uses this memory"};
+  };
+  OnDevice([&] { backend->Finish(); }, asked);
   result.encode_ms = MsSince(wait);
 
   const auto host = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
@@ -201,7 +224,7 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   backend->CheckSizes("rerank.onnx", inputs);
   stage.emplace(log.get(), "rerank.onnx");
   const Clock::time_point run = Clock::now();
-  RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions());
+  OnDevice([&] { RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions()); }, asked);
   result.rerank_ms = MsSince(run);
   stage.reset();
 

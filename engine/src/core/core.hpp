@@ -10,6 +10,7 @@
 #include "backend/backend.hpp"
 #include "base/fork.hpp"
 #include "core/bundle.hpp"
+#include "core/failure.hpp"
 #include "core/stage_log.hpp"
 #include "ort/runtime.hpp"
 #include "pages/digest.hpp"
@@ -35,10 +36,22 @@ struct Engine::Core {
   // InvalidArgument unless so many bytes are a page's features.
   void CheckSize(const PagePool::Page* page, std::size_t bytes) const;
   void Fill(const PagePool::Page* page, const ImageView& image);
+  // Runs `body` on the device. A failure in it is OutOfDeviceMemory, with what was `asked()` for, or
+  // DeviceLost, where it is one; after a lost device nothing is run.
+  template <typename Body, typename Asked>
+  auto OnDevice(Body&& body, Asked&& asked) const {
+    failures.CheckUsable();
+    try {
+      return body();
+    } catch (const RuntimeFailure& error) {
+      failures.Explain(error, backend.get(), asked());
+    }
+  }
   // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
   // both.
   void ForEachStretch(const PagePool::Page* page,
                       const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const;
+  void Encode(const PagePool::Page* page, const ImageView& image);
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio);
 
@@ -48,6 +61,7 @@ struct Engine::Core {
   const Runtime& runtime;  // first: without a runtime nothing below can even be taken apart
   EngineInfo info;
   std::unique_ptr<Backend> backend;
+  mutable Failures failures;
   Bundle bundle;
   std::unique_ptr<PoolStorage> storage;
   std::optional<PagePool> pool;

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ziprerank._version import __version__
-from ziprerank.errors import WorkerError, ZipRerankError
+from ziprerank.errors import EngineError, WorkerError, ZipRerankError
 from ziprerank.reranker import Reranker
 from ziprerank.serve.browsers import OtherSites, page_headers
 from ziprerank.serve.failures import from_exception
@@ -113,6 +113,6 @@ def _report(warm_up: asyncio.Future[None]) -> None:
 
 async def _answer_error(_request: Request, error: Exception) -> Response:
     answer = from_exception(error)
-    if answer.status_code == 500 or isinstance(error, WorkerError):
+    if answer.status_code == 500 or isinstance(error, (EngineError, WorkerError)):
         logger.error("failed", exc_info=error)
     return answer

@@ -13,7 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ziprerank.errors import InvalidInput, PageError, PoolError, WorkerError, said_for
+from ziprerank.errors import (
+    DeviceLost,
+    DeviceMemoryError,
+    InvalidInput,
+    PageError,
+    PoolError,
+    WorkerError,
+    said_for,
+)
 from ziprerank.serve.schemas import OBJECTS, STRING
 
 _TYPES = {
@@ -30,6 +38,7 @@ _TYPES = {
     429: "queue_full",
     503: "unavailable",
     504: "deadline_exceeded",
+    507: "out_of_memory",
 }
 _LONGEST = 1_000  # characters of a message: what a client sent is not sent back to it by the megabyte
 PASSWORD_FIELD = "in the field password"
@@ -109,6 +118,10 @@ def from_exception(error: Exception) -> JSONResponse:
         error = Refused(422, str(error), param="documents", kind="pages_too_large")
     elif isinstance(error, InvalidInput):
         error = Refused(422, str(error))
+    elif isinstance(error, DeviceMemoryError):
+        error = Refused(507, str(error))
+    elif isinstance(error, DeviceLost):
+        error = Refused(503, str(error), kind="device_lost")
     elif isinstance(error, WorkerError):
         error = Refused(503, "the server cannot prepare pages at present; its log has the reason")
     if isinstance(error, Refused):

@@ -37,8 +37,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The request is too large",
         422: "A field is invalid, or a page cannot be ranked",
         429: "The queue is full; see Retry-After",
-        503: "The server is shutting down, or cannot prepare pages",
+        503: "The server is shutting down, cannot prepare pages, or lost its GPU",
         504: "The deadline passed before the request was answered",
+        507: "The GPU has no memory for a request of this size",
     }.items()
 }
 _bearer = HTTPBearer(auto_error=False, description="Needed if the server was started with an API key.")

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import DeviceLost, InvalidInput, PageError
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
@@ -44,6 +44,7 @@ class Service:
         admission: Bounds the requests under way.
         metrics: Counts what the service does.
         ready: Whether the model has run once.
+        lost: Why the GPU is lost; empty while it is there.
     """
 
     def __init__(self, reranker: Reranker, settings: Settings) -> None:
@@ -54,6 +55,7 @@ class Service:
         self.admission = Admission(settings)
         self.metrics = Metrics()
         self.ready = False
+        self.lost = ""
         self._queue = EngineQueue()
         self._threads = ThreadPoolExecutor(settings.queue, thread_name_prefix="ziprerank-request")
         self._trimmer = Trimmer(self._threads)
@@ -70,7 +72,13 @@ class Service:
         """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
         side = self.reranker.bundle.image.longest_side
         page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
-        done = await self._queue.run(lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None)
+        try:
+            done = await self._queue.run(
+                lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None
+            )
+        except DeviceLost as error:
+            self.lost = str(error)
+            raise
         self.ready = True
         logger.info("ready", extra={"fields": {"model": self.model_name, "warm_up_ms": round(done.ran * 1e3, 1)}})
 
@@ -78,6 +86,8 @@ class Service:
         """Returns why the server takes no requests, or None if it does."""
         if self.admission.draining:
             return "shutting down"
+        if self.lost:
+            return self.lost
         if not self.ready:
             return "warming up"
         check = asyncio.ensure_future(asyncio.to_thread(pool().check, self.reranker.page_limits))
@@ -200,6 +210,9 @@ class Service:
                         candidates.ahead,
                         patience,
                     )
+                except DeviceLost as error:
+                    self.lost = str(error)
+                    raise
                 except Late:
                     patience *= 2
                     while candidates.late:

@@ -83,4 +83,12 @@ void GpuBackend::Finish() {
   context_.driver().wait_for_stream(compute_.get());
 }
 
+std::optional<DeviceMemory> GpuBackend::Probe() {
+  Finish();
+  DeviceMemory memory{Text("GPU ", context_.index(), " (", context_.name(), ")")};
+  const CudaContext::Use use(context_);
+  context_.driver().memory_info(&memory.free, &memory.total);
+  return memory;
+}
+
 }  // namespace ziprerank

@@ -20,6 +20,7 @@ class GpuBackend : public Backend {
   std::unique_ptr<PageFeed> Feed(std::size_t patches, std::size_t patch_bytes) override;
   Ort::RunOptions EncodeOptions() const override;
   void Finish() override;
+  std::optional<DeviceMemory> Probe() override;
 
  protected:
   // ProviderError when the driver or the GPU is missing.
