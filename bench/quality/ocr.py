@@ -17,12 +17,11 @@ import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
-from ziprerank.train.teachers.bm25 import Index
+from ziprerank.evaluation.bm25 import Index, words_of
 
 from .documents import located
 from .queries import Query
 from .systems import Locate, Run, by_document
-from .text import words_of
 
 DPI = 200
 
