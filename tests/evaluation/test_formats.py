@@ -231,6 +231,8 @@ def test_page_ids_have_no_white_space_and_are_distinct() -> None:
         ({"document": "none.pdf", "query": "x", "page": 0}, r"holds no none\.pdf"),
         ({"document": "a.pdf", "query": "x", "page": 18}, "18 pages, counted from 0, and no page 18"),
         ({"document": "a.pdf", "query": "x"}, "KeyError: 'page'"),
+        ({"document": "a.pdf", "query": 5, "page": 0}, r"must be text, they are 'a\.pdf' and 5"),
+        ({"document": ["a.pdf"], "query": "x", "page": 0}, "must be text"),
     ],
 )
 def test_questions_about_pages_that_are_not_there_are_refused(
@@ -239,6 +241,24 @@ def test_questions_about_pages_that_are_not_there_are_refused(
     (tmp_path / "a.pdf").write_bytes(SAMPLE.read_bytes())
     (tmp_path / "queries.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(InvalidInput, match=told):
+        read_data(tmp_path)
+
+
+def test_lines_of_json_end_where_their_lines_do(tmp_path: Path) -> None:
+    """Not at other characters that part lines, which JSON may hold as they are; and what is no UTF-8 is named."""
+    (tmp_path / "a.pdf").write_bytes(SAMPLE.read_bytes())
+    row = {"document": "a.pdf", "query": "whale\u2028bird", "page": 16}
+    questions = tmp_path / "queries.jsonl"
+    questions.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [query.text for query in read_data(tmp_path).queries] == ["whale\u2028bird"]
+    questions.write_bytes(b'{"query": "\xff"}\n')
+    with pytest.raises(InvalidInput, match=r"queries\.jsonl cannot be read"):
+        read_data(tmp_path)
+
+
+def test_mmdocir_names_what_is_no_text(tmp_path: Path) -> None:
+    write_mmdocir(tmp_path, [{**DOCUMENTS[0], "questions": ((7, [0]),)}])
+    with pytest.raises(InvalidInput, match="line 1: doc_name and every Q must be text"):
         read_data(tmp_path)
 
 
