@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -70,7 +71,7 @@ class Endpoint:
         self._key = key
 
     def settings(self) -> dict[str, Any]:
-        return {"url": self.url, "model": self._model, "documents": self._form}
+        return {"url": self.url, "model": self._model, "documents": self._form, "pages": asdict(self._rules)}
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         """Sends the query with its pages.
