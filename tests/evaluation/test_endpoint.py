@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from eval_data import page_image
@@ -20,6 +20,7 @@ from ziprerank.errors import EngineError, InvalidInput
 from ziprerank.evaluation import endpoint
 from ziprerank.evaluation.endpoint import Endpoint
 from ziprerank.evaluation.formats import read_data
+from ziprerank.inputs.workers.limits import PageLimits
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 
@@ -145,3 +146,18 @@ def test_the_url_of_a_route_is_taken_as_it_is() -> None:
     assert Endpoint("http://host:1/v2/rerank", rules).url == "http://host:1/v2/rerank"
     with pytest.raises(InvalidInput, match="give the URL of a server"):
         Endpoint("host:1", rules)
+
+
+def test_files_are_read_within_the_limits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of page workers hold for the pages that are sent too."""
+    given: list[object] = []
+
+    def opened(*_: object, limits: PageLimits | None = None) -> NoReturn:
+        given.append(limits)
+        raise InvalidInput("not opened")
+
+    monkeypatch.setattr(endpoint, "open_pages", opened)
+    limits = PageLimits("off", timeout=3.0)
+    with pytest.raises(InvalidInput, match="not opened"):
+        Endpoint("http://host:1", Bundle.load().image, limits=limits).rank("whale", ["b"], read_data(folder))
+    assert given == [limits]

@@ -88,11 +88,19 @@ def evaluate(
     if "ocr" in (baseline or ()):
         from ziprerank.evaluation.ocr import OcrBm25
 
-        systems.append(OcrBm25(out / "ocr.jsonl", rules))
+        systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits))
     if not no_engine:
         systems.append(Engine(Reranker.from_options(engine), keep_ratio or [None], parse_window(window), stride))
     systems += [
-        Endpoint(url, rules, model=endpoint_model, form=endpoint_documents, key=endpoint_key) for url in endpoint or ()
+        Endpoint(
+            url,
+            rules,
+            model=endpoint_model,
+            form=endpoint_documents,
+            key=endpoint_key,
+            limits=engine.page_limits,
+        )
+        for url in endpoint or ()
     ]
     settings = {
         "data": str(data.absolute()),

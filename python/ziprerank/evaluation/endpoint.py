@@ -20,6 +20,7 @@ from ziprerank.errors import EngineError, InvalidInput, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.systems import Ranked
 from ziprerank.inputs.pages import ImagePage, PageSource, open_pages
+from ziprerank.inputs.workers.limits import PageLimits
 
 DocumentForm = Literal["content", "image", "string"]
 TRIES = 5
@@ -44,6 +45,7 @@ class Endpoint:
         form: DocumentForm = "content",
         timeout_s: float = 600.0,
         key: str | None = None,
+        limits: PageLimits | None = None,
     ) -> None:
         """Describes the server.
 
@@ -55,6 +57,7 @@ class Endpoint:
                 ``data:`` URL alone. Our service takes all three.
             timeout_s: Seconds that an answer may take.
             key: Sent as bearer token; None sends none.
+            limits: Where files are read, and what one page may cost; None is the defaults.
 
         Raises:
             InvalidInput: The URL is none of http or https.
@@ -69,6 +72,7 @@ class Endpoint:
         self._form = form
         self._timeout_s = timeout_s
         self._key = key
+        self._limits = limits
 
     def settings(self) -> dict[str, Any]:
         return {"url": self.url, "model": self._model, "documents": self._form, "pages": asdict(self._rules)}
@@ -100,7 +104,7 @@ class Endpoint:
 
     def _urls(self, pages: Sequence[str], data: Data) -> list[str]:
         urls = []
-        with open_pages(data.inputs(pages), self._rules) as sources:
+        with open_pages(data.inputs(pages), self._rules, limits=self._limits) as sources:
             for index, source in enumerate(sources):
                 try:
                     kind, stored = _file_of(source)

@@ -18,6 +18,7 @@ from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.lines import Lines, read_lines
 from ziprerank.evaluation.systems import Ranked, by_words
 from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.workers.limits import PageLimits
 
 
 class OcrBm25:
@@ -28,13 +29,16 @@ class OcrBm25:
 
     names = ("bm25-ocr",)
 
-    def __init__(self, cache: Path, rules: ImageRules, longest_side: int = 2000) -> None:
+    def __init__(
+        self, cache: Path, rules: ImageRules, longest_side: int = 2000, *, limits: PageLimits | None = None
+    ) -> None:
         """Loads the models.
 
         Args:
             cache: A file to keep the read texts in, one JSON object a line; a run that goes on finds them there.
             rules: How pages are opened.
             longest_side: Size of PDF pages in px; pictures are read as they are.
+            limits: Where files are read, and what one page may cost; None is the defaults.
 
         Raises:
             MissingDependency: rapidocr is not installed.
@@ -47,6 +51,7 @@ class OcrBm25:
         logging.getLogger("RapidOCR").setLevel(logging.ERROR)
         self._rules = rules
         self._side = longest_side
+        self._limits = limits
         self._cache = cache
         self._texts: dict[str, tuple[str, float]] = {row["page"]: (row["text"], row["ms"]) for row in read_lines(cache)}
         self._counted: set[str] = set()
@@ -57,7 +62,10 @@ class OcrBm25:
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         if any(page not in self._texts for page in pages):
             # all of them are opened, so that an error has the candidate's index
-            with open_pages(data.inputs(pages), self._rules) as sources, Lines(self._cache) as cache:
+            with (
+                open_pages(data.inputs(pages), self._rules, limits=self._limits) as sources,
+                Lines(self._cache) as cache,
+            ):
                 for index, (page, source) in enumerate(zip(pages, sources, strict=True)):
                     if page in self._texts:
                         continue
