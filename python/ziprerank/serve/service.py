@@ -230,10 +230,10 @@ class Service:
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
         most = self.settings.max_pages
-        if len(pieces) > most:
-            raise Refused(
-                413, f"{len(pieces):,} documents, at most {most:,} in one request: split", param="documents", index=most
-            )
+        if len(pieces) > most:  # files of a form; JSON was counted as it was read
+            what = pieces[0].list
+            message = f"{len(pieces):,} {what}, at most {most:,} in one request: split"
+            raise Refused(413, message, param=what, index=most)
 
     def _check_plan(self, pages: int, options: Options) -> None:
         defaults = self.reranker.bundle.defaults
