@@ -66,7 +66,9 @@ class Service:
             self.metrics.watch_disk(reranker.page_cache.stats)
         self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
         self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
-        self.metrics.gauge("ziprerank_held_bytes", "Bodies and fetched files held", lambda: self.admission.held)
+        self.metrics.gauge(
+            "ziprerank_held_bytes", "Bodies, fetched files and answers held", lambda: self.admission.held
+        )
 
     async def warm_up(self) -> None:
         """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
