@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find engine python kernels export train bench cmake -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.py' -o -name '*.cmake') \
   CMakeLists.txt pyproject.toml
-CPP := $(shell find engine python -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
+CPP := $(shell find engine python tests -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c')
 PY := python export kernels train tests bench docs/site deploy
 
 # Each process runs whole files, in the order in which they stand; every process needs about a gigabyte.

@@ -3,8 +3,9 @@
     python -m bench.quality.fetch FOLDER
     python -m bench.quality OUT.jsonl --documents FOLDER [--bundle B...] [--keep-ratio 1 0.5 0.25]
 
-Rankings, measures and intervals are those of ``ziprerank eval`` (``ziprerank.evaluation``), which ranks the same folder
-alone; this program adds several bundles, scans, towers, and rows by kind of query.
+The engine's rankings, measures and intervals are those of ``ziprerank eval`` (``ziprerank.evaluation``), which ranks
+the same folder alone; this program adds several bundles, scans, OCR, towers, and rows by kind of query. BM25 counts
+words over the whole document here, over a query's candidates there.
 
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import EngineError, InvalidInput, PageError, quoted
-from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page, none_left
+from ziprerank.errors import InvalidInput, PageError, quoted
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.inputs.feed import PageFeed
-from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
-from ziprerank.ranking import PageNote, RankedPage, Ranking
+from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import (
     PAGE_CACHE_BYTES,
     POOL_BYTES,
     EngineLike,
     EngineOptions,
-    WindowScores,
     load_engine,
     options_of,
 )
 from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
 from ziprerank.values import real_number, whole_number
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
 
@@ -258,13 +255,13 @@ class Reranker:
                 rules, limits = self.bundle.image, self.page_limits
                 sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
-                good = _good(sources, bad)
+                good = good_candidates(sources, bad)
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
             steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
             feed = opened.enter_context(PageFeed(sources, self.watch))
             filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
             open_window = opened.enter_context(filled)
-            outcomes: list[tuple[Outcome[_Scored], Meter]] = []
+            outcomes: list[tuple[Outcome[Scored], Meter]] = []
             while len(outcomes) < len(texts):
                 try:
                     text = texts[len(outcomes)]
@@ -274,7 +271,7 @@ class Reranker:
                         raise
                     with meter.stage("pages"):
                         bad |= {error.index: error} | feed.bad_pages(good, lambda: steps.advance(0))
-                        good = _good(sources, bad)
+                        good = good_candidates(sources, bad)
                         plan = plan_windows(len(good), window, stride, self.bundle.defaults)
                     steps.begin_again(len(texts) * (plan.pages + len(plan.starts)))
                     meter.forget_tokens()
@@ -287,15 +284,15 @@ class Reranker:
             return [
                 Ranking(
                     query,
-                    _ranked(outcome, good, sources, feed.warnings, top_k, factor),
+                    ranked_pages(outcome, good, sources, feed.warnings, top_k, factor),
                     plan.pages,
                     len(plan.starts),
                     spent.timings(),
                     spent.tokens(),
                     tuple(
-                        _note(sources, index, text) for index in sorted(good) for text in feed.warnings.get(index, ())
+                        note_on(sources, index, text) for index in sorted(good) for text in feed.warnings.get(index, ())
                     ),
-                    tuple(_note(sources, index, error.reason) for index, error in sorted(bad.items())),
+                    tuple(note_on(sources, index, error.reason) for index, error in sorted(bad.items())),
                 )
                 for query, (outcome, spent) in zip(queries, outcomes, strict=True)
             ]
@@ -310,7 +307,7 @@ class Reranker:
         ratio: float,
         meter: Meter,
         steps: Steps,
-    ) -> Outcome[_Scored]:
+    ) -> Outcome[Scored]:
         """Runs every window of the plan: tokenize, encode the window's pages, prune and score them.
 
         The plan is over ``good``, the candidates that are ranked.
@@ -318,7 +315,7 @@ class Reranker:
         with self.watch("tokenize", None), meter.stage("tokenize"):
             prompt = self.prompts.build(query, plan.width)
 
-        def score(step: int, places: Sequence[int]) -> list[_Scored]:
+        def score(step: int, places: Sequence[int]) -> list[Scored]:
             fresh = {good[place] for place in plan.fresh(step)}
             window = open_window.over(
                 [good[place] for place in places],
@@ -331,73 +328,9 @@ class Reranker:
                 scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
             meter.count(scored)
             steps.advance(1)
-            return _by_page(scored)
+            return by_page(scored)
 
         return run_windows(plan, score, key=lambda page: page.score)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """What one window said of a page."""
-
-    score: float
-    probability: float
-    kept: tuple[int, ...]
-
-
-def _by_page(scored: WindowScores) -> list[_Scored]:
-    """A window's letter logits, their softmax and the kept tokens, page by page. Raises EngineError."""
-    logits = scored.scores.astype(np.float64)
-    if not np.isfinite(logits).all():
-        raise EngineError(f"the decoder returned scores that are not finite: {logits.tolist()}")
-    weights = np.exp(logits - logits.max())
-    shares = weights / weights.sum()
-    return [
-        _Scored(float(logit), float(share), tuple(kept.tolist()))
-        for logit, share, kept in zip(logits, shares, scored.kept, strict=True)
-    ]
-
-
-def _good(sources: Sequence[PageSource], bad: Mapping[int, PageError]) -> list[int]:
-    """Indices of the candidates that are not ``bad``. Raises PageError if there are none."""
-    good = [index for index in range(len(sources)) if index not in bad]
-    if not good:
-        raise none_left(error for _, error in sorted(bad.items()))
-    return good
-
-
-def _note(sources: Sequence[PageSource], index: int, text: str) -> PageNote:
-    return PageNote(index, sources[index].source, sources[index].page, text)
-
-
-def _ranked(
-    outcome: Outcome[_Scored],
-    good: Sequence[int],
-    sources: Sequence[PageSource],
-    warnings: Mapping[int, tuple[str, ...]],
-    top_k: int | None,
-    factor: int,
-) -> tuple[RankedPage, ...]:
-    """The best ``top_k`` of the pages ``good``; ``factor`` is the side of a visual token in px."""
-    pages = []
-    for rank, place in enumerate(outcome.order[:top_k], start=1):
-        index, scored = good[place], outcome.latest[place]
-        source = sources[index]
-        pages.append(
-            RankedPage(
-                index=index,
-                score=scored.score,
-                probability=scored.probability,
-                rank=rank,
-                kept=scored.kept,
-                tokens=source.size[0] * source.size[1] // factor**2,
-                size=source.size,
-                source=source.source,
-                page=source.page,
-                warnings=warnings.get(index, ()),
-            )
-        )
-    return tuple(pages)
 
 
 def _checked_ratio(ratio: float) -> float:

@@ -122,16 +122,19 @@ def test_the_table_has_the_published_rows_marked(unbroken: Path) -> None:
     assert "(published)" in page
 
 
-@pytest.mark.parametrize("at", ["after a row", "within a row"])
+@pytest.mark.parametrize("at", ["before all rows", "after a row", "within a row"])
 def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
     data: Path, unbroken: Path, bundle: Path, tmp_path: Path, at: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "job.json").write_bytes((unbroken / "job.json").read_bytes())
-    lines = (unbroken / "queries.jsonl").read_bytes().splitlines(keepends=True)
-    torn = lines[5][: len(lines[5]) // 2] if at == "within a row" else b""
-    (out / "queries.jsonl").write_bytes(b"".join(lines[:5]) + torn)
+    if at == "before all rows":
+        (out / "job.draft").write_bytes((unbroken / "job.json").read_bytes()[:20])
+    else:
+        (out / "job.json").write_bytes((unbroken / "job.json").read_bytes())
+        lines = (unbroken / "queries.jsonl").read_bytes().splitlines(keepends=True)
+        torn = lines[5][: len(lines[5]) // 2] if at == "within a row" else b""
+        (out / "queries.jsonl").write_bytes(b"".join(lines[:5]) + torn)
     run(data, out, "--bundle", bundle, "--keep-ratio", 1, "--keep-ratio", 0.5, "--baseline", "text", "--threads", 1)
     assert lasting(out) == lasting(unbroken)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,13 @@ def test_a_server_that_is_not_there_ends_the_run(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(endpoint, "_WAIT_S", 0.0)
     with pytest.raises(EngineError, match="does not rank"):
         Endpoint("http://127.0.0.1:9", Bundle.load().image).rank("whale", ["b"], read_data(folder))
+
+
+def test_pages_of_another_size_are_another_system() -> None:
+    """So that a run does not go on with them: a bundle's rules say at which size pages are sent."""
+    rules = Bundle.load().image
+    other = replace(rules, longest_side=rules.longest_side - rules.factor)
+    assert Endpoint("http://host:1", rules).settings() != Endpoint("http://host:1", other).settings()
 
 
 def test_the_url_of_a_route_is_taken_as_it_is() -> None:

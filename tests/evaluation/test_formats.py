@@ -14,6 +14,7 @@ from ziprerank.evaluation.candidates import FirstStage, Task, sampled, tasks
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.formats import read_data
 from ziprerank.evaluation.formats.pdf import page_id
+from ziprerank.evaluation.lines import Lines, read_lines
 from ziprerank.evaluation.runs import read_run, sorted_pages, write_run
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
@@ -231,6 +232,8 @@ def test_page_ids_have_no_white_space_and_are_distinct() -> None:
         ({"document": "none.pdf", "query": "x", "page": 0}, r"holds no none\.pdf"),
         ({"document": "a.pdf", "query": "x", "page": 18}, "18 pages, counted from 0, and no page 18"),
         ({"document": "a.pdf", "query": "x"}, "KeyError: 'page'"),
+        ({"document": "a.pdf", "query": 5, "page": 0}, r"must be text, they are 'a\.pdf' and 5"),
+        ({"document": ["a.pdf"], "query": "x", "page": 0}, "must be text"),
     ],
 )
 def test_questions_about_pages_that_are_not_there_are_refused(
@@ -239,6 +242,40 @@ def test_questions_about_pages_that_are_not_there_are_refused(
     (tmp_path / "a.pdf").write_bytes(SAMPLE.read_bytes())
     (tmp_path / "queries.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(InvalidInput, match=told):
+        read_data(tmp_path)
+
+
+def test_lines_of_json_end_where_their_lines_do(tmp_path: Path) -> None:
+    """Not at other characters that part lines, which JSON may hold as they are; and what is no UTF-8 is named."""
+    (tmp_path / "a.pdf").write_bytes(SAMPLE.read_bytes())
+    row = {"document": "a.pdf", "query": "whale\u2028bird", "page": 16}
+    questions = tmp_path / "queries.jsonl"
+    questions.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [query.text for query in read_data(tmp_path).queries] == ["whale\u2028bird"]
+    questions.write_bytes(b'{"query": "\xff"}\n')
+    with pytest.raises(InvalidInput, match=r"queries\.jsonl cannot be read"):
+        read_data(tmp_path)
+
+
+def test_a_query_with_half_a_surrogate_pair_has_a_reason_and_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(SAMPLE.read_bytes())
+    row = {"document": "a.pdf", "query": "whale \ud83d, 股东", "page": 16}
+    (tmp_path / "queries.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    data = read_data(tmp_path)
+    (task,) = tasks(data, data.queries, FirstStage("bm25"))
+    assert task.fault == "the query holds half a surrogate pair, which is no text"
+    with Lines(tmp_path / "rows.jsonl") as rows:
+        rows.add(row)
+    assert "股东" in (tmp_path / "rows.jsonl").read_text(encoding="utf-8")
+    assert list(read_lines(tmp_path / "rows.jsonl")) == [row]
+    (tmp_path / "queries.jsonl").write_text(json.dumps({**row, "id": "\udc00"}), encoding="utf-8")
+    with pytest.raises(InvalidInput, match="must be text without white space"):
+        read_data(tmp_path)
+
+
+def test_mmdocir_names_what_is_no_text(tmp_path: Path) -> None:
+    write_mmdocir(tmp_path, [{**DOCUMENTS[0], "questions": ((7, [0]),)}])
+    with pytest.raises(InvalidInput, match="line 1: doc_name and every Q must be text"):
         read_data(tmp_path)
 
 

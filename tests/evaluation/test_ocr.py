@@ -1,15 +1,16 @@
-"""The baseline of OCR and BM25 reads each page once, also over a kill; skipped where RapidOCR is not installed."""
+"""The baseline of OCR and BM25 reads each page once, also over a kill, and names the page that it cannot read."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from eval_data import page_image
 from ziprerank.bundle import Bundle
-from ziprerank.errors import MissingDependency
+from ziprerank.errors import MissingDependency, PageError
 from ziprerank.evaluation.formats import read_data
 from ziprerank.evaluation.ocr import OcrBm25
 
@@ -41,3 +42,24 @@ def test_pages_are_ranked_by_what_is_read(tmp_path: Path) -> None:
     (later,) = OcrBm25(cache, rules).rank("whale", ["a", "b"], data)
     assert (later.order, later.read) == ([1, 0], 2)  # its time is that of the first reading
     assert later.ms["text"] == pytest.approx(first.ms["text"])
+
+
+def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By its place among all candidates, also where others were read for a query before."""
+
+    def engine(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(txts=("whale",))
+
+    monkeypatch.setitem(sys.modules, "rapidocr", SimpleNamespace(RapidOCR=lambda **_: engine))
+    folder = tmp_path / "data"
+    (folder / "documents").mkdir(parents=True)
+    (folder / "documents" / "a.jpg").write_bytes(page_image("whale"))
+    (folder / "documents" / "b.jpg").write_bytes(page_image("whale")[:300])
+    (folder / "queries.tsv").write_text("q1\twhale\n", encoding="utf-8")
+    (folder / "qrels.txt").write_text("q1 0 a 1\n", encoding="utf-8")
+    data, system = read_data(folder), OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image)
+    (found,) = system.rank("whale", ["a"], data)
+    assert (found.order, found.read) == ([0], 1)
+    with pytest.raises(PageError) as caught:
+        system.rank("whale", ["a", "b"], data)
+    assert caught.value.index == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ziprerank.errors import InvalidInput
 from ziprerank.evaluation.bm25 import Index, words_of
-from ziprerank.evaluation.data import Data, Query
+from ziprerank.evaluation.data import Data, Query, is_text
 from ziprerank.evaluation.runs import read_run, sorted_pages
 
 DEPTH = 20  # candidates of a first stage, as in the paper
@@ -97,6 +97,8 @@ def _task(query: Query, pages: tuple[str, ...], known: frozenset[str]) -> Task:
     unknown = next((page for page in pages if page not in known), None)
     if fault is None and not query.text.strip():
         fault = "the query is empty"
+    elif fault is None and not is_text(query.text):
+        fault = "the query holds half a surrogate pair, which is no text"
     elif fault is None and not pages:
         fault = "the first stage has no candidates for it"
     elif fault is None and twice is not None:

@@ -87,10 +87,15 @@ class Data(ABC):
         yield
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold it: half a surrogate pair, which JSON may hold as an escape, is no text."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def checked_id(value: object, where: str) -> str:
     """Returns an id as text. Raises InvalidInput for one that a run file cannot hold."""
     text = str(value)
-    if value is None or not text or any(letter.isspace() for letter in text):
+    if value is None or not text or not is_text(text) or any(letter.isspace() for letter in text):
         raise InvalidInput(f"{where}: the id {value!r} must be text without white space, as run files need it")
     return text
 

@@ -9,13 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.errors import EngineError, InvalidInput, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.systems import Ranked
 from ziprerank.inputs.pages import ImagePage, PageSource, open_pages
@@ -70,7 +71,7 @@ class Endpoint:
         self._key = key
 
     def settings(self) -> dict[str, Any]:
-        return {"url": self.url, "model": self._model, "documents": self._form}
+        return {"url": self.url, "model": self._model, "documents": self._form, "pages": asdict(self._rules)}
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         """Sends the query with its pages.
@@ -100,8 +101,11 @@ class Endpoint:
     def _urls(self, pages: Sequence[str], data: Data) -> list[str]:
         urls = []
         with open_pages(data.inputs(pages), self._rules) as sources:
-            for source in sources:
-                kind, stored = _file_of(source)
+            for index, source in enumerate(sources):
+                try:
+                    kind, stored = _file_of(source)
+                except PageError as error:
+                    raise error.at(index) from error
                 urls.append(f"data:image/{kind};base64,{base64.b64encode(stored).decode()}")
         return urls
 

@@ -129,20 +129,27 @@ def _locked(out: Path) -> Iterator[None]:
     except OSError as error:
         raise InvalidInput(f"the folder {out} cannot be created: {error}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise InvalidInput(f"{out} is being written by another run: wait until it has ended") from error
-    try:
+        _lock(lock, out)
         yield
     finally:
         os.close(lock)
+
+
+def _lock(folder: int, out: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InvalidInput(f"{out} is being written by another run: wait until it has ended") from error
+    except OSError as error:  # a network drive without locks
+        raise InvalidInput(f"{out} cannot be locked against other runs: {error}") from error
 
 
 def _check(out: Path, job: dict[str, Any]) -> None:
     """Writes what the rows depend on, or compares it with what is there. Raises InvalidInput."""
     job = json.loads(json.dumps(job, default=str))
     file = out / JOB
+    draft = file.with_suffix(".draft")
+    draft.unlink(missing_ok=True)  # left by a run that was killed
     if file.is_file():
         found = json.loads(file.read_text(encoding="utf-8"))
         changed = [name for name in {**found, **job} if found.get(name) != job.get(name)]
@@ -152,6 +159,5 @@ def _check(out: Path, job: dict[str, Any]) -> None:
     elif any(out.iterdir()):
         raise InvalidInput(f"{out} holds files of something else: write into an empty or new folder")
     else:
-        draft = file.with_suffix(".draft")
         draft.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.replace(file)

@@ -27,8 +27,8 @@ class Lines:
         self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Writes a row to the disk."""
-        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        """Writes a row to the disk; half a surrogate pair becomes the escape by which JSON writes it."""
+        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         self._file.flush()
         os.fsync(self._file.fileno())
 

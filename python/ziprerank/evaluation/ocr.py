@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import MissingDependency
+from ziprerank.errors import MissingDependency, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.lines import Lines, read_lines
 from ziprerank.evaluation.systems import Ranked, by_words
@@ -55,12 +55,17 @@ class OcrBm25:
         return {"ocr": f"rapidocr {metadata.version('rapidocr')}", "longest_side": self._side}
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
-        unread = [page for page in pages if page not in self._texts]
-        if unread:
-            with open_pages(data.inputs(unread), self._rules) as sources, Lines(self._cache) as cache:
-                for page, source in zip(unread, sources, strict=True):
+        if any(page not in self._texts for page in pages):
+            # all of them are opened, so that an error has the candidate's index
+            with open_pages(data.inputs(pages), self._rules) as sources, Lines(self._cache) as cache:
+                for index, (page, source) in enumerate(zip(pages, sources, strict=True)):
+                    if page in self._texts:
+                        continue
                     begun = time.perf_counter()
-                    text = self._read(np.asarray(source.picture(self._side).convert("RGB")))
+                    try:
+                        text = self._read(np.asarray(source.picture(self._side).convert("RGB")))
+                    except PageError as error:
+                        raise error.at(index) from error
                     ms = (time.perf_counter() - begun) * 1e3
                     cache.add({"page": page, "text": text, "ms": ms})
                     self._texts[page] = (text, ms)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from ziprerank.errors import InvalidInput
 
 Scored = list[tuple[str, float]]
@@ -78,7 +80,5 @@ def _row(where: str, line: str) -> tuple[str, str, float]:
 
 
 def _single(score: float) -> float:
-    import numpy as np
-
     with np.errstate(over="ignore"):
         return float(np.float32(score))

@@ -213,11 +213,12 @@ __attribute__((constructor)) static void start(void) {
 
 API void device_note(const char* line) { hollow_note("%s", line); }
 API int device_status(const char* name) {
-  return hollow_status(strncmp(name, "cuLaunch", 8) == 0      ? "launch"
-                       : strncmp(name, "cuMemcpy", 8) == 0    ? "copy"
-                       : strstr(name, "Synchronize") != NULL  ? "sync"
-                       : (strncmp(name, "cuMemAlloc", 10) == 0 || strncmp(name, "cuMemHostAlloc", 14) == 0)? "alloc"
-                                                              : "other");
+  return hollow_status(strncmp(name, "cuLaunch", 8) == 0     ? "launch"
+                       : strncmp(name, "cuMemcpy", 8) == 0   ? "copy"
+                       : strstr(name, "Synchronize") != NULL ? "sync"
+                       : (strncmp(name, "cuMemAlloc", 10) == 0 || strncmp(name, "cuMemHostAlloc", 14) == 0)
+                           ? "alloc"
+                           : "other");
 }
 API void* device_allocate(size_t bytes) { return hollow_allocate(bytes); }
 API void device_free(void* data) { hollow_free(data); }

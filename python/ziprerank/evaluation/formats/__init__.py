@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,12 +12,6 @@ from ziprerank.evaluation.formats import mmdocir, pdf, trec, vidore
 Format = Literal["mmdocir", "vidore", "trec", "pdf"]
 
 _MODULES = {"mmdocir": mmdocir, "vidore": vidore, "trec": trec, "pdf": pdf}
-_READ: dict[str, Callable[[Path], Data]] = {
-    "mmdocir": mmdocir.read,
-    "vidore": vidore.read,
-    "trec": trec.read,
-    "pdf": pdf.read,
-}
 
 
 def read_data(path: Path, form: Format | None = None) -> Data:
@@ -41,5 +34,7 @@ def read_data(path: Path, form: Format | None = None) -> Data:
             shapes = "; ".join(f"{name}: {module.FILES}" for name, module in _MODULES.items())
             said = f"it could be {' or '.join(found)}" if found else "it has the files of no form"
             raise InvalidInput(f"{path}: {said}, so name it with --format, and check its files ({shapes})")
-        form = found[0]  # type: ignore[assignment]
-    return _READ[str(form)](path)
+    else:
+        found = [form]
+    data: Data = _MODULES[found[0]].read(path)
+    return data

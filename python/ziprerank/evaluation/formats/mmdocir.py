@@ -19,6 +19,7 @@ from typing import Any
 from ziprerank.errors import InvalidInput
 from ziprerank.evaluation.data import Data, Query, checked_id, unique
 from ziprerank.evaluation.formats.tables import Pictures, column, records, stamp
+from ziprerank.evaluation.runs import read_lines
 from ziprerank.inputs.pages import PageInput
 
 ANNOTATIONS, PAGES = "MMDocIR_annotations.jsonl", "MMDocIR_pages.parquet"
@@ -54,9 +55,8 @@ def read(path: Path) -> MMDocIR:
         raise InvalidInput(f"{path} has no {PAGES}: download it beside {ANNOTATIONS}")
     data = MMDocIR(path, domains=DOMAINS, given_name="page order")
     queries: list[Query] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            queries += _document(data, line, f"{file}, line {number}")
+    for where, line in read_lines(file):
+        queries += _document(data, line, where)
     data.queries = unique(queries, file)
     return data
 
@@ -129,6 +129,8 @@ def _document(data: MMDocIR, line: str, where: str) -> Iterator[Query]:
         asked = [(question["Q"], [int(page) for page in question["page_id"]]) for question in questions]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{where} is no document of MMDocIR: {type(error).__name__}: {error}") from error
+    if not all(isinstance(text, str) for text in (name, *(text for text, _ in asked))):
+        raise InvalidInput(f"{where}: doc_name and every Q must be text")
     if domain not in DOMAINS:
         raise InvalidInput(f"{where}: the domain {domain!r} is none of MMDocIR's ten ({', '.join(DOMAINS)})")
     if name in data.rows or not 0 <= first <= last:

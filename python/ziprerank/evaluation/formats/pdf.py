@@ -1,7 +1,7 @@
 """Questions about pages of PDFs: ``queries.jsonl`` beside the files that it names.
 
 A line is a question: ``query``, ``document`` (the path of a PDF, seen from the folder), ``page`` (the relevant page
-counted from 0, or a list of them), and if wanted ``id`` (else the line's number) and ``candidates`` (the pages to rank,
+counted from 0, or a list of them), and if wanted ``id`` (else its number from 1) and ``candidates`` (the pages to rank,
 counted from 0; else all of the document). Macro averages go over the documents.
 
 Page ids are ``DOCUMENT:P`` with the page counted from 0; white space in a name becomes ``%20``.
@@ -17,9 +17,10 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import InvalidInput, PageError, quoted
 from ziprerank.evaluation.data import Data, Query, checked_id, unique
 from ziprerank.evaluation.pdf_text import pdf_texts
+from ziprerank.evaluation.runs import read_lines
 from ziprerank.inputs.pages import PageInput, Pdf
 from ziprerank.inputs.stored_file import StoredFile
 
@@ -47,11 +48,7 @@ def read(path: Path) -> PdfData:
 def read_queries(file: Path, folder: Path) -> PdfData:
     """Reads the questions of a file about the PDFs of a folder. Raises as ``read``."""
     data = PdfData(folder, given_name="given order")
-    queries = [
-        _query(data, line, number, f"{file}, line {number}")
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
-        if line.strip()
-    ]
+    queries = [_query(data, line, number, where) for number, (where, line) in enumerate(read_lines(file), start=1)]
     places = {name: place for place, name in enumerate(data.pages)}  # the order in which they are first asked about
     data.queries = unique(sorted(queries, key=lambda query: places[str(query.document)]), file)
     return data
@@ -107,6 +104,8 @@ def _query(data: PdfData, line: str, number: int, where: str) -> Query:
         given = None if given is None else [int(one) for one in given]
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{where} is no question about a PDF: {type(error).__name__}: {error}") from error
+    if not isinstance(name, str) or not isinstance(text, str):
+        raise InvalidInput(f"{where}: document and query must be text, they are {quoted(name)} and {quoted(text)}")
     if name not in data.pages:
         data.pages[name] = _count(data.path, name, where)
     outside = [one for one in [*right, *(given or ())] if not 0 <= one < data.pages[name]]
