@@ -89,22 +89,6 @@ def _image(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def doubling_pdf(levels: int = 28) -> bytes:
-    """A small PDF whose form names each child twice, so that PDFium visits ``2 ** levels`` fields and does not end."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [4 0 R] >> >>", "<< /Kids [3 0 R] /Count 1 >>"]
-    objects.append("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 260] >>")
-    objects += [f"<< /Kids [{child} 0 R {child} 0 R] >>" for child in range(5, 5 + levels)]
-    objects.append("<< /Type /Annot /Subtype /Widget /FT /Tx /T (leaf) /Rect [0 0 1 1] >>")
-    data, offsets = b"%PDF-1.4\n", []
-    for number, text in enumerate(objects, start=1):
-        offsets.append(len(data))
-        data += f"{number} 0 obj\n{text}\nendobj\n".encode()
-    table = "".join(f"{offset:010d} 00000 n \n" for offset in offsets)
-    size = len(objects) + 1
-    end = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{len(data)}\n%%EOF\n"
-    return data + f"xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode()
-
-
 class StuckRanker(Ranker):
     """Has no engine; a row with the query ``"stuck"`` never ends, and one with ``"die"`` ends the process."""
 

@@ -44,7 +44,7 @@ def test_memory_of_large_images_is_given_back(bundle_path: Path, picture: str) -
     stream = io.BytesIO()
     Image.new("RGB", (6000, 6000), "white").save(stream, "PNG")
     images = [encode(stream.getvalue())] * 4
-    with Server("--bundle", bundle_path) as server:
+    with Server("--bundle", bundle_path, "--page-workers", "off") as server:  # else other processes decode them
         assert rank(server, picture).status_code == 200
         start = server.memory()
         body = {"query": "x", "documents": images}

@@ -18,6 +18,14 @@ from ziprerank.serve.text_page import lay_out
 MANY = 900_000
 KEYS = b",".join(b'"%x": 1' % number for number in range(MANY // 2))
 JSON = {"Content-Type": "application/json"}
+FOREVER = """
+import time, ziprerank.serve.documents as documents
+def lay_out(text, height, font, check):
+    while True:
+        check()
+        time.sleep(0.01)
+documents.lay_out = lay_out
+"""
 
 
 def test_drawing_text_measures_each_letter_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,11 +45,10 @@ def test_drawing_text_measures_each_letter_a_few_times(monkeypatch: pytest.Monke
         assert measured < 12 * 10 * len(text)  # 12 font sizes
 
 
-def test_preparation_ends_with_its_request(picture: str) -> None:
-    """Row 2: text for minutes, on sheets of 1024 px, is given up at the deadline, and the worker is free for others."""
-    body = {"query": "x", "documents": ["a" * 1_000] * 400, "render_text": True}
-    with Server("--timeout", 2, "--workers", 1) as server:
-        assert httpx.post(f"{server.url}/v1/rerank", json=body, timeout=60).status_code == 504
+def test_preparation_ends_with_its_request(bundle_path: Path, picture: str) -> None:
+    """Row 2: a text that is laid out for ever is given up at the deadline."""
+    with Server("--bundle", bundle_path, "--timeout", 5, before=FOREVER) as server:
+        assert rank(server, "words", render_text=True).status_code == 504
         until(server, "ziprerank_requests_in_flight", 0, seconds=20)
         assert rank(server, picture).status_code == 200
         assert server.stop() == 0
@@ -85,9 +92,7 @@ def test_answers_are_bounded(bundle_path: Path, options: dict[str, object], para
     "body",
     [
         b'{"query": "x", "documents": [' + b"1," * MANY + b"1]}",
-        b'{"query": "x", "documents": [{"image": "AAAA", '
-        + b",".join(b'"%x": 1' % n for n in range(MANY // 2))
-        + b"}]}",
+        b'{"query": "x", "documents": [{"image": "AAAA", ' + KEYS + b"}]}",
         b'{"query": "x", "documents": ["AAAA"], "include": [' + b"1," * MANY + b"1]}",
         b"{" + KEYS + b"}",
     ],

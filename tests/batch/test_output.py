@@ -41,7 +41,7 @@ def test_rows_that_changed(tmp_path: Path, kind: Format, change: dict[str, str])
     """They are refused, or ranked again; the others are left alone."""
     assert ranked(tmp_path, ROWS, kind) == Summary(5, 5, 5)
     changed = [ROWS[0], ROWS[1] | change, *ROWS[2:]]
-    with pytest.raises(InvalidInput, match=r"1 rows have other queries, documents or pages .*\('1'\)"):
+    with pytest.raises(InvalidInput, match=r"documents or pages of 1 row changed .*\('1'\)"):
         ranked(tmp_path, changed, kind)
     assert rows_of(tmp_path / "out")[1]["query"] == "q"
     assert ranked(tmp_path, changed, kind, rerank=True) == Summary(5, 1, 5)

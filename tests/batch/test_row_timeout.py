@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_job import Job, StuckRanker, doubling_pdf, rows_of
+from batch_job import Job, StuckRanker, rows_of
+from hostile_files import endless_pdf
 from ziprerank.batch import ranking, workers
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.ray_data import RankGroups
@@ -37,8 +39,13 @@ class Slow:
         return getattr(self._reranker, name)
 
     def rank_many(self, queries: list[str], *arguments: Any, progress: Any, **options: Any) -> Any:
+        before = 0
+
         def slow(step: int, steps: int) -> None:
-            self.now += self._seconds.get(queries[(step - 1) // (steps // len(queries))], 0)
+            nonlocal before
+            if step > before:  # else it waits for a page
+                self.now += self._seconds.get(queries[(step - 1) // (steps // len(queries))], 0)
+            before = step
             progress(step, steps)
 
         return self._reranker.rank_many(queries, *arguments, progress=slow, **options)
@@ -67,6 +74,23 @@ def test_rows_that_are_late(
     errors = {row["id"]: row["error"] for row in done}
     assert "".join(sorted(name for name, error in errors.items() if error)) == late
     assert all("not ranked within 50 s" in errors[name] for name in late)
+
+
+def test_the_wait_for_a_page_is_a_rows_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that for its first page, during which no step is done."""
+    seconds = itertools.count(0, 10)
+    monkeypatch.setattr(ranking, "monotonic", lambda: next(seconds))
+    clock = ranking._Clock(50, lambda: None)
+    for done in range(5):
+        clock.step(done, 4)
+    assert clock.row == 1
+
+    def wait() -> None:
+        for _ in range(9):
+            clock.step(4, 4)
+
+    with pytest.raises(ranking._TimeUp):
+        wait()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "1"])
@@ -129,15 +153,18 @@ def test_a_stuck_worker_ends_with_its_parent() -> None:
 
 
 def test_a_document_that_holds_the_parser(job: Job, bundle_path: Path, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "never.pdf").write_bytes(doubling_pdf())
+    """The time of its rows is up before that of its page, which is 20 s."""
+    (tmp_path / "never.pdf").write_bytes(endless_pdf())
     (tmp_path / "good.pdf").write_bytes((job.table.parent / "0-0.pdf").read_bytes())
     rows = [
         {"id": f"{name} {at}", "query": "q", "documents": f"{name}.pdf"} for name in ("never", "good") for at in "ab"
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = (tmp_path / "rows.jsonl", tmp_path / "out", "--bundle", bundle_path, "--threads", 1)
-    process = command(*arguments, "--row-timeout", 1)
+    process = command(*arguments, "--row-timeout", 10)
     told, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "4 rows, 4 of them ranked now, 2 with an error" in told
-    assert [row["id"] for row in rows_of(tmp_path / "out") if row["error"]] == ["never a", "never b"]
+    failed = {row["id"]: row["error"] for row in rows_of(tmp_path / "out") if row["error"]}
+    assert list(failed) == ["never a", "never b"]
+    assert all("not ranked within 10 s" in error for error in failed.values())

@@ -51,7 +51,7 @@ def applies(requirement: Requirement, python: str) -> bool:
 def test_lower_bounds_exclude_what_is_vulnerable(audit: ModuleType, project: dict[str, Any]) -> None:
     """No release before the fix is allowed, for any Python for which there is a fix."""
     checked = set()
-    for requirement in requirements(project, "cpu", "serve", "batch", "export", "train"):
+    for requirement in requirements(project, "cpu", "serve", "batch", "export", "train", "eval"):
         advisory = audit.known().get(canonicalize_name(requirement.name))
         for python in PYTHONS:
             if advisory is None or not applies(requirement, python):

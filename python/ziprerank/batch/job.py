@@ -64,8 +64,7 @@ def run_job(
         output: The open output, to which rows are added as they are ranked.
         run: Ranks groups of rows.
         progress: Called as rows are done with the number of rows in the output.
-        rerank_changed: Whether rows whose query, documents or pages are others than those that were ranked under their
-            ids are ranked again.
+        rerank_changed: Whether rows whose query, documents or pages changed since they were ranked are ranked again.
 
     Returns:
         How many rows were ranked, and how many the output has.
@@ -109,9 +108,10 @@ def _without_changed(rows: Iterable[Row], output: Output, *, rerank: bool) -> in
         return known
     if not rerank:
         told = ", ".join(repr(name) for name in changed[:3]) + (", ..." if len(changed) > 3 else "")
+        count = "1 row" if len(changed) == 1 else f"{len(changed):,} rows"
         raise InvalidInput(
-            f"{len(changed):,} rows have other queries, documents or pages than those that were ranked under their ids "
-            f"({told}): rank them again with --rerank-changed, or write into another folder"
+            f"the query, documents or pages of {count} changed since they were ranked ({told}): rank them again with "
+            "--rerank-changed, or write into another folder"
         )
     names = set(changed)
     output.drop(lambda row: row["id"] in names)

@@ -36,7 +36,8 @@ class Ranker:
         password: Opens encrypted PDFs.
         on_bad_page: As for ``Reranker.rank``.
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
-            after each document, page and window; ``workers.Worker`` ends a process that does not come to that.
+            after each document, page and window and while a page is not ready; ``workers.Worker`` ends a process that
+            does not come to that.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -136,15 +137,17 @@ class _Clock:
         self._seconds = seconds
         self._alive = alive
         self._begun = monotonic()
+        self._done = 0
 
     def step(self, done: int, each: int) -> None:
         """Notes that ``done`` steps are done, of which every row has ``each``. Raises as ``check``."""
-        if done % each:
+        if done == self._done or done % each:  # the same again: it waits for a page
             self.check()
         else:  # the end of a row, which is kept even if it took too long, or a new beginning without bad pages
             self.row = done // each
             self._begun = monotonic()
             self._alive()
+        self._done = done
 
     def check(self) -> None:
         """Raises _TimeUp if the row has had its time."""

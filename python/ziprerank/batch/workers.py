@@ -145,7 +145,7 @@ class Worker:
         self._wait_from_now()
 
     def _wait_from_now(self) -> None:
-        """A row looks at its time by itself, but only between pages; so much without a sign means that it does not."""
+        """A row looks at its time by itself; so much time without a sign means that it does not come to that."""
         if self._timeout is not None:
             self.stuck_at = monotonic() + self._timeout + GRACE if self.unanswered else float("inf")
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ziprerank.batch import ROW_TIMEOUT
+from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import (
     BadPages,
     KeepRatio,
@@ -21,7 +22,7 @@ from ziprerank.cli.options import (
     progress_bar,
     with_engine_options,
 )
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.errors import InvalidInput
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions
 
@@ -74,15 +75,13 @@ def batch(
     Run the same command again after it was cut off, even by kill -9: rows that are in OUT are not ranked again. A row
     that cannot be ranked is written with its error. With --threads 0 the workers share the CPUs out.
     """
-    try:
+    with needs_extra("batch"):
         from ziprerank.batch.job import job_of, run_job
         from ziprerank.batch.parts import Output
         from ziprerank.batch.ranking import Ranker
         from ziprerank.batch.ray_data import rank_on_ray
         from ziprerank.batch.rows import Columns, read_rows
         from ziprerank.batch.workers import rank_locally
-    except ImportError as error:
-        raise MissingDependency(f'{error}: pip install "ziprerank[batch]"') from error
 
     if workers < 1:
         raise InvalidInput(f"{workers} workers: at least 1 is needed")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import with_engine_options
-from ziprerank.errors import MissingDependency
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.serve.settings import MIB, Settings
 
@@ -85,13 +85,11 @@ def serve(
     engine: EngineOptions,
 ) -> None:
     """Serve reranking over HTTP, as Cohere, Jina and vLLM do, with a page to try it at /."""
-    try:
+    with needs_extra("serve"):
         from ziprerank.serve.app import create_app
         from ziprerank.serve.logs import start_logging
         from ziprerank.serve.server import hosts_of, listen
         from ziprerank.serve.server import serve as run
-    except ImportError as error:
-        raise MissingDependency(f'{error}: pip install "ziprerank[serve]"') from error
     from ziprerank.reranker import Reranker
 
     settings = Settings(

@@ -154,11 +154,6 @@ def page_in_text(text: str) -> Path | bytes | None:
     return None
 
 
-def shortened(text: str) -> str:
-    """Returns the text quoted for an error, cut to 40 characters."""
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
-
-
 def no_page(index: int, name: str, ways: str) -> PageError:
     """Returns the error for a document that has only text.
 

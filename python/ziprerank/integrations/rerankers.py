@@ -22,9 +22,9 @@ try:
 except ImportError as error:
     raise missing_extra("rerankers", error) from error
 
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, quoted
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text, shortened
+from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -184,7 +184,7 @@ def _documents(
 def _from_text(index: int, text: str) -> Document:
     found = page_in_text(text)
     if found is None:
-        raise no_page(index, shortened(text), f"{_WAYS}; there is no such file")
+        raise no_page(index, quoted(text), f"{_WAYS}; there is no such file")
     if isinstance(found, bytes):
         return Document(document_type="image", base64=text)
     return Document(document_type="image", image_path=text)

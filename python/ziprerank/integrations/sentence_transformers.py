@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, quoted
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of, shortened
+from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -115,7 +115,7 @@ def _page(index: int, document: PageDocument) -> DocumentPage:
     if isinstance(document, str):
         found = page_in_text(document)
         if found is None:
-            raise no_page(index, shortened(document), f"{_WAYS}; there is no such file")
+            raise no_page(index, quoted(document), f"{_WAYS}; there is no such file")
         return DocumentPage(found, page, hint)
     if isinstance(document, (bytes, Path, Image.Image, np.ndarray)):
         return DocumentPage(document, page, hint)

@@ -24,7 +24,7 @@ from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size, image_size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
-from ziprerank.inputs.workers.pool import Interrupt, check_interrupt
+from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
 from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
@@ -120,17 +120,12 @@ async def fetch_pieces(
             task.cancel()
 
 
-class Stopped(Exception):
-    """Ends the preparation of pages for which nobody waits; the caller has its answer already."""
-
-
 class Candidates:
     """The candidate pages of one request. Call ``close`` when no thread uses them any more.
 
     Attributes:
         pages: The candidates.
         origins: The document of each of ``pages``.
-        stop: Set by ``give_up``, when nobody waits for them any more: the client left, or the time is over.
     """
 
     def __init__(
@@ -146,7 +141,6 @@ class Candidates:
         """
         self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
-        self.stop = threading.Event()
         self._rules = rules
         self._settings = settings
         self._workers = workers
@@ -170,7 +164,7 @@ class Candidates:
 
         Raises:
             Refused: A document cannot be opened or exceeds a limit; the error names the document.
-            Stopped: ``stop`` was set.
+            Interrupted: ``give_up`` was called.
         """
         for piece in pieces:
             self.check_stop()
@@ -195,9 +189,9 @@ class Candidates:
             piece.data = b""  # the pages hold what they need
 
     def check_stop(self) -> None:
-        """Raises Stopped if nobody waits for the pages any more; called at every step of what may take long."""
-        if self.stop.is_set():
-            raise Stopped
+        """Raises Interrupted after ``give_up``; called at every step of what may take long in this process."""
+        if self._interrupt.is_set:
+            raise Interrupted
 
     def ahead(self) -> None:
         """Starts to prepare the pages of the first window, which is at the end of the list."""
@@ -214,8 +208,7 @@ class Candidates:
         return any(not one.done() for one in begun)
 
     def give_up(self) -> None:
-        """Ends what threads and page workers do for this request, from any thread."""
-        self.stop.set()
+        """Ends what threads and page workers do for this request, for which nobody waits any more; from any thread."""
         self._interrupt.set()
 
     def close(self) -> None:

@@ -44,13 +44,14 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     Args:
         handle: Answers the request; it finds the permit in ``request.scope["permit"]``.
         request: The request, whose body has not been read.
-        permit: A new permit. If the handler answers it holds the answer, and the caller has it leave.
+        permit: A new permit. If the handler answers, it holds the answer, and the caller has it leave.
 
     Returns:
-        The handler's answer, or one of status 499, for the log, that nobody reads if the client left.
+        The handler's answer.
 
     Raises:
-        Refused: The request was not admitted, or it was cut off (408, 503 or 504).
+        Refused: The request was not admitted, or it was cut off (408, 503 or 504), or the client left (499, for the
+            log: nobody reads it).
         Exception: Whatever the handler raises.
     """
     admission, settings = permit.admission, permit.admission.settings
@@ -93,7 +94,7 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
             task.cancel()
     if gone.done() or body.left.is_set():
         admission.rejected("client left")
-        return Response(status_code=_LEFT)
+        raise Refused(_LEFT, "the client left before it had its answer")
     if admission.given_up.is_set():
         admission.rejected("draining")
         raise Refused(503, "the server is shutting down and ran out of time for this request: use another server")

@@ -21,6 +21,7 @@ from ziprerank.errors import (
     PoolError,
     WorkerError,
     said_for,
+    shortened,
 )
 from ziprerank.serve.schemas import OBJECTS, STRING
 
@@ -40,7 +41,6 @@ _TYPES = {
     504: "deadline_exceeded",
     507: "out_of_memory",
 }
-_LONGEST = 1_000  # characters of a message: what a client sent is not sent back to it by the megabyte
 PASSWORD_FIELD = "in the field password"
 _TAGS = {STRING, *OBJECTS.values()}
 
@@ -94,13 +94,12 @@ def answer(
 
     Args:
         status: HTTP status.
-        message: What is wrong; text from the client that is not valid Unicode is escaped, and a long message is cut.
+        message: What is wrong; text from the client that is not valid Unicode is escaped, and a long message is cut as
+            those of ``ZipRerankError`` are.
         error: Where ``type``, ``param`` and ``index`` come from; None leaves them at their defaults.
         headers: Further headers.
     """
-    if len(message) > _LONGEST:
-        message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
-    message = message.encode("utf-8", "backslashreplace").decode()
+    message = shortened(message).encode("utf-8", "backslashreplace").decode()
     detail: dict[str, Any] = {"message": message, "type": _TYPES.get(status, "error"), "param": None, "code": status}
     if error is not None:
         detail["type"] = error.kind or detail["type"]

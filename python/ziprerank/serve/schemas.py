@@ -149,7 +149,7 @@ class Result(BaseModel):
     """One ranked page."""
 
     index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
-    page: int | None = Field(None, description="Number of the page from 1 if the document is a PDF.")
+    page: int | None = Field(None, description="Number of the page from 1 if the document has pages (PDF, TIFF).")
     relevance_score: float = Field(description="Softmax of the logit over the page's last window.")
     document: str | dict[str, Any] | None = None
     logit: float | None = None

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from types import FrameType
 
 import uvicorn
@@ -137,7 +138,7 @@ class _Server(uvicorn.Server):
 
     def _end(self) -> None:
         """Ends the process after the time to drain. A thread, because the event loop might be what does not end."""
-        threading.Event().wait(self._admission.settings.drain + _GRACE)
+        time.sleep(self._admission.settings.drain + _GRACE)
         logger.error("work that cannot be interrupted still runs after the time to drain: the process ends without it")
         os._exit(1)
 

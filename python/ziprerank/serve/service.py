@@ -66,7 +66,9 @@ class Service:
             self.metrics.watch_disk(reranker.page_cache.stats)
         self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
         self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
-        self.metrics.gauge("ziprerank_held_bytes", "Bodies and fetched files held", lambda: self.admission.held)
+        self.metrics.gauge(
+            "ziprerank_held_bytes", "Bodies, fetched files and answers held", lambda: self.admission.held
+        )
 
     async def warm_up(self) -> None:
         """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
@@ -230,10 +232,10 @@ class Service:
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
         most = self.settings.max_pages
-        if len(pieces) > most:
-            raise Refused(
-                413, f"{len(pieces):,} documents, at most {most:,} in one request: split", param="documents", index=most
-            )
+        if len(pieces) > most:  # files of a form; JSON was counted as it was read
+            what = pieces[0].list
+            message = f"{len(pieces):,} {what}, at most {most:,} in one request: split"
+            raise Refused(413, message, param=what, index=most)
 
     def _check_plan(self, pages: int, options: Options) -> None:
         defaults = self.reranker.bundle.defaults
