@@ -82,15 +82,25 @@ def test_the_wait_for_a_page_is_a_rows_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ranking, "monotonic", lambda: next(seconds))
     clock = ranking._Clock(50, lambda: None)
     for done in range(5):
-        clock.step(done, 4)
+        clock.step(done, 8, 2)
     assert clock.row == 1
 
     def wait() -> None:
         for _ in range(9):
-            clock.step(4, 4)
+            clock.step(4, 8, 2)
 
     with pytest.raises(ranking._TimeUp):
         wait()
+
+
+def test_rows_are_told_apart_after_a_new_beginning() -> None:
+    """Without a page that turned out to be bad: two rows of four steps, and after one of these two rows of three."""
+    clock = ranking._Clock(None, lambda: None)
+    rows = []
+    for done, steps in [(1, 8), (1, 7), (2, 7), (3, 7), (4, 7), (5, 7), (6, 7)]:
+        clock.step(done, steps, 2)
+        rows.append(clock.row)
+    assert rows == [0, 0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "1"])

@@ -116,7 +116,7 @@ class Ranker:
                 window=self.window,
                 stride=self.stride,
                 on_bad_page=self.on_bad_page,
-                progress=lambda step, steps: clock.step(step, steps // len(rows)),
+                progress=lambda done, steps: clock.step(done, steps, len(rows)),
             )
         return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
 
@@ -137,17 +137,25 @@ class _Clock:
         self._seconds = seconds
         self._alive = alive
         self._begun = monotonic()
-        self._done = 0
+        self._done = self._first = self._steps = 0  # of steps: done, done before this ranking began, and all
 
-    def step(self, done: int, each: int) -> None:
-        """Notes that ``done`` steps are done, of which every row has ``each``. Raises as ``check``."""
-        if done == self._done or done % each:  # the same again: it waits for a page
-            self.check()
-        else:  # the end of a row, which is kept even if it took too long, or a new beginning without bad pages
-            self.row = done // each
-            self._begun = monotonic()
-            self._alive()
+    def step(self, done: int, steps: int, rows: int) -> None:
+        """Notes that ``done`` of ``steps`` steps are done, which are as many for each row. Raises as ``check``.
+
+        A ranking that begins again without bad pages says so by other ``steps``: those that are done already and those
+        of all rows.
+        """
+        if self._steps not in (0, steps):
+            self._first, self.row, self._begun = self._done, 0, monotonic()
+        self._steps = steps
+        each = (steps - self._first) // rows
+        row = (done - self._first) // each
         self._done = done
+        if row == self.row:
+            self.check()
+        else:  # the end of a row, which is kept even if it took too long
+            self.row, self._begun = row, monotonic()
+            self._alive()
 
     def check(self) -> None:
         """Raises _TimeUp if the row has had its time."""
