@@ -23,7 +23,15 @@ from ziprerank.serve.app import create_app
 from ziprerank.serve.logs import start_logging
 from ziprerank.serve.settings import Settings
 
-_KNOWN = {field.name for field in fields(Settings)}
+# Ray's proxy holds the connections of clients, with options of its own.
+_OF_CONNECTIONS = {
+    "max_connections",
+    "max_connections_per_address",
+    "header_timeout",
+    "answer_timeout",
+    "keep_alive",
+}
+_KNOWN = {field.name for field in fields(Settings)} - _OF_CONNECTIONS
 
 
 class Options(EngineFields):
@@ -62,7 +70,13 @@ class Options(EngineFields):
     @field_validator("settings", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
-        unknown = sorted(set(value) - _KNOWN) if isinstance(value, dict) else []
+        given = set(value) if isinstance(value, dict) else set()
+        if of_connections := sorted(given & _OF_CONNECTIONS):
+            raise ValueError(
+                f"settings: {', '.join(of_connections)} would do nothing here, since Ray's proxy holds the connections "
+                "of clients: set Ray Serve's http_options"
+            )
+        unknown = sorted(given - _KNOWN)
         if unknown:
             raise ValueError(f"settings has no {', '.join(unknown)}: known settings are {', '.join(sorted(_KNOWN))}")
         return value

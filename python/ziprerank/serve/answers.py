@@ -31,7 +31,7 @@ from ziprerank.serve.schemas import (
 )
 
 _NOT_RETURNED = "documents that have pages (PDF, TIFF) are not returned: index and page say where a result comes from"
-_FIELDS = 1_000  # bytes of a result or a skipped page without document, kept tokens and thumbnail; 250 are usual
+_FIELDS = 2_500  # bytes of a result or a skipped page without document, kept tokens and thumbnail; 250 are usual
 _SEVERAL = "ranked in {} windows: go by the order of the results; each score comes from the page's last window"
 
 

@@ -160,6 +160,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "timeout_s": settings.timeout,
             "drain_s": settings.drain,
             "max_body_bytes": settings.max_body_bytes,
+            "max_answer_bytes": settings.max_answer_bytes,
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
             "max_total_pixels": settings.max_total_pixels,

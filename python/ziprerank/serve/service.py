@@ -172,8 +172,10 @@ class Service:
             self.metrics.ranked(done.value, prepared, done.waited)
             drawn: list[str] = []
             if "thumbnail" in options.include:
+                held = room.taken
                 pictures = self._threads.submit(draw_thumbnails, candidates, done.value, options.thumbnail_side, room)
                 drawn = await settled(pictures, candidates.give_up)
+                permit.hold(room.taken - held)
             timings = None
             if "timings" in options.include:
                 timings = timings_of(done, prepared, perf_counter() - started)
