@@ -17,7 +17,7 @@ from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.worker import PageWorker
 from ziprerank.runtime.threads import stand_still
 
-GROW_SECONDS = 0.25  # a page that waits longer gets a worker of its own; about what a start takes
+GROW_SECONDS = 0.6  # a page that waits longer gets a worker of its own, whose start takes 0.2 s of a processor
 STUCK_SECONDS = 2.0  # a page that takes longer does not count, so that other pages go on
 MOST_STUCK = 8  # workers beyond the bound for that reason
 
@@ -242,7 +242,7 @@ class PagePool:
                     worker = self._start()
                 if worker is not None:
                     break
-                self._changed.wait(GROW_SECONDS / 5)
+                self._changed.wait(0.05)
         if worker is None:  # out of the lock
             stand_still()
         try:
