@@ -193,7 +193,7 @@ def page_workers() -> str:
         f'{row["query_ratio"]:.2f} times as long as with `page_workers="off"`, '
         f"and {row['process_ratio']:.2f} times with the start of the process.\n"
         f"From p20 to p80 that is {outside['p20']:.1f} to {outside['p80']:.1f} s, against {inside['p20']:.1f} to "
-        f"{inside['p80']:.1f} s: the machine's other work decides more than the workers do.\n"
+        f"{inside['p80']:.1f} s.\n"
         f"Opening 1,000 pages takes {opened:.2f} s, {row['open_1000_ratio']:.2f} times as long.\n"
         f"A page worker holds {row['worker_pss_mb']['p50']:.0f} MB of memory after that.\n"
         f"Medians of {row['rounds']} pairs that took turns on {of(row)}; "
