@@ -197,7 +197,7 @@ def page_workers() -> str:
         f"Opening 1,000 pages takes {opened:.2f} s, {row['open_1000_ratio']:.2f} times as long.\n"
         f"A page worker holds {row['worker_pss_mb']['p50']:.0f} MB of memory after that.\n"
         f"Medians of {row['rounds']} pairs that took turns on {of(row)}; "
-        f"other work ran beside them (load average {row['load_before']} to {row['load_after']})."
+        f"load average {row['load_before']} to {row['load_after']}."
     )
 
 
