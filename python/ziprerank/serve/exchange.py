@@ -59,12 +59,13 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     admission.check(int(announced) if announced.isdecimal() else 0)
     request.scope["permit"] = permit
     body = _Body(request.receive, permit)
+    left = Refused(_LEFT, "the client left before it had its answer")
     cut = False
 
     async def answer() -> Response:
         data = await body.read()
         if data is None:
-            return Response(status_code=_LEFT)
+            raise left
         permit.enter()
         return await handle(ReceivedRequest(request.scope, data))
 
@@ -94,7 +95,7 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
             task.cancel()
     if gone.done() or body.left.is_set():
         admission.rejected("client left")
-        raise Refused(_LEFT, "the client left before it had its answer")
+        raise left
     if admission.given_up.is_set():
         admission.rejected("draining")
         raise Refused(503, "the server is shutting down and ran out of time for this request: use another server")
