@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from eval_data import page_image
 from PIL import Image
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageError, PageWarning
 from ziprerank.reranker import Reranker
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install 'ziprerank[mteb]'")
@@ -104,6 +104,25 @@ def test_what_cannot_be_ranked_is_named(reranker: Reranker) -> None:
     for ranked, told in ((None, "no top_ranked"), ({"q1": ["p0"]}, "'q2' has no candidates"), ({"q1": ["x"]}, "lacks")):
         with pytest.raises(InvalidInput, match=told):
             model.search(split["queries"], top_k=1, top_ranked=ranked)
+
+
+def test_bad_pages_are_skipped_where_that_is_asked_for(reranker: Reranker) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3000)).save(stream, "PNG")
+    corpus = Dataset.from_dict(
+        {"id": ["bad", "good"], "image": [{"bytes": data, "path": None} for data in (stream.getvalue(), PAGES["p0"])]},
+        features=Features({"id": Value("string"), "image": ImageFeature()}),
+    )
+    queries = Dataset.from_dict({"id": ["q"], "text": ["whale"]})
+    ranked = {"q": ["bad", "good"]}
+    model = ZipRerankSearch(reranker=reranker, on_bad_page="skip")
+    model.index(corpus)
+    with pytest.warns(PageWarning, match="skipped: .*at least 16 px"):
+        assert model.search(queries, top_k=2, top_ranked=ranked) == {"q": {"good": 1.0}}
+    model = ZipRerankSearch(reranker=reranker)
+    model.index(corpus)
+    with pytest.raises(PageError, match="at least 16 px"):
+        model.search(queries, top_k=2, top_ranked=ranked)
 
 
 def test_the_results_say_what_they_depend_on(reranker: Reranker) -> None:

@@ -16,7 +16,9 @@ from mteb.models.model_meta import ModelMeta
 
 from ziprerank import __version__
 from ziprerank.errors import InvalidInput
+from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.integrations.engine import LazyReranker
+from ziprerank.integrations.ranking import warn_of_pages
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
@@ -42,6 +44,7 @@ class ZipRerankSearch:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -52,6 +55,8 @@ class ZipRerankSearch:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped, and counts
+                as not found.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -62,6 +67,7 @@ class ZipRerankSearch:
         self.keep_ratio = keep_ratio
         self.window: WindowOption = window
         self.stride = stride
+        self.on_bad_page: OnBadPage = check_on_bad_page(on_bad_page)
         self._corpus: CorpusDatasetType | None = None
 
     @property
@@ -71,7 +77,13 @@ class ZipRerankSearch:
         loaded = options.load_bundle()
         ratio = loaded.defaults.keep_ratio if self.keep_ratio is None else self.keep_ratio
         blank = options.blank or loaded.defaults.blank
-        settings = {"keep_ratio": ratio, "window": self.window, "stride": self.stride, "blank": blank}
+        settings = {
+            "keep_ratio": ratio,
+            "window": self.window,
+            "stride": self.stride,
+            "on_bad_page": self.on_bad_page,
+            "blank": blank,
+        }
         return ModelMeta.create_empty(
             overwrites={
                 "name": f"ziprerank/{loaded.source.get('name', loaded.path.name)}",
@@ -134,8 +146,14 @@ class ZipRerankSearch:
                 raise InvalidInput(f"query {name!r} has the candidate {unknown!r}, which the corpus lacks")
             images = [corpus[places[page]][IMAGE] for page in pages]
             ranking = self.reranker.get().rank(
-                text, images, keep_ratio=self.keep_ratio, window=self.window, stride=self.stride
+                text,
+                images,
+                keep_ratio=self.keep_ratio,
+                window=self.window,
+                stride=self.stride,
+                on_bad_page=self.on_bad_page,
             )
+            warn_of_pages(ranking)
             order = [pages[page.index] for page in ranking][:top_k]
             found[str(name)] = {page: float(len(order) - at) for at, page in enumerate(order)}
         return found

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 from ziprerank.errors import InvalidInput, PageError, PageWarning, quoted, said_for
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index, open_documents
-from ziprerank.ranking import summed_up
+from ziprerank.ranking import Ranking, summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.windows import WindowOption
 
@@ -105,6 +105,14 @@ def read_documents(
     return pages
 
 
+def warn_of_pages(ranking: Ranking) -> None:
+    """Says what pages do not show, and which were skipped, by Python warnings at the caller's caller."""
+    for line in summed_up(ranking.warnings):
+        warnings.warn(line, PageWarning, stacklevel=4)
+    for line in summed_up(ranking.skipped):
+        warnings.warn(f"skipped: {said_for(line, PASSWORD_WAY_HERE)}", PageWarning, stacklevel=4)
+
+
 def rank_documents(
     reranker: Reranker,
     query: str,
@@ -149,10 +157,7 @@ def rank_documents(
             )
         except PageError as error:
             raise (error if error.index is None else error.at(candidates.shown.index(error.index))) from error
-    for line in summed_up(ranking.warnings):
-        warnings.warn(line, PageWarning, stacklevel=3)
-    for line in summed_up(ranking.skipped):
-        warnings.warn(f"skipped: {said_for(line, PASSWORD_WAY_HERE)}", PageWarning, stacklevel=3)
+    warn_of_pages(ranking)
     showing: dict[int, list[int]] = {}
     for index, page in enumerate(candidates.shown):
         showing.setdefault(page, []).append(index)
