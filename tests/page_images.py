@@ -45,7 +45,7 @@ def opened(data: bytes) -> Image.Image:
 def prepared_pages(page: Any, limits: PageLimits | None = None) -> list[np.ndarray]:
     """The pixels of every page."""
     with open_pages(page, RULES, limits=limits) as sources:
-        pages = [source.prepare().pixels for source in sources]
+        pages = [source.prepare() for source in sources]
         for source, pixels in zip(sources, pages, strict=True):
             assert pixels.shape == (*source.size, 3)
             assert pixels.dtype == np.uint8

@@ -83,7 +83,7 @@ def distinct_pages(pdf: Path, bundle: Bundle, count: int) -> tuple[int, ...]:
     numbers, seen = [], set()
     with open_pages(pdf, bundle.image) as sources:
         for number, source in enumerate(sources, start=1):
-            pixels = source.prepare().pixels.tobytes()
+            pixels = source.prepare().tobytes()
             if pixels not in seen:
                 seen.add(pixels)
                 numbers.append(number)

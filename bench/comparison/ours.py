@@ -39,7 +39,7 @@ class Ours:
         self.file = case.source
         image, model = case.bundle.image, case.bundle.model
         with open_pages(self.file, image) as sources:
-            self.pixels: list[NDArray[np.uint8]] = [source.prepare().pixels for source in sources]
+            self.pixels: list[NDArray[np.uint8]] = [source.prepare() for source in sources]
         self.grids = [(page.shape[0] // image.factor, page.shape[1] // image.factor) for page in self.pixels]
         self.read = [
             printed_tokens(page, image.factor) if blank == "drop" else np.arange(rows * cols)

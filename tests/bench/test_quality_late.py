@@ -34,7 +34,7 @@ def test_ranks_are_those_of_the_best_cosines(page: int, default_checkpoint: Path
     ) as pages:
         for shown in pages:
             with torch.no_grad():
-                visual = ranker.encode(shown.prepare().pixels.copy()).tokens
+                visual = ranker.encode(shown.prepare().copy()).tokens
             best = [max(float(cosine_similarity(table[token], one, dim=0)) for one in visual) for token in ids]
             scores.append(sum(best))
     right = scores[CANDIDATES.index(page)]

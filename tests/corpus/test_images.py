@@ -25,7 +25,7 @@ def test_files_show_what_they_hold(kind: str, tmp_path: Path) -> None:
     for given in (data, path):
         with open_pages(given, RULES) as sources:
             assert len(sources) == pages
-            shown, warnings = sources[0].prepare()
+            shown, warnings = sources[0].read()
         assert np.abs(shown.astype(int)[8:, 8:] - level).max() <= 3
         assert len(warnings) == kind.startswith("animated")
 

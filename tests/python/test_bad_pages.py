@@ -11,7 +11,7 @@ from corpus.pdfs import LOST, five_pages, one_page
 from PIL import Image
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.pages import PageSource, Pdf, open_pages
-from ziprerank.inputs.prepared import Prepared
+from ziprerank.inputs.prepared import Prepared, WarningPage
 from ziprerank.profiling.record import record
 from ziprerank.ranking import PageNote, summed_up
 from ziprerank.reranker import Reranker
@@ -20,7 +20,7 @@ from ziprerank.runtime.engine import EngineOptions
 QUERY = "invoice total"
 
 
-class LatePage:
+class LatePage(WarningPage):
     """A page of which only rendering shows that it is bad, or what there is to know about it."""
 
     page = None
@@ -31,7 +31,7 @@ class LatePage:
         self.bad = bad
         self.warnings = warnings
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         if self.bad:
             raise PageError("it cannot be drawn", source=self.source)
         return Prepared(np.full((*self.size, 3), 200, np.uint8), self.warnings)
@@ -138,3 +138,19 @@ def test_open_pages_yields_bad_pages_that_rank_takes(reranker: Reranker) -> None
         assert [note.index for note in ranking.skipped] == [2, 5]
         with pytest.raises(PageError, match="candidate 2"):
             reranker.rank(QUERY, sources)
+
+
+def test_a_page_of_the_caller_needs_no_more_than_its_pixels(reranker: Reranker) -> None:
+    """A ``PageSource`` that is none of this package's: ``prepare`` returns an array."""
+
+    class OwnPage:
+        source, page, size = "own", None, (288, 288)
+
+        def prepare(self) -> np.ndarray:
+            return np.full((*self.size, 3), 200, np.uint8)
+
+        def picture(self, longest_side: int) -> Image.Image:
+            return Image.new("L", (longest_side, longest_side))
+
+    ranking = reranker.rank(QUERY, [OwnPage(), LatePage((288, 288), warnings=("a note",))])
+    assert sorted((page.source, page.warnings) for page in ranking) == [("late", ("a note",)), ("own", ())]

@@ -174,7 +174,7 @@ def test_dropped_patches_are_faded_and_kept_ones_are_not(reranker: Reranker, sam
         top = rankings[1].results[0]
         page = np.asarray(sources[top.index].picture(640))
         best = sources[rankings[0].results[0].index]
-        seen = printed_tokens(best.prepare().pixels, factor)
+        seen = printed_tokens(best.prepare(), factor)
         assert rankings[0].results[0].kept == tuple(seen)  # all but blank paper
     mask = kept_mask(top, factor)
     assert mask.sum() == len(top.kept)

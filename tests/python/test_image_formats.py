@@ -55,7 +55,7 @@ def test_every_page_of_a_tiff_is_a_page(compression: str, tmp_path: Path) -> Non
                 assert [source.page for source in sources] == [1, 2, 3]
                 assert [source.size for source in sources] == [(256, 288), (256, 320), (256, 352)]
                 for source, page in zip(sources, pages, strict=True):
-                    assert np.array_equal(source.prepare().pixels, shown(page))
+                    assert np.array_equal(source.prepare(), shown(page))
 
 
 def test_a_tiff_that_the_caller_has_decoded_keeps_its_pages() -> None:
@@ -118,7 +118,7 @@ def test_smaller_copies_in_a_tiff_are_not_pages() -> None:
             writer.newFrame()
     with open_pages(stream.getvalue(), RULES) as sources:
         assert [(source.page, source.size) for source in sources] == [(1, (256, 288)), (2, (256, 320))]
-        assert np.array_equal(sources[1].prepare().pixels, shown(sheets(3)[1]))
+        assert np.array_equal(sources[1].prepare(), shown(sheets(3)[1]))
 
 
 def test_a_page_range_of_a_tiff(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_first_frame_of_an_animation_is_ranked_with_a_warning(kind: str) -> 
     moving = encoded(first, kind, save_all=True, append_images=[second])
     for page, several in ((still, False), (opened(still), False), (moving, True), (opened(moving), True)):
         with open_pages(page, RULES) as (source,):
-            pixels, warnings = source.prepare()
+            pixels, warnings = source.read()
         assert np.abs(pixels.astype(int) - 80).max() <= 3
         assert [
             f"{kind.lower()} image has more than one frame, of which only the first" in told.lower()
@@ -191,11 +191,11 @@ def test_the_first_frame_of_an_animation_is_ranked_with_a_warning(kind: str) -> 
     image = opened(moving)
     image.seek(1)
     with open_pages(image, RULES) as (source,):
-        pixels, (warning,) = source.prepare()
+        pixels, (warning,) = source.read()
     assert np.abs(pixels.astype(int) - 200).max() <= 3
     assert "only number 2 is ranked" in warning
     with open_pages(opened(moving).copy(), RULES) as (source,):
-        assert source.prepare().warnings == ()
+        assert source.read().warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_the_same_pixels_as_the_image_processor(bundle: Bundle, noise, size: tup
     width, height = size
     image = Image.fromarray(noise(height, width, 3))
     with open_pages(image, rules) as sources:
-        pixels = sources[0].prepare().pixels
+        pixels = sources[0].prepare()
 
     processor = Qwen2VLImageProcessorPil(
         image_mean=[0.5] * 3,

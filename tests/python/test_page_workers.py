@@ -80,12 +80,12 @@ def test_a_page_that_does_not_end_costs_one_page(endless: Path, sample: Path, as
     page: PageInput = endless.read_bytes() if as_bytes else endless
     name = "PDF bytes" if as_bytes else str(endless)
     with open_pages([sample, page], RULES, limits=HASTY) as sources:
-        first = sources[0].prepare().pixels
+        first = sources[0].prepare()
         workers = pool().pids()
         with pytest.raises(PageError) as caught:
             sources[18].prepare()
         assert str(caught.value) == f"{name}, page 1: rendering it took more than 0.5 s (page_timeout)"
-        assert np.array_equal(sources[0].prepare().pixels, first)
+        assert np.array_equal(sources[0].prepare(), first)
         assert any(gone(pid) for pid in workers)  # the one that hung is replaced
 
 
@@ -146,17 +146,17 @@ def test_a_reader_that_crashes_costs_one_page(endless: Path, sample: Path) -> No
     why = "rendering it ended its process (SIGKILL): its decoder crashed, or the system was out of memory"
     assert told == [f"{endless}, page 1: {why}"]
     with open_pages(sample, RULES) as sources:
-        assert sources[0].prepare().pixels.min() < 128
+        assert sources[0].prepare().min() < 128
 
 
 @pytest.mark.usefixtures("fresh")
 def test_a_worker_that_dies_while_it_has_no_page_is_replaced(sample: Path) -> None:
     with open_pages(sample, RULES, limits=PageLimits(1)) as sources:
-        before = sources[3].prepare().pixels
+        before = sources[3].prepare()
         (pid,) = pool().pids()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: gone(pid))
-        assert np.array_equal(sources[3].prepare().pixels, before)
+        assert np.array_equal(sources[3].prepare(), before)
         assert pool().pids() != [pid]
 
 
@@ -253,20 +253,20 @@ from ziprerank.inputs.workers.pool import pool
 
 rules = Bundle.load(check="none").image
 with open_pages(sys.argv[1], rules) as sources:
-    before = sources[0].prepare().pixels.tobytes()
+    before = sources[0].prepare().tobytes()
     parents = pool().pids()
     child = os.fork()
     if child == 0:
         try:
             assert pool().pids() == []
-            assert sources[0].prepare().pixels.tobytes() == before
+            assert sources[0].prepare().tobytes() == before
             assert not set(pool().pids()) & set(parents)
         except BaseException as error:
             print(repr(error), flush=True)
             os._exit(1)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert sources[0].prepare().pixels.tobytes() == before
+    assert sources[0].prepare().tobytes() == before
     assert pool().pids() == parents
 """
     done = subprocess.run(
@@ -319,7 +319,7 @@ def test_the_same_pixels_in_and_out_of_this_process(
         assert len(outside) == len(inside)
         for one, other in zip(outside, inside, strict=True):
             assert (one.source, one.page, one.size) == (other.source, other.page, other.size)
-            assert np.array_equal(one.prepare().pixels, other.prepare().pixels)
+            assert np.array_equal(one.prepare(), other.prepare())
         assert np.array_equal(np.asarray(outside[0].picture(333)), np.asarray(inside[0].picture(333)))
 
 
@@ -363,7 +363,7 @@ os.chdir({str(tmp_path)!r})
 from ziprerank.bundle import Bundle
 from ziprerank.inputs.pages import open_pages
 with open_pages(sys.argv[1], Bundle.load(check="none").image) as sources:
-    print(sources[0].prepare().pixels.shape[2])
+    print(sources[0].prepare().shape[2])
 """
     command = [sys.executable, "-c", program, str(sample)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
@@ -377,7 +377,7 @@ def test_a_relative_path_is_one_of_the_folder_of_its_time(
     with open_pages(sample.name, RULES) as sources:
         monkeypatch.chdir(tmp_path)
         assert sources[0].source == sample.name
-        assert sources[0].prepare().pixels.min() < 128
+        assert sources[0].prepare().min() < 128
 
 
 @pytest.mark.usefixtures("fresh")
@@ -391,7 +391,7 @@ def test_pages_that_hang_leave_room_for_others(endless: Path, sample: Path) -> N
     hung = at_work()
     try:
         with open_pages(sample, RULES, limits=PageLimits(2, timeout=3600)) as sources:
-            assert sources[0].prepare().pixels.min() < 128
+            assert sources[0].prepare().min() < 128
         assert set(hung) <= set(at_work())  # they still do
     finally:
         close_workers()

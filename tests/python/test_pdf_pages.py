@@ -71,7 +71,7 @@ def test_pages_and_sizes(make_pdf: Callable[..., bytes], tmp_path: Path) -> None
 
 def test_rendered_at_the_final_size_over_white() -> None:
     with open_pages(square(), RULES) as (source,):
-        pixels = source.prepare().pixels
+        pixels = source.prepare()
     assert pixels.shape == (1024, 512, 3)
     expected = np.zeros((1024, 512), dtype=bool)
     expected[768:, :256] = True
@@ -98,7 +98,7 @@ def test_a_stretched_page_still_fills_every_pixel() -> None:
 )
 def test_rotation(rotation: int, corner: tuple[slice, slice]) -> None:
     with open_pages(square(rotation), RULES) as (source,):
-        pixels = source.prepare().pixels
+        pixels = source.prepare()
     assert pixels.shape == ((1024, 512, 3) if rotation % 180 == 0 else (512, 1024, 3))
     assert red(pixels)[corner].mean() > 0.98
     assert abs(red(pixels).sum() - 256 * 256) < 1100
@@ -155,7 +155,7 @@ def test_opening_loads_no_page(sample: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_crop_box() -> None:
     with open_pages(square(crop=(0, 0, 100, 200)), RULES) as (source,):
-        pixels = source.prepare().pixels
+        pixels = source.prepare()
     assert pixels.shape == (1024, 512, 3)
     assert red(pixels)[516:].all()
     assert not red(pixels)[:508].any()
@@ -164,24 +164,24 @@ def test_crop_box() -> None:
 def test_rendering_equals_a_resized_large_rendering(sample: Path) -> None:
     """Straight at the final size is what resizing a fine rendering gives, but for the smoothing."""
     with open_pages(Pdf(sample, pages="3"), RULES) as (source,):
-        straight = source.prepare().pixels.astype(float)
+        straight = source.prepare().astype(float)
         fine = source.picture(4096).resize(straight.shape[1::-1])
     assert np.abs(straight - np.asarray(fine, dtype=float)).mean() < 3
 
 
 def test_many_threads_render_the_same_pixels(sample: Path) -> None:
     with open_pages([sample, Pdf(sample.read_bytes())], RULES) as sources:
-        alone = [source.prepare().pixels for source in sources[:18]]
+        alone = [source.prepare() for source in sources[:18]]
         with ThreadPoolExecutor(8) as threads:
-            together = list(threads.map(lambda source: source.prepare().pixels, sources * 2))
+            together = list(threads.map(lambda source: source.prepare(), sources * 2))
     for index, pixels in enumerate(together):
         assert np.array_equal(pixels, alone[index % 18])
 
 
 def test_more_documents_than_are_kept_open(make_pdf: Callable[..., bytes]) -> None:
     with open_pages([make_pdf(1) for _ in range(40)], RULES) as sources:
-        first = sources[0].prepare().pixels
-        assert all(np.array_equal(source.prepare().pixels, first) for source in sources)
+        first = sources[0].prepare()
+        assert all(np.array_equal(source.prepare(), first) for source in sources)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,6 @@ def test_the_picture_before_the_frames_of_an_animated_png_is_ranked(noise: Calla
     data = encoded(first, "PNG", save_all=True, append_images=[second], default_image=True)
     for page in (data, opened(data)):
         with open_pages(page, RULES) as (source,):
-            pixels, warnings = source.prepare()
+            pixels, warnings = source.read()
         assert warnings == ("the PNG image has more than one frame, of which only the first is ranked",)
         assert np.array_equal(pixels, np.asarray(first))

@@ -117,7 +117,7 @@ def test_opened_pages_are_candidates_and_stay_open(reranker: Reranker, sample: P
 
 def test_windows_agree_with_the_engine_run_by_hand(reranker: Reranker, sample: Path) -> None:
     with open_pages(Pdf(sample, pages="1-6"), reranker.bundle.image) as sources:
-        pixels = [source.prepare().pixels for source in sources]
+        pixels = [source.prepare() for source in sources]
     order, latest = list(range(6)), {}
     for start in (2, 0):
         window = order[start : start + 4]

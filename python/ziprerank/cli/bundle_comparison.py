@@ -33,7 +33,7 @@ def read_pages(files: Sequence[Path], rules: ImageRules) -> dict[str, list[NDArr
     pages: dict[str, list[NDArray[np.uint8]]] = {}
     for file in files:
         with open_pages(file, rules) as sources:
-            pages[str(file) if file.name in pages else file.name] = [source.prepare().pixels for source in sources]
+            pages[str(file) if file.name in pages else file.name] = [source.prepare() for source in sources]
     return pages
 
 

@@ -149,7 +149,7 @@ def _file_of(source: PageSource) -> tuple[str, bytes]:
     if isinstance(source, ImagePage) and source.kind in _SENT:
         return source.kind.lower(), source.file.content()
     png = io.BytesIO()
-    Image.fromarray(source.prepare().pixels).save(png, "PNG")
+    Image.fromarray(source.prepare()).save(png, "PNG")
     return "png", png.getvalue()
 
 

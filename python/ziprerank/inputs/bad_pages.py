@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 
 OnBadPage = Literal["raise", "skip"]
@@ -34,7 +35,7 @@ class BadPage:
     def size(self) -> Size:
         return (0, 0)
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> NDArray[np.uint8]:
         raise self.error
 
     def picture(self, longest_side: int) -> Image.Image:  # noqa: ARG002

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.pages import PageSource, read_page
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.workers.pool import Interrupt
 from ziprerank.profiling.watch import Watch, unwatched
@@ -110,7 +110,7 @@ class PageFeed:
 
     def _prepare(self, page: int) -> Prepared:
         with self._interrupt.applied(), self._watch("render", page):
-            return self._sources[page].prepare()
+            return read_page(self._sources[page])
 
     def _bytes(self, page: int) -> int:
         height, width = self._sources[page].size

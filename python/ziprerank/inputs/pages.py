@@ -25,7 +25,7 @@ from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import frames_left_out, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
-from ziprerank.inputs.prepared import Prepared
+from ziprerank.inputs.prepared import Prepared, WarningPage
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
@@ -72,8 +72,8 @@ class PageSource(Protocol):
         """(height, width) in px of what ``prepare`` returns; known without decoding or rendering."""
         ...
 
-    def prepare(self) -> Prepared:
-        """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""
+    def prepare(self) -> NDArray[np.uint8]:
+        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
         ...
 
     def picture(self, longest_side: int) -> Image.Image:
@@ -82,7 +82,7 @@ class PageSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PdfPage:
+class PdfPage(WarningPage):
     file: StoredFile
     page: int
     size: Size
@@ -92,7 +92,7 @@ class PdfPage:
     def source(self) -> str:
         return self.file.name
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         return self.file.render(self.page, self.size, warn=True)
 
     def picture(self, longest_side: int) -> Image.Image:
@@ -102,7 +102,7 @@ class PdfPage:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePage:
+class ImagePage(WarningPage):
     """A page of an image file of a format ``kind``.
 
     ``frame`` is 0-based and counts all frames of a TIFF, ``page`` is 1-based and counts those that are pages.
@@ -120,7 +120,7 @@ class ImagePage:
     def source(self) -> str:
         return self.file.name
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         return self.file.image(self.kind, self.frame, self.upright, self.size, self.longest_side, self.page)
 
     def picture(self, longest_side: int) -> Image.Image:
@@ -128,7 +128,7 @@ class ImagePage:
 
 
 @dataclass(frozen=True, slots=True)
-class PillowPage:
+class PillowPage(WarningPage):
     """A Pillow image of the caller, which is decoded in this process."""
 
     image: Image.Image
@@ -137,7 +137,7 @@ class PillowPage:
     source: str = "image"
     page: None = None
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         with _named(self.source):
             image = to_rgb(self.image)
             if image_size(image.height, image.width, self.rules) != self.size:
@@ -151,7 +151,7 @@ class PillowPage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayPage:
+class ArrayPage(WarningPage):
     pixels: NDArray[np.uint8]  # [h, w, 3]
     source: str
     size: Size
@@ -161,7 +161,7 @@ class ArrayPage:
     def page(self) -> None:
         return None
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         pixels = np.ascontiguousarray(self.pixels)
         if pixels.shape[:2] != self.size:
             pixels = np.asarray(resize_page(Image.fromarray(pixels), self.size, self.rules.longest_side))
@@ -169,6 +169,11 @@ class ArrayPage:
 
     def picture(self, longest_side: int) -> Image.Image:
         return scaled(Image.fromarray(np.ascontiguousarray(self.pixels)), longest_side)
+
+
+def read_page(source: PageSource) -> Prepared:
+    """Returns the pixels of any page, with warnings where it knows some. Raises PageError."""
+    return source.read() if isinstance(source, WarningPage) else Prepared(source.prepare())
 
 
 @contextmanager

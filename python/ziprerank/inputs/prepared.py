@@ -1,4 +1,4 @@
-"""What preparing a page gives: its pixels, and what a caller must know about them."""
+"""A page as it is read: its pixels, and what a caller must know about them."""
 
 from __future__ import annotations
 
@@ -18,3 +18,17 @@ class Prepared(NamedTuple):
 
     pixels: NDArray[np.uint8]
     warnings: tuple[str, ...] = ()
+
+
+class WarningPage:
+    """Base of a ``PageSource`` that knows what its pixels do not show."""
+
+    __slots__ = ()
+
+    def read(self) -> Prepared:
+        """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""
+        raise NotImplementedError
+
+    def prepare(self) -> NDArray[np.uint8]:
+        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
+        return self.read().pixels

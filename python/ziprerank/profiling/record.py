@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ziprerank.cache.page_cache import open_cache
 from ziprerank.errors import InvalidInput, MissingDependency
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.pages import PageInput, open_pages
-from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.sizes import Size
 from ziprerank.profiling.trace import Slice, nested, read_profile
 from ziprerank.profiling.watch import Watch
@@ -171,8 +171,8 @@ class BlankPage:
     source: str = "blank"
     page: None = None
 
-    def prepare(self) -> Prepared:
-        return Prepared(np.full((*self.size, 3), 127, np.uint8))
+    def prepare(self) -> NDArray[np.uint8]:
+        return np.full((*self.size, 3), 127, np.uint8)
 
     def picture(self, longest_side: int) -> Image.Image:
         return Image.new("RGB", (longest_side, longest_side), "grey")

@@ -19,8 +19,8 @@ from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.images import resize_page
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
-from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, with_pdf_options
-from ziprerank.inputs.prepared import Prepared
+from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, read_page, with_pdf_options
+from ziprerank.inputs.prepared import Prepared, WarningPage
 from ziprerank.inputs.sizes import Size, image_size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
@@ -281,7 +281,7 @@ class Candidates:
                     raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
 
 
-class TextPage:
+class TextPage(WarningPage):
     """A ``PageSource`` that draws a text when it is asked for; until then the text takes less memory than its page."""
 
     source = "text"
@@ -292,7 +292,7 @@ class TextPage:
         self._rules = rules
         self.size = image_size(*sheet.shape, rules)
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         """Returns the pixels as the model reads them."""
         return Prepared(np.asarray(resize_page(self._sheet.draw(), self.size, self._rules.longest_side)))
 
@@ -303,7 +303,7 @@ class TextPage:
         return picture
 
 
-class PreparedPage:
+class PreparedPage(WarningPage):
     """A ``PageSource`` whose pixels the service's workers prepare, either ahead of the engine or when it asks."""
 
     def __init__(self, source: PageSource, workers: ThreadPoolExecutor, interrupt: Interrupt) -> None:
@@ -338,7 +338,7 @@ class PreparedPage:
                 self._pixels = self._workers.submit(self._prepare)
             return self._pixels
 
-    def prepare(self) -> Prepared:
+    def read(self) -> Prepared:
         """Returns the pixels as the model reads them, and warnings about them. Raises PageError."""
         started = self.start()
         while not wait([started], 0.05).done:
@@ -362,7 +362,7 @@ class PreparedPage:
 
     def _prepare(self) -> Prepared:
         with self._interrupt.applied():
-            return self._source.prepare()
+            return read_page(self._source)
 
 
 def _is_media(text: str) -> bool:
