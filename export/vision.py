@@ -124,13 +124,18 @@ def _positions(op: ModelBuilder, config: VisionConfig, rows: ir.Value, cols: ir.
 def _rotary(
     op: ModelBuilder, config: VisionConfig, rows: ir.Value, cols: ir.Value, batch: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Returns cos and sin ``[B, P, head_dim / 2]`` float32: half of the angles are of the row, half of the column."""
+    """Returns cos and sin ``[B, P, head_dim / 2]``: half of the angles are of the row, half of the column.
+
+    Angles are in float32. Queries and keys are rotated in the tower's dtype; transformers rotates in float32, for which
+    a GPU would cast them there and back in every block (docs/precision.md has the error, docs/gpu.md the cost).
+    """
     frequencies = rotary_frequencies(config.rope_theta, config.head_dim // 2)
     angles = op.Concat(
         *(op.Mul(op.Unsqueeze(op.cast(index, FLOAT), [1]), frequencies) for index in (rows, cols)), axis=1
     )
     shape = op.Concat(batch, op.Shape(angles), axis=0)
-    return op.Expand(op.Cos(angles), shape), op.Expand(op.Sin(angles), shape)
+    cos, sin = op.cast(op.Cos(angles), op.dtype), op.cast(op.Sin(angles), op.dtype)
+    return op.Expand(cos, shape), op.Expand(sin, shape)
 
 
 def _block(
@@ -149,9 +154,7 @@ def _block(
     q, k, v = op.multi("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def rotate(value: ir.Value) -> ir.Value:
-        # in float32 whatever the precision of the tower, as in transformers
-        turned = op.RotaryEmbedding(op.cast(op.Reshape(value, shape_3d), FLOAT), cos, sin, num_heads=config.heads)
-        return op.cast(turned, op.dtype)
+        return op.RotaryEmbedding(op.Reshape(value, shape_3d), cos, sin, num_heads=config.heads)
 
     attended = op.full_attention(rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
     x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
