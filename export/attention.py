@@ -54,7 +54,7 @@ def full_function() -> ir.Function:
     """Builds ``FullAttention(q, k, v [B, S, heads * head_dim]) -> [B, S, heads * head_dim]``; attribute ``heads``."""
     op, q, k, v = _operands("FullAttention")
     attended = op.MultiHeadAttention(q, k, v, num_heads=_parameter("num_heads", "heads"), _domain=MICROSOFT)
-    return op.function("FullAttention", (q, k, v), attended, ["heads"])
+    return op.function("FullAttention", (q, k, v), [attended], {"heads": ir.AttributeType.INT})
 
 
 def causal_function() -> ir.Function:
@@ -68,7 +68,8 @@ def causal_function() -> ir.Function:
     inputs = (q, k, v, None, None, op.Sub(length, np.array([1], np.int32)), op.Squeeze(length, [0]))
     heads = {"num_heads": _parameter("num_heads", "heads"), "kv_num_heads": _parameter("kv_num_heads", "kv_heads")}
     attended = op.multi("GroupQueryAttention", 3, *inputs, **heads, _domain=MICROSOFT)[0]
-    return op.function("CausalAttention", (q, k, v), attended, ["heads", "kv_heads"])
+    attributes = dict.fromkeys(("heads", "kv_heads"), ir.AttributeType.INT)
+    return op.function("CausalAttention", (q, k, v), [attended], attributes)
 
 
 def _float(attended: ir.Value) -> ir.Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,8 @@ DOMAIN = "ziprerank"
 """Domain of the operators that libziprerank has kernels for."""
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
+LAYER_NORM_EPSILON = 1e-6
+"""Of every LayerNorm in Qwen3-VL's vision tower."""
 _T = TypeVar("_T")
 
 
@@ -65,17 +67,24 @@ class Ops:
         return self.Cast(value, to=int(dtype))
 
     def function(
-        self, name: str, inputs: Sequence[ir.Value], output: ir.Value, attributes: Sequence[str] = ()
+        self,
+        name: str,
+        inputs: Sequence[ir.Value],
+        outputs: Sequence[ir.Value],
+        attributes: Mapping[str, ir.AttributeType] | None = None,
+        domain: str = DOMAIN,
     ) -> ir.Function:
-        """Turns everything built so far into the body of the operator ``ziprerank::name``.
+        """Turns everything built so far into the body of the operator ``domain::name``.
 
-        The body lets any host of the bundle's target run the graph; libziprerank replaces it by a kernel.
+        The body lets any host of the bundle's target run the graph; a host that has a kernel for the operator runs it
+        instead, libziprerank for those of the domain ``ziprerank``.
 
         Args:
-            name: The operator's name in the domain ``ziprerank``.
+            name: The operator's name.
             inputs: Its inputs, in order.
-            output: Its only output.
-            attributes: Names of its attributes, which are integers.
+            outputs: Its outputs, in order.
+            attributes: The types of its attributes, by name.
+            domain: The operator's domain.
         """
         # A runtime that inlines the body moves these names into the graph around it, so they must be unique there.
         for position, node in enumerate(self.tape.nodes):
@@ -83,9 +92,9 @@ class Ops:
             for result in node.outputs:
                 result.name = f"{node.name}:{result.index()}"
         opsets = {"": OPSET, **({MICROSOFT: 1} if any(node.domain == MICROSOFT for node in self.tape.nodes) else {})}
-        graph = ir.Graph(inputs, [output], nodes=self.tape.nodes, opset_imports=opsets, name=name)
-        parameters = [ir.Attr(attribute, ir.AttributeType.INT, None) for attribute in attributes]
-        return ir.Function(DOMAIN, name, graph=graph, attributes=parameters)
+        graph = ir.Graph(inputs, outputs, nodes=self.tape.nodes, opset_imports=opsets, name=name)
+        parameters = [ir.Attr(attribute, kind, None) for attribute, kind in (attributes or {}).items()]
+        return ir.Function(domain, name, graph=graph, attributes=parameters)
 
 
 class GraphBuilder(Ops):
@@ -145,10 +154,15 @@ class GraphBuilder(Ops):
         raw = self.raw(name, shape)
         return raw if raw.dtype == self.dtype else self.cast(raw, self.dtype)
 
-    def call(self, function: ir.Function, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        """Calls an operator of the domain ``ziprerank``, whose body goes into the model."""
+    def call(self, function: ir.Function, *inputs: ir.Value, **attributes: float) -> ir.Value:
+        """Calls an operator whose body goes into the model, and returns its first result."""
+        return self.call_multi(function, *inputs, **attributes)[0]
+
+    def call_multi(self, function: ir.Function, *inputs: ir.Value, **attributes: float) -> Sequence[ir.Value]:
+        """Calls an operator whose body goes into the model."""
         self._functions.setdefault(function.name, function)
-        return self.tape.op(function.name, inputs, attributes, domain=DOMAIN)
+        count = len(function.outputs)
+        return self.tape.op_multi_out(function.name, inputs, attributes, domain=function.domain, num_outputs=count)
 
     def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Calls ``make`` the first time that ``key`` is asked for, and returns that result from then on."""
@@ -158,9 +172,9 @@ class GraphBuilder(Ops):
         return made
 
     def layer_norm(self, x: ir.Value, name: str, size: int) -> ir.Value:
-        """LayerNorm over the last dimension, epsilon 1e-6 as everywhere in Qwen3-VL's vision tower."""
+        """LayerNorm over the last dimension."""
         scale, bias = self.weight(f"{name}.weight", size), self.weight(f"{name}.bias", size)
-        return self.LayerNormalization(x, scale, bias, axis=-1, epsilon=1e-6)
+        return self.LayerNormalization(x, scale, bias, axis=-1, epsilon=LAYER_NORM_EPSILON)
 
     def rms_norm(self, x: ir.Value, name: str, size: int, epsilon: float) -> ir.Value:
         """RMSNorm over the last dimension, computed in float32."""

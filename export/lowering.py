@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from .attention import Attention
 from .checkpoint import Tensors
-from .graph import GraphBuilder
+from .contrib import fast_gelu_function, skip_layer_norm_function
+from .graph import LAYER_NORM_EPSILON, GraphBuilder
 from .linear import Linear
 
 
@@ -22,12 +23,15 @@ class Lowering:
         linear: How linear layers are stored and multiplied.
         reduces_integers: Whether the largest of some integers may be asked for. ONNX Runtime finds it on a GPU through
             cuDNN, which nothing else here needs.
+        fuses_biases: Whether the operator behind a product adds the product's bias (contrib.py). ONNX Runtime's Gemm
+            writes it into the output before the product, a pass over memory of its own on a GPU.
     """
 
     dtype: ir.DataType
     attention: Attention
     linear: Linear
     reduces_integers: bool = True
+    fuses_biases: bool = False
 
 
 class ModelBuilder(GraphBuilder):
@@ -45,6 +49,23 @@ class ModelBuilder(GraphBuilder):
     def linear(self, x: ir.Value, name: str, inputs: int, outputs: int, *, bias: bool = False) -> ir.Value:
         """Applies the linear layer ``name``: ``x [rows, inputs] -> [rows, outputs]``."""
         return self.lowering.linear.apply(self, x, name, inputs, outputs, bias)
+
+    def linear_gelu(self, x: ir.Value, name: str, inputs: int, outputs: int) -> ir.Value:
+        """Applies the linear layer ``name``, with its bias, and the tanh approximation of GELU."""
+        if not self.lowering.fuses_biases:
+            return self.Gelu(self.linear(x, name, inputs, outputs, bias=True), approximate="tanh")
+        product = self.linear(x, name, inputs, outputs)
+        return self.call(fast_gelu_function(), product, self.weight(f"{name}.bias", outputs))
+
+    def skip_layer_norm(
+        self, x: ir.Value, linear: str, skip: ir.Value, norm: str, size: int
+    ) -> tuple[ir.Value, ir.Value]:
+        """Returns ``x + bias of the layer linear + skip``, and its LayerNorm, in one operator (`fuses_biases`)."""
+        names = (f"{norm}.weight", f"{norm}.bias", f"{linear}.bias")
+        parameters = [self.weight(name, size) for name in names]
+        # x, the small one, is first: the kernel rounds x + bias before it adds skip
+        results = self.call_multi(skip_layer_norm_function(), x, skip, *parameters, epsilon=LAYER_NORM_EPSILON)
+        return results[3], results[0]
 
     def full_attention(self, q: ir.Value, k: ir.Value, v: ir.Value, heads: int) -> ir.Value:
         """Attends from every position to every other, within one page."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.inliner
 from onnx import helper
 
 from .errors import ExportError
@@ -210,6 +211,11 @@ def _write_context(graph: Path, folder: Path, engine: str, version: str, capabil
     onnx.save(context, folder / graph.name)
 
 
+def inline_functions(graph: Path) -> onnx.ModelProto:
+    """Returns a graph with every operator that has a body replaced by it."""
+    return onnx.inliner.inline_local_functions(onnx.load(graph, load_external_data=False))
+
+
 def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes, precision: str) -> None:
     import onnxruntime as ort
 
@@ -232,7 +238,13 @@ def _build_tensorrt(graph: Path, folder: Path, shapes: Shapes, precision: str) -
         "trt_ep_context_file_path": str(folder / graph.name),
         f"trt_{precision}_enable": "1",
     }
-    session = ort.InferenceSession(graph, providers=[(name, options)])
+    # as a whole: ONNX Runtime would keep the operators for which another provider has a kernel
+    inlined = graph.with_name(f".{graph.name}")  # beside the weights
+    try:
+        onnx.save(inline_functions(graph), inlined)
+        session = ort.InferenceSession(inlined, providers=[(name, options)])
+    finally:
+        inlined.unlink(missing_ok=True)
     context = folder / graph.name
     if session.get_providers()[0] != name or not context.is_file():
         raise ExportError(f"TensorRT did not take {graph} as a whole: see ONNX Runtime's messages above")

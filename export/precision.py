@@ -46,7 +46,13 @@ class Precision:
     @property
     def vision(self) -> Lowering:
         """The lowering of the vision tower."""
-        return Lowering(COMPUTE[self.compute], self.attention, Stored(), reduces_integers=not self.on_gpu)
+        return Lowering(
+            COMPUTE[self.compute],
+            self.attention,
+            Stored(),
+            reduces_integers=not self.on_gpu,
+            fuses_biases=self.on_gpu,
+        )
 
     @property
     def decoder(self) -> Lowering:

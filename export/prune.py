@@ -27,7 +27,7 @@ def prune_function() -> ir.Function:
         ir.Value(name=f"{OP_NAME}/{name}") for name in ("pool", "rows", "page_offsets", "keep", "text", "query_mask")
     ]
     kept = _select(op, _relevance(op, pool, rows, text, mask), offsets, keep)
-    return op.function(OP_NAME, inputs, kept)
+    return op.function(OP_NAME, inputs, [kept])
 
 
 def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir.Value) -> ir.Value:

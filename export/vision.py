@@ -64,13 +64,16 @@ def build_vision(
 
     x = _embed(op, config, derived, patches)  # [B * P, C]
     x = op.Reshape(op.Add(op.Reshape(x, shape_3d), _positions(op, config, rows, cols)), [-1, config.hidden_size])
+    stream = _Residual(op, x, f"{PREFIX}.blocks.0.norm1", config.hidden_size)
     levels: list[ir.Value] = []
     for layer in range(config.depth):
-        x = _block(op, config, f"{PREFIX}.blocks.{layer}", x, shape_3d, cos, sin)
+        last = layer == config.depth - 1
+        following = f"{PREFIX}.merger.norm" if last else f"{PREFIX}.blocks.{layer + 1}.norm1"
+        _block(op, config, f"{PREFIX}.blocks.{layer}", stream, following, shape_3d, cos, sin)
         if layer in config.deepstack:
             name = f"{PREFIX}.deepstack_merger_list.{config.deepstack.index(layer)}"
-            levels.append(_merge(op, config, name, x, hidden, norm_after_shuffle=True))
-    levels.insert(0, _merge(op, config, f"{PREFIX}.merger", x, hidden, norm_after_shuffle=False))
+            levels.append(_merge(op, config, name, stream, hidden, norm_after_shuffle=True))
+    levels.insert(0, _merge(op, config, f"{PREFIX}.merger", stream, hidden, norm_after_shuffle=False))
 
     stacked = op.Concat(*(op.Unsqueeze(level, [1]) for level in levels), axis=1)  # [B * n, L, H]
     features = op.Reshape(stacked, op.Concat(batch, [-1, len(levels), hidden], axis=0))
@@ -138,35 +141,64 @@ def _rotary(
     return op.Expand(cos, shape), op.Expand(sin, shape)
 
 
+class _Residual:
+    """The sum ``[B * P, C]`` that layers add to, each of which reads its LayerNorm.
+
+    Args:
+        op: The builder.
+        value: The sum so far.
+        norm: Name of the LayerNorm that is read next.
+        width: C.
+    """
+
+    def __init__(self, op: ModelBuilder, value: ir.Value, norm: str, width: int) -> None:
+        self.value = value
+        self._op, self._width, self._norm = op, width, norm
+        self._normed: ir.Value | None = None
+
+    def normed(self) -> ir.Value:
+        """Returns the LayerNorm of the sum."""
+        if self._normed is None:
+            self._normed = self._op.layer_norm(self.value, self._norm, self._width)
+        return self._normed
+
+    def add(self, x: ir.Value, linear: str, inputs: int, norm: str) -> None:
+        """Adds the layer ``linear`` of ``x [B * P, inputs]``; the LayerNorm ``norm`` is read next."""
+        op, width = self._op, self._width
+        self._norm = norm
+        if op.lowering.fuses_biases:
+            product = op.linear(x, linear, inputs, width)
+            self.value, self._normed = op.skip_layer_norm(product, linear, self.value, norm, width)
+        else:
+            self.value, self._normed = op.Add(self.value, op.linear(x, linear, inputs, width, bias=True)), None
+
+
 def _block(
     op: ModelBuilder,
     config: VisionConfig,
     name: str,
-    x: ir.Value,
+    stream: _Residual,
+    following: str,
     shape_3d: ir.Value,
     cos: ir.Value,
     sin: ir.Value,
-) -> ir.Value:
-    """Applies one transformer block to ``x [B * P, C]``; attention is within a page."""
-    width = config.hidden_size
-    normed = op.layer_norm(x, f"{name}.norm1", width)
-    qkv = op.linear(normed, f"{name}.attn.qkv", width, 3 * width, bias=True)
+) -> None:
+    """Applies one transformer block; attention is within a page. ``following`` is the LayerNorm behind it."""
+    width, wide = config.hidden_size, config.intermediate_size
+    qkv = op.linear(stream.normed(), f"{name}.attn.qkv", width, 3 * width, bias=True)
     q, k, v = op.multi("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def rotate(value: ir.Value) -> ir.Value:
         return op.RotaryEmbedding(op.Reshape(value, shape_3d), cos, sin, num_heads=config.heads)
 
     attended = op.full_attention(rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
-    x = op.Add(x, op.linear(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, width, bias=True))
-    inner = op.linear(
-        op.layer_norm(x, f"{name}.norm2", width), f"{name}.mlp.linear_fc1", width, config.intermediate_size, bias=True
-    )
-    gelu = op.Gelu(inner, approximate="tanh")
-    return op.Add(x, op.linear(gelu, f"{name}.mlp.linear_fc2", config.intermediate_size, width, bias=True))
+    stream.add(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, f"{name}.norm2")
+    gelu = op.linear_gelu(stream.normed(), f"{name}.mlp.linear_fc1", width, wide)
+    stream.add(gelu, f"{name}.mlp.linear_fc2", wide, following)
 
 
 def _merge(
-    op: ModelBuilder, config: VisionConfig, name: str, x: ir.Value, outputs: int, *, norm_after_shuffle: bool
+    op: ModelBuilder, config: VisionConfig, name: str, stream: _Residual, outputs: int, *, norm_after_shuffle: bool
 ) -> ir.Value:
     """Merges the patches of each visual token, ``[B * P, C] -> [B * n, H]``.
 
@@ -175,8 +207,8 @@ def _merge(
     """
     wide = config.hidden_size * config.merge_size**2
     if norm_after_shuffle:
-        x = op.layer_norm(op.Reshape(x, [-1, wide]), f"{name}.norm", wide)
+        x = op.layer_norm(op.Reshape(stream.value, [-1, wide]), f"{name}.norm", wide)
     else:
-        x = op.Reshape(op.layer_norm(x, f"{name}.norm", config.hidden_size), [-1, wide])
+        x = op.Reshape(stream.normed(), [-1, wide])
     x = op.Gelu(op.linear(x, f"{name}.linear_fc1", wide, wide, bias=True), approximate="none")
     return op.linear(x, f"{name}.linear_fc2", wide, outputs, bias=True)

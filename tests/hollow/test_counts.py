@@ -54,7 +54,9 @@ def test_the_tower_counts_page_by_page(rows: list[Row], bundle: Bundle) -> None:
     assert one["attention_tflop"] == pytest.approx(4e-12 * depth * PATCHES**2 * width, rel=1e-3)
     for name in ("launches", "gemm_tflop", "attention_tflop", "other_gb"):
         assert two[name] == pytest.approx(2 * one[name], rel=1e-3)
-    assert one["other"]["LayerNormalization"]["nodes"] >= 2 * depth
+    fused = one["other"]["SkipLayerNormalization"]  # reads two tensors, writes two
+    assert fused["nodes"] == 2 * depth
+    assert fused["gb"] == pytest.approx(1e-9 * fused["nodes"] * 4 * 2 * PATCHES * width, rel=0.02)
 
 
 def test_the_decoders_attention_is_causal_and_its_last_layer_reads_one_row(rows: list[Row], bundle: Bundle) -> None:

@@ -87,7 +87,7 @@ def test_what_goes_to_the_gpu_is_patches_and_numbers(found: Summary) -> None:
 
 
 # Kernels and products of cuBLAS: of one page, and of a query on twenty pages at keep ratio 0.5. Fewer is better.
-LAUNCHES = {"bf16": (173, 120), "fp16": (173, 120), "int8": (173, 143), "int4": (173, 143)}
+LAUNCHES = {"bf16": (148, 120), "fp16": (148, 120), "int8": (148, 143), "int4": (148, 143)}
 
 
 def test_launches_are_as_counted(found: Summary, bundle: Bundle, precision: str) -> None:
