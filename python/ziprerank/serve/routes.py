@@ -97,7 +97,7 @@ async def rerank_files(
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
     stride: Annotated[int | None, Form(ge=1)] = None,
-    on_bad_page: Annotated[OnBadPage, Form(description=ON_BAD_PAGE)] = "raise",
+    on_bad_page: Annotated[OnBadPage | None, Form(description=f"{ON_BAD_PAGE} Default: the server's.")] = None,
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
 ) -> RerankResponse:
@@ -154,6 +154,8 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "keep_ratio": bundle.defaults.keep_ratio,
             "window": bundle.defaults.window,
             "stride": bundle.defaults.stride,
+            "render_text": settings.render_text,
+            "on_bad_page": settings.on_bad_page,
         },
         "limits": {
             "queue": settings.queue,

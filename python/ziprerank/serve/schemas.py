@@ -106,7 +106,9 @@ class Options(_Strict):
         "auto", description="Pages in one pass; `auto` is the bundle's default, `off` demands a single pass."
     )
     stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's default.")
-    on_bad_page: OnBadPage = Field("raise", description=f"{ON_BAD_PAGE} `meta.skipped` names what was skipped.")
+    on_bad_page: OnBadPage | None = Field(
+        None, description=f"{ON_BAD_PAGE} `meta.skipped` names what was skipped. Null is the server's default."
+    )
     include: list[Extra] = Field([], max_length=8, description="What to return in addition to index and score.")
     thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side of a thumbnail in pixels.")
 
@@ -124,7 +126,10 @@ class RerankRequest(Options):
     )
     model: str | None = Field(None, description="Any name; the server has one model, which the answer names.")
     return_documents: bool = Field(False, description="Whether each result carries its document as it was sent.")
-    render_text: bool = Field(False, description="Whether texts are drawn as page images; otherwise they are rejected.")
+    render_text: bool | None = Field(
+        None,
+        description="Whether texts are drawn as page images; otherwise they are rejected. Null: as the server does.",
+    )
     # Clients of other servers send the fields below by themselves. These limit how much of a text is read, or say who
     # asks. Here pages are never cut and requests are served in order of arrival, so the fields change nothing.
     max_tokens_per_doc: int | None = Field(None, description="Sent by Cohere's clients and ignored: pages are not cut.")
