@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,23 @@ def documents(images: list[bytes]) -> dict[str, list[str]]:
     return {"texts": TEXTS, "images": pages}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What every client is asked to rank: ``wanted`` are our own results, which test_dialects.py compares."""
+
+    url: str
+    documents: list[str]
+    wanted: list[dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def wanted(open_server: Server, documents: dict[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
-    """Our own results, which test_dialects.py compares with the library's."""
+def asked(open_server: Server, documents: dict[str, list[str]]) -> dict[str, Asked]:
+    """The question in words and in images."""
     found = {}
     for kind, sent in documents.items():
         body = {"query": QUERY, "documents": sent, "include": ["logit"]}
         answer = httpx.post(f"{open_server.url}/v1/rerank", json=body, timeout=60).raise_for_status()
-        found[kind] = answer.json()["results"]
+        found[kind] = Asked(open_server.url, sent, answer.json()["results"])
     return found
 
 
@@ -60,20 +70,15 @@ def check(found: Pairs, wanted: list[dict[str, Any]], logits: bool) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_client(
-    client: Client,
-    kind: str,
-    open_server: Server,
-    documents: dict[str, list[str]],
-    wanted: dict[str, list[dict[str, Any]]],
-) -> None:
+def test_client(client: Client, kind: str, asked: dict[str, Asked]) -> None:
     try:
         version = metadata.version(client.package)
     except metadata.PackageNotFoundError:
         pytest.skip(f"{client.package} is not installed")
     if kind == "images" and not client.images:
         pytest.skip("this client sends words only")
-    check(client.call(open_server.url, documents[kind], TOP), wanted[kind][:TOP], client.logits)
+    one = asked[kind]
+    check(client.call(one.url, one.documents, TOP), one.wanted[:TOP], client.logits)
     _passed.setdefault(client.name, {})[kind] = version
 
 
@@ -82,17 +87,11 @@ def test_client(
     [(body, kind) for body in BODIES for kind in KINDS if getattr(body, kind)],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_documented_body(
-    body: Body,
-    kind: str,
-    open_server: Server,
-    documents: dict[str, list[str]],
-    wanted: dict[str, list[dict[str, Any]]],
-) -> None:
-    sent = body.make(documents[kind], TOP)
-    answer = httpx.post(f"{open_server.url}{body.path}", json=sent, timeout=60)
+def test_documented_body(body: Body, kind: str, asked: dict[str, Asked]) -> None:
+    sent = body.make(asked[kind].documents, TOP)
+    answer = httpx.post(f"{asked[kind].url}{body.path}", json=sent, timeout=60)
     assert answer.status_code == 200, answer.text
-    right = wanted[kind][: TOP if str(TOP) in map(str, top_values(sent)) else len(TEXTS)]
+    right = asked[kind].wanted[: TOP if str(TOP) in map(str, top_values(sent)) else len(TEXTS)]
     right = right if body.sorted else sorted(right, key=lambda one: one["index"])
     check(body.read(answer.json()), right, body.logits)
     _passed.setdefault(body.name, {})[kind] = ""
