@@ -79,6 +79,7 @@ def open_documents(
         located = reader.locate(documents)
         opened = reader.open_pdfs(located)
         for index, (document, found) in enumerate(zip(documents, located, strict=True)):
+            sources: list[tuple[_Place | None, PageSource]]
             if isinstance(found, list):
                 sources = [(place, opened[place]) for place in found]
             else:
