@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from server_process import Server
+from starlette.responses import PlainTextResponse
 from ziprerank.serve.dialects.reading import dialect_of, read_body
 from ziprerank.serve.dialects.table import DIALECTS, IGNORED
 from ziprerank.serve.failures import Refused
+from ziprerank.serve.models import HeadAsGet
 from ziprerank.serve.schemas import RerankRequest
 
 QUERY = "dividend shareholders board directors"
@@ -225,6 +228,25 @@ def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
     assert client.head("/v1/rerank").status_code == 405
+
+
+def test_the_body_of_head_is_left_out_whatever_serves() -> None:
+    """Servers such as uvicorn leave it out themselves; those that do not must get none."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        assert scope["method"] == "GET"
+        await PlainTextResponse("words")(scope, _receive, send)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(HeadAsGet(app)({"type": "http", "method": "HEAD"}, receive, send))
+    assert dict(sent[0]["headers"])[b"content-length"] == b"5"
+    assert [message["body"] for message in sent[1:]] == [b""]
 
 
 def test_only_bedrock_may_leave_out_the_type(words: httpx.Client) -> None:
