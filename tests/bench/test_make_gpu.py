@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,16 +17,22 @@ from bench.gpu.carry import split, write_sums
 ROOT = Path(__file__).parents[2]
 
 
+def make(*arguments: str) -> str:
+    """What a ``make`` of its own prints: one that runs these tests hands its flags and its depth to it otherwise."""
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "GNUMAKEFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in inherited}
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_the_target_runs_its_tests_and_its_measurements_and_ends_with_the_aims(tmp_path: Path) -> None:
     """Without a GPU every test is skipped, and the measurements are a dry run."""
     rows = tmp_path / "rows.jsonl"
     venv = sys.prefix
-    command = ["make", "-o", f"{venv}/.gpu", "gpu", f"VENV={venv}", f"GPU_ROWS={rows}"]
-    command.append("GPU_BENCH=--dry-run --seconds 0")
-    done = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
-    lines = done.stdout.splitlines()
+    bench = "GPU_BENCH=--dry-run --seconds 0"
+    lines = make("-o", f"{venv}/.gpu", "gpu", f"VENV={venv}", f"GPU_ROWS={rows}", bench).splitlines()
     assert "skipped" in next(line for line in lines if line.startswith("=") and " in " in line)
     assert any(line.split()[-3:] == ["bound", "predicted", "measured"] for line in lines)
     assert lines[-1].startswith("pytest -m gpu: 0 ")
@@ -36,8 +43,7 @@ def test_the_target_runs_its_tests_and_its_measurements_and_ends_with_the_aims(t
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 @pytest.mark.parametrize(("wheels", "install"), [("", '".[gpu-test]"'), ("W", '--no-index --find-links W "ziprerank')])
 def test_set_up_takes_the_folder_of_wheels_where_one_is_named(tmp_path: Path, wheels: str, install: str) -> None:
-    command = ["make", "--dry-run", "gpu", f"VENV={tmp_path}/venv", f"WHEELS={wheels}"]
-    plan = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+    plan = make("--dry-run", "gpu", f"VENV={tmp_path}/venv", f"WHEELS={wheels}")
     assert install in plan
     assert ("--no-index" in plan) == bool(wheels)
     assert "timeout 200" in plan

@@ -225,7 +225,8 @@ def test_the_command_line_says_how_to_give_a_password_here(
 def test_doctor_lists_the_scripts_that_are_drawn(small_pages: Path) -> None:
     done = ziprerank("doctor", "--bundle", small_pages, "--check", "size")
     assert done.returncode == 0, done.stdout
-    (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == ["drawn"]]
-    assert "Latin" in line
+    in_pdfs, in_texts = [line for line in done.stdout.splitlines() if line.split()[:1] == ["drawn"]]
+    assert "Latin" in in_pdfs
+    assert "Latin; Greek; Cyrillic" in in_texts
     for script in ("Cyrillic", "Greek", "Hebrew", "Arabic", "Japanese", "Korean"):
-        assert done.stdout.count(script) == 1
+        assert done.stdout.count(script) == 2

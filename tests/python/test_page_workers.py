@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from hostile_files import endless_pdf, pdf_of, scans_jpeg, white_png
 from page_images import RULES, encoded, opened, png, prepared, refusal
 from PIL import Image
+from waiting import wait_until
 from ziprerank.errors import PageError, WorkerError
 from ziprerank.inputs.pages import PageInput, Pdf, open_pages
 from ziprerank.inputs.pdf import PDFIUM_LOCK
@@ -53,13 +53,6 @@ def fresh() -> Iterator[None]:
     close_workers()
     yield
     close_workers()
-
-
-def wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:

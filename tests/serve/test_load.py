@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pypdfium2 as pdfium
 import pytest
+from attackers import until
 from server_process import Server
 from ziprerank.reranker import Reranker
 
@@ -74,14 +74,6 @@ def connect(server: Server, body: bytes, length: int | None = None) -> socket.so
     head = "POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body)
     return connection
-
-
-def until(server: Server, name: str, value: float, **labels: str) -> None:
-    """Waits for a metric to have a value."""
-    deadline = time.monotonic() + 60
-    while (seen := server.metric(name, **labels)) != value:
-        assert time.monotonic() < deadline, f"{name} is {seen}, not {value}"
-        time.sleep(0.02)
 
 
 def test_a_full_queue(narrow: Server, slow: dict[str, Any], threads: ThreadPoolExecutor) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,18 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from hostile_files import endless_pdf
 from server_process import Server
+from waiting import wait_until
 from ziprerank.inputs.workers.pool import close_workers
 from ziprerank.reranker import Reranker
 from ziprerank.serve.app import create_app
 
 FOREVER = ("--page-timeout", 3600, "--timeout", 3600)
-
-
-def wait_until(reached: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def post(url: str, data: bytes, answers: list[int] | None = None, **fields: str) -> httpx.Response:

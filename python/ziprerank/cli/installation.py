@@ -22,6 +22,7 @@ from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions, load_engine, show_size
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
 from ziprerank.runtime.providers import PROVIDERS, lacking
+from ziprerank.serve.font_files import scripts_drawn
 
 PACKAGES = ("numpy", "pillow", "pypdfium2", "tokenizers", "typer", "rich")
 
@@ -56,6 +57,7 @@ def examine(options: EngineOptions) -> Report:
             report.sections.append(("Page pool", _flat(engine.pool)))
     fonts = _attempt(report, lambda: _fonts(options.page_limits))
     report.sections.append(("Fonts for PDFs that do not embed theirs", fonts or []))
+    report.sections.append(("Fonts for texts that the service draws", _attempt(report, _text_fonts) or []))
     report.sections.append(("Memory", _memory()))
     return report
 
@@ -154,13 +156,20 @@ def _parity(parity: Mapping[str, Any] | None) -> str:
 
 def _fonts(limits: PageLimits) -> Rows:
     """Which scripts PDFium draws without a font in the PDF; more folders of fonts are in ``ZIPRERANK_FONTS``."""
-    found = scripts_with_fonts(limits)
-    rows = [
-        (title, ", ".join(names))
-        for title, shown in (("drawn", True), ("come out blank", False))
+    rows = _scripts(scripts_with_fonts(limits), "come out blank")
+    return [*rows, (VARIABLE, os.environ.get(VARIABLE) or "not set")]
+
+
+def _text_fonts() -> Rows:
+    return _scripts(scripts_drawn(), "come out as boxes")
+
+
+def _scripts(found: Mapping[str, bool], otherwise: str) -> Rows:
+    return [
+        (title, "; ".join(names))
+        for title, shown in (("drawn", True), (otherwise, False))
         if (names := [script for script, drawn in found.items() if drawn == shown])
     ]
-    return [*rows, (VARIABLE, os.environ.get(VARIABLE) or "not set")]
 
 
 def _memory() -> Rows:

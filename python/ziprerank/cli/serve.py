@@ -9,6 +9,7 @@ import typer
 
 from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import with_engine_options
+from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.serve.settings import MIB, Settings
 
@@ -80,7 +81,15 @@ def serve(
     fetch_host: Annotated[list[str] | None, _option("FETCH_HOST", "Listed host: example.com, *.example.com.")] = None,
     fetch_mib: Annotated[int, _option("FETCH_MIB", "Largest file fetched.")] = _DEFAULT.fetch_bytes // MIB,
     fetch_timeout: Annotated[float, _option("FETCH_TIMEOUT", "Seconds for one file.")] = _DEFAULT.fetch_timeout,
-    text_font: Annotated[Path | None, _option("TEXT_FONT", "Font file that texts are drawn with.")] = None,
+    render_text: Annotated[
+        bool, _option("RENDER_TEXT", "Draw texts as pages, unless a request says otherwise.")
+    ] = _DEFAULT.render_text,
+    text_font: Annotated[
+        Path | None, _option("TEXT_FONT", "Main font file of texts.", show_default="DejaVu Sans")
+    ] = None,
+    on_bad_page: Annotated[
+        OnBadPage, _option("ON_BAD_PAGE", f"{ON_BAD_PAGE} A request may say otherwise.")
+    ] = _DEFAULT.on_bad_page,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "JSON log.")] = "info",
     engine: EngineOptions,
 ) -> None:
@@ -119,7 +128,9 @@ def serve(
         fetch_hosts=tuple(fetch_host or ()),
         fetch_bytes=fetch_mib * MIB,
         fetch_timeout=fetch_timeout,
+        render_text=render_text,
         text_font=text_font,
+        on_bad_page=on_bad_page,
     )
     bound = listen(host, port)
     app = create_app(Reranker.from_options(engine), settings)

@@ -37,6 +37,23 @@ _configured = False
 _paths: ctypes.Array[ctypes.c_char_p] | None = None  # PDFium reads them as long as it runs
 
 
+def font_folders() -> list[str]:
+    """Returns the folders of ``ZIPRERANK_FONTS``, then the usual ones, whether or not these exist.
+
+    Raises:
+        InvalidInput: A folder of the variable does not exist.
+    """
+    return [*_own_folders(), *_USUAL]
+
+
+def _own_folders() -> list[str]:
+    folders = [folder for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+    for folder in folders:
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise InvalidInput(f"{VARIABLE}: {folder!r} is no folder: correct or unset the variable")
+    return folders
+
+
 def use_font_folders() -> None:
     """Has PDFium look into the folders of ``ZIPRERANK_FONTS`` too; once, before the first document is opened.
 
@@ -48,10 +65,7 @@ def use_font_folders() -> None:
     global _configured, _paths  # noqa: PLW0603  # PDFium has one state for the whole process
     if _configured:
         return
-    folders = [folder for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
-    for folder in folders:
-        if not os.path.isdir(folder):  # noqa: PTH112
-            raise InvalidInput(f"{VARIABLE}: {folder!r} is no folder: correct or unset the variable")
+    folders = _own_folders()
     _configured = True
     if not folders:
         return

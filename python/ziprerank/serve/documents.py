@@ -9,19 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
-from ziprerank.inputs.images import resize_page
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, read_page, with_pdf_options
 from ziprerank.inputs.prepared import Prepared, WarningPage
-from ziprerank.inputs.sizes import Size, image_size
+from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
@@ -29,7 +27,7 @@ from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
 from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
 from ziprerank.serve.settings import Settings
-from ziprerank.serve.text_page import Sheet, lay_out
+from ziprerank.serve.text_page import TextPage, lay_out
 from ziprerank.windows import MAX_WINDOW
 
 AHEAD = MAX_WINDOW  # pages prepared before the engine asks for them; their pixels take 50 MB at 1024 px
@@ -177,7 +175,7 @@ class Candidates:
                         open_pages([given], self._rules, on_bad_page, limits=self._limits)
                     )
             except InvalidInput as error:
-                if on_bad_page == "raise" or piece.text:
+                if on_bad_page == "raise" or (piece.text and not render_text):
                     raise refuse_page(error, piece.param, piece.index) from error
                 opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
@@ -224,7 +222,7 @@ class Candidates:
             if not render_text:
                 raise InvalidInput(
                     "this is text, and pages are ranked by their images: send base64 or a data URL of an image or a "
-                    "PDF, or set render_text to have the text drawn as a page"
+                    "PDF, or set render_text to have the text drawn as a page (--render-text does so for all requests)"
                 )
             assert isinstance(piece.data, str)
             sheet = lay_out(piece.data, self._rules.longest_side, self._settings.text_font, self.check_stop)
@@ -279,28 +277,6 @@ class Candidates:
             ):
                 if count > most:
                     raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
-
-
-class TextPage(WarningPage):
-    """A ``PageSource`` that draws a text when it is asked for; until then the text takes less memory than its page."""
-
-    source = "text"
-    page = None
-
-    def __init__(self, sheet: Sheet, rules: ImageRules) -> None:
-        self._sheet = sheet
-        self._rules = rules
-        self.size = image_size(*sheet.shape, rules)
-
-    def read(self) -> Prepared:
-        """Returns the pixels as the model reads them."""
-        return Prepared(np.asarray(resize_page(self._sheet.draw(), self.size, self._rules.longest_side)))
-
-    def picture(self, longest_side: int) -> Image.Image:
-        """Returns the page as an image whose longest side has at most that many pixels."""
-        picture = self._sheet.draw()
-        picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-        return picture
 
 
 class PreparedPage(WarningPage):

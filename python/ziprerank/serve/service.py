@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -131,8 +132,8 @@ class Service:
         options: Options,
         *,
         permit: Permit,
-        render_text: bool = False,
-        echo: Sequence[object] | None = None,
+        render_text: bool | None = None,
+        echo: Sequence[dict[str, Any]] | None = None,
     ) -> RerankResponse:
         """Ranks the pages of a request's documents.
 
@@ -141,7 +142,7 @@ class Service:
             pieces: The documents.
             options: The request's options.
             permit: The request's admission, which accounts for fetched files.
-            render_text: Whether words are drawn as pages.
+            render_text: Whether words are drawn as pages; None is the settings'.
             echo: The documents as results return them; None returns none.
 
         Returns:
@@ -154,13 +155,13 @@ class Service:
         """
         started = perf_counter()
         self._check(query, pieces)
+        on_bad_page = options.on_bad_page or self.settings.on_bad_page
+        render_text = self.settings.render_text if render_text is None else render_text
         workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
         candidates = Candidates(self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits)
         try:
-            await fetch_pieces(pieces, self._fetcher, permit.hold, options.on_bad_page)
-            opened = self._threads.submit(
-                candidates.open, pieces, render_text=render_text, on_bad_page=options.on_bad_page
-            )
+            await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
+            opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
             self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             room = AnswerRoom(self.settings.max_answer_bytes)
@@ -208,7 +209,7 @@ class Service:
                             keep_ratio=options.keep_ratio,
                             window=options.window,
                             stride=options.stride,
-                            on_bad_page=options.on_bad_page,
+                            on_bad_page=options.on_bad_page or self.settings.on_bad_page,
                             progress=check,
                         ),
                         candidates.ahead,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ziprerank.errors import InvalidInput
+from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.runtime.cpus import usable_cpus
 
 Fetch = Literal["off", "public", "listed"]
@@ -58,7 +59,10 @@ class Settings:
         fetch_hosts: Hosts such as ``example.com`` or ``*.example.com``; a listed host may have a private address.
         fetch_bytes: Most bytes of one fetched file.
         fetch_timeout: Most seconds to fetch one file.
-        text_font: Font file for ``render_text``; None is Pillow's own font, which has Latin letters only.
+        render_text: Whether texts are drawn as pages, unless a request says otherwise by its own ``render_text``.
+        text_font: Main font of texts that are drawn; None is DejaVu Sans, which has Latin, Greek and Cyrillic. Fonts of
+            this machine draw what it lacks.
+        on_bad_page: What becomes of pages and documents that cannot be shown, unless a request says otherwise.
 
     Raises:
         InvalidInput: With these values no request could be answered.
@@ -95,7 +99,9 @@ class Settings:
     fetch_bytes: int = 32 * MIB
     fetch_timeout: float = 10.0
 
+    render_text: bool = False
     text_font: Path | None = None
+    on_bad_page: OnBadPage = "raise"
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -114,5 +120,6 @@ class Settings:
             )
         if self.cache_per_key and not self.api_keys:
             raise InvalidInput("cache_per_key without API keys: give keys, or leave it out")
+        check_on_bad_page(self.on_bad_page)
         if any(not key.strip() for key in self.api_keys):
             raise InvalidInput("an API key is empty: leave it out, or give one")
