@@ -25,6 +25,7 @@ class Lowering:
             cuDNN, which nothing else here needs.
         fuses_biases: Whether the operator behind a product adds the product's bias (contrib.py). ONNX Runtime's Gemm
             writes it into the output before the product, a pass over memory of its own on a GPU.
+        rotates_in_dtype: Whether the vision tower rotates in ``dtype``; otherwise in float32, as transformers does.
     """
 
     dtype: ir.DataType
@@ -32,6 +33,7 @@ class Lowering:
     linear: Linear
     reduces_integers: bool = True
     fuses_biases: bool = False
+    rotates_in_dtype: bool = False
 
 
 class ModelBuilder(GraphBuilder):

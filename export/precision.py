@@ -52,6 +52,7 @@ class Precision:
             Stored(),
             reduces_integers=not self.on_gpu,
             fuses_biases=self.on_gpu,
+            rotates_in_dtype=self.on_gpu,
         )
 
     @property

@@ -129,14 +129,16 @@ def _rotary(
 ) -> tuple[ir.Value, ir.Value]:
     """Returns cos and sin ``[B, P, head_dim / 2]``: half of the angles are of the row, half of the column.
 
-    Angles are in float32. Queries and keys are rotated in the tower's dtype; transformers rotates in float32, for which
-    a GPU would cast them there and back in every block (docs/precision.md has the error, docs/gpu.md the cost).
+    Angles are in float32. To rotate in float32, as transformers does, a GPU would cast queries and keys there and back
+    in every block (docs/precision.md has the error, docs/gpu.md the cost).
     """
     frequencies = rotary_frequencies(config.rope_theta, config.head_dim // 2)
     angles = op.Concat(
         *(op.Mul(op.Unsqueeze(op.cast(index, FLOAT), [1]), frequencies) for index in (rows, cols)), axis=1
     )
     shape = op.Concat(batch, op.Shape(angles), axis=0)
+    if not op.lowering.rotates_in_dtype:
+        return op.Expand(op.Cos(angles), shape), op.Expand(op.Sin(angles), shape)
     cos, sin = op.cast(op.Cos(angles), op.dtype), op.cast(op.Sin(angles), op.dtype)
     return op.Expand(cos, shape), op.Expand(sin, shape)
 
@@ -189,7 +191,10 @@ def _block(
     q, k, v = op.multi("Split", 3, qkv, axis=-1, num_outputs=3)
 
     def rotate(value: ir.Value) -> ir.Value:
-        return op.RotaryEmbedding(op.Reshape(value, shape_3d), cos, sin, num_heads=config.heads)
+        x = op.Reshape(value, shape_3d)
+        if op.lowering.rotates_in_dtype:
+            return op.RotaryEmbedding(x, cos, sin, num_heads=config.heads)
+        return op.cast(op.RotaryEmbedding(op.cast(x, FLOAT), cos, sin, num_heads=config.heads), op.dtype)
 
     attended = op.full_attention(rotate(q), rotate(k), op.Reshape(v, shape_3d), config.heads)
     stream.add(op.Reshape(attended, [-1, width]), f"{name}.attn.proj", width, f"{name}.norm2")
