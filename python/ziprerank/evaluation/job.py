@@ -17,7 +17,7 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.candidates import Task
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.lines import Lines, read_lines
-from ziprerank.evaluation.systems import System, peak_mb
+from ziprerank.evaluation.systems import Ranked, System, peak_mb
 
 JOB, ROWS, SCRATCH = "job.json", "queries.jsonl", "pages"
 
@@ -107,9 +107,7 @@ def _ranked(system: System, task: Task, data: Data) -> dict[str, Any]:
             fault = f"{where}{error.reason}"
         except InvalidInput as error:
             fault = str(error)
-    return {
-        name: {"order": [], "scores": [], "ms": {}, "tokens": {}, "read": 0, "fault": fault} for name in system.names
-    }
+    return {name: {**asdict(Ranked([], [], {})), "fault": fault} for name in system.names}
 
 
 def _digest(tasks: Sequence[Task]) -> str:

@@ -131,6 +131,8 @@ def _costs(rows: Sequence[Row], name: str) -> dict[str, Any]:
     }
     if read := sum(one["read"] for one in ranked):
         costs["ms a page"] = sum(stages["text"]) / read
+        if worked := sum(one["read_cpu_ms"] for one in ranked):
+            costs["processor ms a page"] = worked / read
     return costs
 
 

@@ -26,6 +26,7 @@ class Ranked:
         ms: Milliseconds by stage, with ``total``.
         tokens: Tokens by kind, and ``passes``.
         read: Pages whose text was read in ``ms["text"]``, and for no query before.
+        read_cpu_ms: Milliseconds of all processors that the reading took, where the system knows them.
     """
 
     order: list[int]
@@ -33,6 +34,7 @@ class Ranked:
     ms: dict[str, float]
     tokens: dict[str, int] = field(default_factory=dict)
     read: int = 0
+    read_cpu_ms: float = 0.0
 
 
 class System(Protocol):

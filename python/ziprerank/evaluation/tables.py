@@ -104,12 +104,13 @@ def _costs(report: Report) -> str:
             system["name"],
             *(f"{system['ms'][stage]['mean']:,.1f}" if stage in system["ms"] else "" for stage in stages),
             f"{system['ms']['total']['median']:,.1f}",
-            f"{system['ms a page']:,.1f}" if "ms a page" in system else "",
+            *(f"{system[unit]:,.1f}" if unit in system else "" for unit in ("ms a page", "processor ms a page")),
             *(f"{system['tokens'][kind]:,.1f}" if kind in system["tokens"] else "" for kind in kinds),
         ]
         for system in systems
     ]
-    heads = ["system", *(f"{stage}, ms" for stage in stages), "total, median", "text, ms a page", *kinds]
+    texts = ("text, ms a page", "text, processor ms a page")
+    heads = ["system", *(f"{stage}, ms" for stage in stages), "total, median", *texts, *kinds]
     return (
         "**What a query takes, on average.**\n"
         "Stages overlap. Keep ratios share a query's page features, and each counts the time that these took.\n"
