@@ -62,6 +62,12 @@ def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, 
     data, system = read_data(folder), OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image)
     (found,) = system.rank("whale", ["a"], data)
     assert (found.order, found.read) == ([0], 1)
-    with pytest.raises(PageError) as caught:
-        system.rank("whale", ["a", "b"], data)
-    assert caught.value.index == 1
+    for pages in (["a", "b"], ["b", "a"]):
+        with pytest.raises(PageError) as caught:
+            system.rank("whale", pages, data)
+        assert caught.value.index == pages.index("b")
+    patient = OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image, on_bad_page="skip")
+    (found,) = patient.rank("whale", ["b", "a"], data)
+    assert (found.order, list(found.skipped)) == ([1], ["b"])
+    with pytest.raises(PageError):
+        patient.rank("whale", ["b"], data)

@@ -38,6 +38,8 @@ def _asked(report: Report) -> str:
         lines.append(f"{len(queries['not ranked']):,} queries cannot be ranked; they count as misses (reasons below).")
     for name, faults in queries["not ranked by"].items():
         lines.append(f"{name} could not rank {len(faults):,} queries, which count as its misses (reasons below).")
+    for name, pages in queries["skipped pages"].items():
+        lines.append(f"{name} skipped {len(pages):,} pages that cannot be shown (reasons below).")
     if queries["not judged"]:
         lines.append(f"{len(queries['not judged']):,} more queries were judged by nobody and count nowhere.")
     return "\n".join(lines)
@@ -134,13 +136,13 @@ def _groups(report: Report) -> str:
 
 def _faults(report: Report) -> str:
     queries = report["queries"]
-    faults = {"all": queries["not ranked"], **queries["not ranked by"]}
-    found = [(name, query, fault) for name, held in faults.items() for query, fault in held.items()]
+    faults = [("all", queries["not ranked"]), *queries["not ranked by"].items(), *queries["skipped pages"].items()]
+    found = [(name, what, fault) for name, held in faults for what, fault in held.items()]
     if not found:
         return ""
-    rows = [[system, query, _cell(fault)] for system, query, fault in found[:_LISTED]]
+    rows = [[system, what, _cell(fault)] for system, what, fault in found[:_LISTED]]
     more = f"\n\n{len(found) - _LISTED:,} more are in report.json." if len(found) > _LISTED else ""
-    return f"**What could not be ranked.**\n\n{_table(['system', 'query', 'reason'], rows)}{more}"
+    return f"**What could not be ranked.**\n\n{_table(['system', 'query or page', 'reason'], rows)}{more}"
 
 
 def _measured(report: Report) -> str:
