@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from haystack import Document as HaystackDocument
 from haystack.utils import Secret
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core.schema import NodeWithScore, TextNode
+from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from rerankers.documents import Document
@@ -118,6 +120,65 @@ def test_equal_pdfs_in_memory_and_pages_out_of_order(reranker: Reranker, sample:
     wanted = reranker.rank("dividend shareholders", Pdf(sample, [7, 2, 16]))
     shown_by = {0: [0], 1: [1, 3], 2: [2]}
     assert [result.index for result in ranked.results] == [at for page in wanted for at in shown_by[page.index]]
+
+
+def haystack_documents(reranker: Reranker, paths: list[Path]) -> list[tuple[Any, ...]]:
+    documents = [HaystackDocument(meta={"file_path": str(path)}) for path in paths]
+    found = ZipRerankRanker(reranker=reranker).run("dividend", documents)["documents"]
+    return [(one.meta["file_path"], one.meta.get("page_number"), one.id, one.score) for one in found]
+
+
+def langchain_documents(reranker: Reranker, paths: list[Path]) -> list[tuple[Any, ...]]:
+    documents = [LangChainDocument("", id=str(at), metadata={"source": str(path)}) for at, path in enumerate(paths)]
+    found = ZipRerankCompressor(reranker=reranker, first_page=1).compress_documents(documents, "dividend")
+    return [
+        (one.metadata["source"], one.metadata.get("page"), one.id, one.metadata["relevance_score"]) for one in found
+    ]
+
+
+def llama_index_nodes(reranker: Reranker, paths: list[Path]) -> list[tuple[Any, ...]]:
+    nodes = [NodeWithScore(node=TextNode(metadata={"file_path": str(path)})) for path in paths]
+    found = ZipRerankPostprocessor(reranker=reranker).postprocess_nodes(nodes, query_str="dividend")
+    return [
+        (one.node.metadata["file_path"], one.node.metadata.get("page_label"), one.node.node_id, one.score)
+        for one in found
+    ]
+
+
+def rerankers_documents(reranker: Reranker, paths: list[Path]) -> list[tuple[Any, ...]]:
+    ranker = RerankersRanker("ziprerank", reranker=reranker)
+    documents = [Document(document_type="image", image_path=str(path)) for path in paths]
+    return [
+        (one.document.image_path, (one.document.metadata or {}).get("page_number"), at, one.score)
+        for at, one in enumerate(ranker.rank("dividend", documents).results)
+    ]
+
+
+@pytest.mark.parametrize("adapter", [haystack_documents, langchain_documents, llama_index_nodes, rerankers_documents])
+@pytest.mark.parametrize("kind", ["pdf", "tiff"])
+def test_a_file_without_a_page_is_ranked_by_all_its_pages(
+    reranker: Reranker, files: list[bytes], tmp_path: Path, adapter: Any, kind: str
+) -> None:
+    """Each page is a document of its own, beside an image, which has no page; scores are those of the library."""
+    several, image = tmp_path / f"a.{kind}", tmp_path / "b.png"
+    pages = [Image.open(io.BytesIO(data)).convert("RGB") for data in files[:3]]
+    pages[0].save(several, kind, save_all=True, append_images=pages[1:])
+    image.write_bytes(files[3])
+    found = adapter(reranker, [several, image])
+    wanted = [(page.source, page.page, page.probability) for page in reranker.rank("dividend", [several, image])]
+    assert [(path, page) for path, page, _, _ in found] == [(source, page) for source, page, _ in wanted]
+    assert [score for *_, score in found] == pytest.approx([score for *_, score in wanted], abs=1e-6)
+    assert len({key for _, _, key, _ in found}) == 4
+
+
+def test_only_one_document_shows_every_page_of_a_file(reranker: Reranker, sample: Path) -> None:
+    """Chunks without their pages would each be the whole PDF again."""
+    whole = DocumentPage(sample, None, "metadata['page']")
+    with pytest.raises(PageError, match=r"candidate 0 shows every page .* say which page with metadata") as caught:
+        rank_documents(reranker, "dividend", [whole, DocumentPage(sample, 3), whole], every_page=True)
+    assert caught.value.index == 2
+    ranked = rank_documents(reranker, "dividend", [whole, DocumentPage(sample, 3)], every_page=True)
+    assert sorted((one.index, one.page or 0) for one in ranked.results) == [*((0, n) for n in range(1, 19)), (1, 0)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from PIL import Image, TiffImagePlugin, features
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs import formats
 from ziprerank.inputs.pages import open_pages, with_pdf_options
-from ziprerank.integrations.documents import DocumentPage, open_documents
+from ziprerank.integrations.candidates import open_documents
+from ziprerank.integrations.documents import DocumentPage
 from ziprerank.serve.documents import Candidates, Piece
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings

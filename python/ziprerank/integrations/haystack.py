@@ -25,7 +25,7 @@ except ImportError as error:
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
+from ziprerank.integrations.ranking import RankedDocument, RankOptions, Scale, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.windows import WindowOption
@@ -41,8 +41,9 @@ class ZipRerankRanker:
     """Ranks documents by the page images that they come from.
 
     A document shows a page by an image or a PDF, in its ``blob`` or at the path ``meta["file_path"]``; for a PDF,
-    ``meta["page_number"]`` is the page from 1. ``run`` returns copies of the documents, best first, with ``score``, and
-    raises a ValueError if a document shows no page.
+    ``meta["page_number"]`` is the page from 1. A PDF or a TIFF without it is ranked by all its pages, each of which is
+    a copy of the document with an id of its own and its ``meta["page_number"]``. ``run`` returns copies of the
+    documents, best first, with ``score``, and raises a ValueError if a document shows no page.
     """
 
     def __init__(
@@ -144,8 +145,8 @@ class ZipRerankRanker:
             return {"documents": []}
         pages = read_documents(documents, self._page, self.options.on_bad_page)
         top_k = self.top_k if top_k is None else top_k
-        ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options)
-        return {"documents": [replace(documents[result.index], score=result.score) for result in ranked.results]}
+        ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options, every_page=True)
+        return {"documents": [self._scored(documents[result.index], result) for result in ranked.results]}
 
     @component.output_types(documents=list[Document])
     async def run_async(
@@ -154,6 +155,12 @@ class ZipRerankRanker:
         """Calls ``run`` in a thread."""
         result: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, documents, top_k)
         return result
+
+    def _scored(self, document: Document, result: RankedDocument) -> Document:
+        if result.page is None:
+            return replace(document, score=result.score)
+        meta = {**document.meta, self.rules.page_key: result.page}
+        return replace(document, id="", meta=meta, score=result.score)  # Haystack makes an id of the page's own
 
     def _page(self, index: int, document: Document) -> DocumentPage:
         if document.blob is not None:

@@ -24,7 +24,7 @@ from typing_extensions import override
 from ziprerank.inputs.media import is_encoded_page
 from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
 from ziprerank.integrations.pydantic_options import PydanticOptions
-from ziprerank.integrations.ranking import rank_documents, read_documents
+from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
 
 
 class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
@@ -32,7 +32,8 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
 
     A document shows a page by ``metadata["source"]``, the path of an image or a PDF, and for a PDF ``metadata["page"]``
     from 0, as LangChain's loaders write them; or by a ``page_content`` that is a page's base64 or ``data:`` URL. The
-    numbers ``1``, ``1.0`` and ``"1"`` are the same page; any other string is the label printed on it.
+    numbers ``1``, ``1.0`` and ``"1"`` are the same page; any other string is the label printed on it. A PDF or a TIFF
+    without a page is ranked by all its pages, each of which is a copy of the document with its ``metadata["page"]``.
     ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``, and raises a ValueError if
     a document shows no page.
     """
@@ -48,7 +49,7 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         """Ranks documents.
 
         Args:
-            documents: Documents that each show a page.
+            documents: Documents that each show a page, or all pages of a file.
             query: What to look for.
             callbacks: Part of LangChain's interface; they are not called.
 
@@ -63,13 +64,17 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         if not documents:
             return []
         pages = read_documents(documents, self._page, self.on_bad_page)
-        ranked = rank_documents(self._loaded_reranker(), query, pages, self.top_n, self._rank_options())
-        return [
-            documents[result.index].model_copy(
-                update={"metadata": {**documents[result.index].metadata, "relevance_score": result.score}}
-            )
-            for result in ranked.results
-        ]
+        options = self._rank_options()
+        ranked = rank_documents(self._loaded_reranker(), query, pages, self.top_n, options, every_page=True)
+        return [self._scored(documents[result.index], result) for result in ranked.results]
+
+    def _scored(self, document: Document, result: RankedDocument) -> Document:
+        metadata = {**document.metadata, "relevance_score": result.score}
+        if result.page is None:
+            return document.model_copy(update={"metadata": metadata})
+        metadata[self.page_key] = result.page - 1 + self.first_page
+        page_id = None if document.id is None else f"{document.id}-{result.page}"
+        return document.model_copy(update={"id": page_id, "metadata": metadata})
 
     def _page(self, index: int, document: Document) -> DocumentPage:
         rules = self._metadata_rules()

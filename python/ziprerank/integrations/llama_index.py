@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from ziprerank.errors import InvalidInput
 from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
 from ziprerank.integrations.pydantic_options import PydanticOptions
-from ziprerank.integrations.ranking import rank_documents, read_documents
+from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -35,7 +35,8 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
     or ``Document``), or by ``metadata["file_path"]``, the path of an image or a PDF, and for a PDF
     ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A string there is the label printed on
     the page; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
-    ``NodeWithScore``. A node that shows no page raises a ValueError.
+    ``NodeWithScore``. A PDF or a TIFF without a page is ranked by all its pages: each is a copy of the node with an id
+    of its own and its ``metadata["page_label"]`` as a number. A node that shows no page raises a ValueError.
     """
 
     page_key: str = Field(default="page_label", description="Metadata key of the page in a PDF.")
@@ -90,17 +91,20 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             pages = read_documents(nodes, self._page, self.on_bad_page)
-            ranked = rank_documents(reranker, query, pages, self.top_n, self._rank_options())
-            best = [self._scored(nodes[result.index], result.score) for result in ranked.results]
+            ranked = rank_documents(reranker, query, pages, self.top_n, self._rank_options(), every_page=True)
+            best = [self._scored(nodes[result.index], result) for result in ranked.results]
             event.on_end(payload={EventPayload.NODES: best})
         _dispatcher.event(ReRankEndEvent(nodes=best))
         return best
 
-    def _scored(self, before: NodeWithScore, score: float) -> NodeWithScore:
+    def _scored(self, before: NodeWithScore, result: RankedDocument) -> NodeWithScore:
         node = before.node
         if self.keep_retrieval_score:
             node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": before.score}})
-        return NodeWithScore(node=node, score=score)
+        if result.page is not None:
+            metadata = {**node.metadata, self.page_key: result.page}
+            node = node.model_copy(update={"id_": f"{node.node_id}-{result.page}", "metadata": metadata})
+        return NodeWithScore(node=node, score=result.score)
 
     def _page(self, index: int, scored: NodeWithScore) -> DocumentPage:
         node, rules, hint = scored.node, self._metadata_rules(), f"metadata[{self.page_key!r}]"

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 from ziprerank.errors import InvalidInput, PageError, PageWarning, quoted, said_for
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
-from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index, open_documents
+from ziprerank.integrations.candidates import Shown, open_documents
+from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.windows import WindowOption
@@ -56,10 +57,12 @@ class RankedDocument:
     Attributes:
         index: 0-based position among the given documents.
         score: Score of its page, on the scale of the options.
+        page: Number of the page from 1 if the document has several and names none.
     """
 
     index: int
     score: float
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ def rank_documents(
     documents: Sequence[DocumentPage | BadPage],
     top_k: int | None = None,
     options: RankOptions | None = None,
+    *,
+    every_page: bool = False,
 ) -> RankedDocuments:
     """Ranks documents by their pages. Documents that show the same page share its score and keep their order.
 
@@ -130,6 +135,7 @@ def rank_documents(
         documents: The page of each document.
         top_k: Most documents to return; None is all.
         options: Options of the ranking; None is the defaults.
+        every_page: Whether a document that has several pages and names none is ranked by all of them, each a result.
 
     Returns:
         The best documents.
@@ -144,7 +150,9 @@ def rank_documents(
     if not documents:
         return RankedDocuments((), 0)
     rules, limits = reranker.bundle.image, reranker.page_limits
-    with open_documents(documents, rules, options.password, options.on_bad_page, limits=limits) as candidates:
+    with open_documents(
+        documents, rules, options.password, options.on_bad_page, limits=limits, every_page=every_page
+    ) as candidates:
         try:
             ranking = reranker.rank(
                 query,
@@ -156,14 +164,16 @@ def rank_documents(
                 on_bad_page=options.on_bad_page,
             )
         except PageError as error:
-            raise (error if error.index is None else error.at(candidates.shown.index(error.index))) from error
+            if error.index is None:
+                raise
+            raise error.at(next(one.document for one in candidates.shown if one.candidate == error.index)) from error
     warn_of_pages(ranking)
-    showing: dict[int, list[int]] = {}
-    for index, page in enumerate(candidates.shown):
-        showing.setdefault(page, []).append(index)
+    showing: dict[int, list[Shown]] = {}
+    for one in candidates.shown:
+        showing.setdefault(one.candidate, []).append(one)
     results = [
-        RankedDocument(index, page.probability if options.scale == "probability" else page.score)
+        RankedDocument(one.document, page.probability if options.scale == "probability" else page.score, one.page)
         for page in ranking
-        for index in showing[page.index]
+        for one in showing[page.index]
     ]
     return RankedDocuments(tuple(results[:top_k]), ranking.windows)

@@ -100,8 +100,10 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             metadata: Metadata per document; None keeps a document's own.
 
         Returns:
-            All documents, best first; ``rank`` counts from 1. With several windows ``has_scores`` is false, so that
-            ``top_k`` goes by rank, because the scores of pages from different windows cannot be compared.
+            All documents, best first; ``rank`` counts from 1. A PDF or a TIFF without a page has a result for each of
+            its pages, with the number from 1 in ``metadata["page_number"]``. With several windows ``has_scores`` is
+            false, so that ``top_k`` goes by rank, because the scores of pages from different windows cannot be
+            compared.
 
         Raises:
             InvalidInput: The query, an option or a document is invalid (a ValueError).
@@ -110,9 +112,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         """
         documents = _documents(docs, doc_ids, metadata)
         pages = read_documents(documents, _page, self.options.on_bad_page)
-        ranked = rank_documents(self.reranker.get(), query, pages, options=self.options)
+        ranked = rank_documents(self.reranker.get(), query, pages, options=self.options, every_page=True)
         results = [
-            Result(document=documents[result.index], score=result.score, rank=rank)
+            Result(document=_of_page(documents[result.index], result.page), score=result.score, rank=rank)
             for rank, result in enumerate(ranked.results, start=1)
         ]
         return RankedResults(results=results, query=query, has_scores=ranked.windows <= 1)
@@ -156,6 +158,15 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             password=None if options.password is None else SecretStr(options.password),
             reranker=self.reranker,
         )
+
+
+def _of_page(document: Document, page: int | None) -> Document:
+    """Returns the document, or a copy that names the page if it shows several and names none."""
+    if page is None:
+        return document
+    one = copy.copy(document)
+    one.metadata = {**(document.metadata or {}), _RULES.page_key: page}
+    return one
 
 
 def _documents(

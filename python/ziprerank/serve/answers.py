@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -43,7 +44,7 @@ def build_answer(
     options: Options,
     *,
     drawn: Sequence[str],
-    echo: Sequence[object] | None,
+    echo: Sequence[dict[str, Any]] | None,
     timings: Timings | None,
 ) -> RerankResponse:
     """Returns the body of an answer.

@@ -20,9 +20,11 @@ from ziprerank._version import __version__
 from ziprerank.errors import EngineError, WorkerError, ZipRerankError
 from ziprerank.reranker import Reranker
 from ziprerank.serve.browsers import OtherSites, page_headers
+from ziprerank.serve.dialects.table import DIALECTS
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger
-from ziprerank.serve.routes import operations, ranking
+from ziprerank.serve.models import HeadAsGet, models
+from ziprerank.serve.routes import bedrock, operations, ranking
 from ziprerank.serve.service import Service
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.telemetry import Telemetry
@@ -56,13 +58,16 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.include_router(ranking)
     app.include_router(operations)
+    app.include_router(models)
+    app.include_router(bedrock)
     for error in (HTTPException, RequestValidationError, ZipRerankError):
         app.add_exception_handler(error, _answer_error)
     if service.settings.web_page:
         app.mount("/static", StaticFiles(directory=STATIC), name="static")
         app.add_api_route("/", _page, include_in_schema=False)
-    paths = set(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json"}
+    paths = set(app.openapi()["paths"]) | set(DIALECTS) | {"/", "/docs", "/openapi.json"}
     origins = service.settings.cors_origins
+    app.add_middleware(HeadAsGet)
     app.add_middleware(OtherSites, hosts=service.settings.allowed_hosts, origins=origins)
     app.add_middleware(Telemetry, metrics=service.metrics, paths=paths)
     if origins:
@@ -111,8 +116,9 @@ def _report(warm_up: asyncio.Future[None]) -> None:
         logger.error("the warm-up failed: the service will not become ready", exc_info=error)
 
 
-async def _answer_error(_request: Request, error: Exception) -> Response:
-    answer = from_exception(error)
+async def _answer_error(request: Request, error: Exception) -> Response:
+    asked = request.scope.get("asked")
+    answer = from_exception(error, None if asked is None else asked.names)
     if answer.status_code == 500 or isinstance(error, (EngineError, WorkerError)):
         logger.error("failed", exc_info=error)
     return answer

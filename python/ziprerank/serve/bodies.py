@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Scope
 
+from ziprerank.serve.dialects.reading import dialect_of, read_body
 from ziprerank.serve.failures import Refused
 
 _MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
@@ -39,8 +40,11 @@ class ReceivedRequest(Request):
     async def json(self) -> Any:
         """Parses JSON with a limit of depth, without NaN and lone surrogates, and checks how much there is of it.
 
+        Returns:
+            The request as our own API has it, in whichever dialect it came; the scope gets ``dialect`` and ``asked``.
+
         Raises:
-            Refused: It is not valid (400), or has too many values (413).
+            Refused: It is not valid (400), has too many values (413), or a field that its dialect has not (422).
         """
         body, self._received = self._received, b""
         marks = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
@@ -52,6 +56,10 @@ class ReceivedRequest(Request):
             raise Refused(400, f"the body is not valid JSON: {error}") from None
         service = self.scope["app"].state.service
         _check_counts(value, service.settings.max_pages)
+        if isinstance(value, dict):
+            dialect = dialect_of(self.scope["route"].path, value)
+            value, self.scope["asked"] = read_body(dialect, value)
+            self.scope["dialect"] = dialect
         return value
 
     async def form(  # type: ignore[override]  # FastAPI awaits it

@@ -2,11 +2,13 @@
 
 The body is ``{"error": {"message", "type", "param", "code", "index"}, "message", "detail"}``. ``param`` is the field at
 fault (``documents[3].image``), ``index`` is the document's position, and ``code`` is the HTTP status, as in vLLM.
+``detail`` is the message too, or with status 422 a list of one ``{"loc", "msg", "type"}``, as FastAPI has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -42,6 +44,7 @@ _TYPES = {
     507: "out_of_memory",
 }
 PASSWORD_FIELD = "in the field password"
+_PARTS = re.compile(r"[^.\[\]]+")
 _TAGS = {STRING, *OBJECTS.values()}
 
 
@@ -106,13 +109,22 @@ def answer(
         detail["param"] = error.param
         if error.index is not None:
             detail["index"] = error.index
-    return JSONResponse({"error": detail, "message": message, "detail": message}, status, headers=headers)
+    places: str | list[dict[str, Any]] = message
+    if status == 422:
+        loc = [int(part) if part.isdecimal() else part for part in _PARTS.findall(detail["param"] or "")]
+        places = [{"loc": ["body", *loc], "msg": message, "type": detail["type"]}]
+    return JSONResponse({"error": detail, "message": message, "detail": places}, status, headers=headers)
 
 
-def from_exception(error: Exception) -> JSONResponse:
-    """Returns the answer for any exception; unforeseen ones become a 500 that reveals nothing about the server."""
+def from_exception(error: Exception, names: Mapping[str, str] | None = None) -> JSONResponse:
+    """Returns the answer for any exception; unforeseen ones become a 500 that reveals nothing about the server.
+
+    Args:
+        error: The exception.
+        names: The client's names of our fields, where they differ.
+    """
     if isinstance(error, RequestValidationError):
-        error = _first_of(error.errors())
+        error = _first_of(error.errors(), names or {})
     elif isinstance(error, PoolError):
         error = Refused(422, str(error), param="documents", kind="pages_too_large")
     elif isinstance(error, InvalidInput):
@@ -130,22 +142,24 @@ def from_exception(error: Exception) -> JSONResponse:
     return answer(500, "the server failed; its log has the reason under this answer's X-Request-ID")
 
 
-def _first_of(errors: Sequence[Mapping[str, Any]]) -> Refused:
+def _first_of(errors: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Refused:
     """Returns the first of a body's validation errors, without echoing what the client sent."""
     first = errors[0]
     place = list(first["loc"])
     if place[:1] == ["body"]:
         del place[0]
+    if place:
+        place[0] = names.get(place[0], place[0])
     if first["type"] == "json_invalid":
         return Refused(400, f"the body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}")
-    param, index = _param(place)
+    param, index = _param(place, {"documents", "files", names.get("documents", "")})
     if not place and isinstance(first.get("input"), bytes):
         return Refused(415, "the body is not declared as JSON: send Content-Type: application/json")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Refused(422, f"{param or 'body'}: {first['msg']}{more}", param=param or None, index=index)
 
 
-def _param(place: Sequence[str | int]) -> tuple[str, int | None]:
+def _param(place: Sequence[str | int], lists: Container[str]) -> tuple[str, int | None]:
     """Converts pydantic's location to a field's path and the index of its document; names of union cases are left out.
 
     ``("documents", 3, "an object with image", "image")`` becomes ``("documents[3].image", 3)``.
@@ -153,7 +167,7 @@ def _param(place: Sequence[str | int]) -> tuple[str, int | None]:
     param, index = "", None
     for part in place:
         if isinstance(part, int):
-            index = part if param in ("documents", "files") else index
+            index = part if param in lists else index
             param += f"[{part}]"
         elif part not in _TAGS:
             param += f".{part}" if param else part

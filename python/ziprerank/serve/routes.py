@@ -13,6 +13,8 @@ from pydantic import Field
 from ziprerank._version import __version__
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.serve.admission import Permit
+from ziprerank.serve.dialects.answers import document_of
+from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, SHARED_PATHS
 from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.exchange import AdmittedRoute
 from ziprerank.serve.schemas import (
@@ -28,7 +30,7 @@ from ziprerank.serve.schemas import (
 from ziprerank.serve.service import Service
 from ziprerank.windows import MAX_WINDOW
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text}
     for status, text in {
         400: "The body is not valid JSON, or not a valid form",
@@ -45,7 +47,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         507: "The GPU has no memory for a request of this size",
     }.items()
 }
-_bearer = HTTPBearer(auto_error=False, description="Needed if the server was started with an API key.")
+bearer = HTTPBearer(auto_error=False, description="Needed if the server was started with an API key.")
 
 
 def _service(request: Request) -> Service:
@@ -63,23 +65,35 @@ AnyPermit = Annotated[Permit, Depends(_permit)]
 
 _WINDOW = f"^(auto|off|{'|'.join(map(str, range(1, MAX_WINDOW + 1)))})$"
 
-ranking = APIRouter(route_class=AdmittedRoute, dependencies=[Security(_bearer)], responses=_ERRORS, tags=["rerank"])
+ranking = APIRouter(route_class=AdmittedRoute, dependencies=[Security(bearer)], responses=ERRORS, tags=["rerank"])
 operations = APIRouter(tags=["operations"])
 
 
 @ranking.post("/v1/rerank", summary="Rerank (Jina, Cohere v1, vLLM)", response_model_exclude_none=True)
 @ranking.post("/v2/rerank", summary="Rerank (Cohere v2, vLLM)", response_model_exclude_none=True)
 @ranking.post("/rerank", summary="Rerank (vLLM)", response_model_exclude_none=True)
-async def rerank(body: RerankRequest, service: AnyService, permit: AnyPermit) -> RerankResponse:
-    """Reranks page images, whole PDFs, or texts drawn as pages by their relevance to a query."""
+async def rerank(request: Request, body: RerankRequest, service: AnyService, permit: AnyPermit) -> RerankResponse:
+    """Reranks page images, whole PDFs, or texts drawn as pages by their relevance to a query.
+
+    Bodies of other APIs are read too, and answered in their shapes: docs/clients.md.
+    """
+    dialect, asked = request.scope["dialect"], request.scope["asked"]
     pieces = [read_document(index, document) for index, document in enumerate(body.documents)]
+    for piece in pieces:
+        piece.list = asked.list
     echo = None
     if body.return_documents:
-        echo = [
-            document if isinstance(document, str) else document.model_dump(exclude_unset=True)
-            for document in body.documents
-        ]
-    return await service.rank(body.query, pieces, body, permit=permit, render_text=body.render_text, echo=echo)
+        echo = [document_of(sent) for sent in asked.documents]
+    answer = await service.rank(body.query, pieces, body, permit=permit, render_text=body.render_text, echo=echo)
+    if asked.notes:
+        answer.meta.warnings = asked.notes + (answer.meta.warnings or [])
+    return dialect.answer(answer, asked)  # type: ignore[no-any-return]  # a Response where it is another shape
+
+
+for _path in sorted(DIALECTS.keys() - {*SHARED_PATHS, BEDROCK_PATH}):
+    ranking.add_api_route(_path, rerank, methods=["POST"], include_in_schema=False)
+bedrock = APIRouter(route_class=AdmittedRoute, strict_content_type=False)
+bedrock.add_api_route(BEDROCK_PATH, rerank, methods=["POST"], include_in_schema=False)
 
 
 @ranking.post("/v1/rerank/files", summary="Rerank uploaded files", response_model_exclude_none=True)
@@ -131,7 +145,7 @@ async def ready(service: AnyService) -> Response:
     return JSONResponse({"status": "ready" if reason is None else reason}, 200 if reason is None else 503)
 
 
-@operations.get("/info", dependencies=[Security(_bearer)], responses={401: _ERRORS[401]})
+@operations.get("/info", dependencies=[Security(bearer)], responses={401: ERRORS[401]})
 async def info(request: Request, service: AnyService) -> dict[str, Any]:
     """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
     service.check_key(request.headers.get("authorization"))

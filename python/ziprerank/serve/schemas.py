@@ -1,6 +1,6 @@
 """The bodies of requests and answers: the shapes of Cohere v1 and v2, Jina and vLLM in one, and our own for PDFs.
 
-An unknown field is rejected by its name, and so is a number that is given as a string.
+Other shapes are turned into these before (``dialects``). A field that is none of any API is rejected by its name.
 """
 
 from __future__ import annotations
@@ -125,20 +125,11 @@ class RerankRequest(Options):
         "`https:` URL or the base64 of an image or a PDF; any other string is text.",
     )
     model: str | None = Field(None, description="Any name; the server has one model, which the answer names.")
-    return_documents: bool = Field(False, description="Whether each result carries its document as it was sent.")
+    return_documents: bool = Field(False, description="Whether each result carries its document, as an object.")
     render_text: bool | None = Field(
         None,
         description="Whether texts are drawn as page images; otherwise they are rejected. Null: as the server does.",
     )
-    # Clients of other servers send the fields below by themselves. These limit how much of a text is read, or say who
-    # asks. Here pages are never cut and requests are served in order of arrival, so the fields change nothing.
-    max_tokens_per_doc: int | None = Field(None, description="Sent by Cohere's clients and ignored: pages are not cut.")
-    max_chunks_per_doc: int | None = Field(None, description="Sent by Cohere's clients and ignored: pages are not cut.")
-    truncate_prompt_tokens: int | None = Field(
-        None, description="Sent by vLLM's clients and ignored: pages are not cut."
-    )
-    priority: int | None = Field(None, description="Ignored: requests are served in order of arrival.")
-    user: str | None = Field(None, description="Ignored.")
 
 
 class Kept(BaseModel):
@@ -156,7 +147,9 @@ class Result(BaseModel):
     index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
     page: int | None = Field(None, description="Number of the page from 1 if the document has pages (PDF, TIFF).")
     relevance_score: float = Field(description="Softmax of the logit over the page's last window.")
-    document: str | dict[str, Any] | None = None
+    document: dict[str, Any] | None = Field(
+        None, description="As it was sent; a string under `text`, content parts under `multi_modal`."
+    )
     logit: float | None = None
     kept: Kept | None = None
     warnings: list[str] | None = Field(None, description="What the pixels of the page do not show.")
@@ -232,9 +225,17 @@ class ErrorDetail(BaseModel):
     index: int | None = None
 
 
+class ErrorPlace(BaseModel):
+    """A field at fault, as FastAPI names it."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
 class ErrorResponse(BaseModel):
-    """An error; the message is repeated where clients of vLLM, Cohere and Jina look for it."""
+    """An error; the message is repeated where clients of vLLM, Cohere, Jina and FastAPI look for it."""
 
     error: ErrorDetail
     message: str
-    detail: str
+    detail: str | list[ErrorPlace] = Field(description="With status 422 a list, as FastAPI's, else the message.")

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,7 @@ class Service:
         *,
         permit: Permit,
         render_text: bool | None = None,
-        echo: Sequence[object] | None = None,
+        echo: Sequence[dict[str, Any]] | None = None,
     ) -> RerankResponse:
         """Ranks the pages of a request's documents.
 

@@ -75,12 +75,20 @@ class Typeface:
         self._fonts = fonts
         self._size = size
         self._main = self._open(fonts.main)
+        self._signs: dict[str, float] = {}  # widths of single characters: in mixed texts most parts are one
 
     def width(self, text: str) -> float:
         """Returns the width of a text in px."""
         if self._fonts.others.keys().isdisjoint(text):
             return self._main.getlength(text)
-        return sum(font.getlength(part) for font, part in self._runs(text))
+        return sum(self._width(font, part) for font, part in self._runs(text))
+
+    def _width(self, font: ImageFont.FreeTypeFont, part: str) -> float:
+        if len(part) > 1 or part.isspace():  # a blank is as wide as the font before it has it
+            return font.getlength(part)
+        if part not in self._signs:
+            self._signs[part] = font.getlength(part)
+        return self._signs[part]
 
     def draw(self, sheet: ImageDraw.ImageDraw, left: float, middle: float, text: str) -> None:
         """Draws a line in black.
