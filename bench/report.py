@@ -21,6 +21,7 @@ from ziprerank.comparison.plots import caption, draw, pictures_of, quality_point
 from ziprerank.comparison.tables import tables
 
 from .ablation import table
+from .evaluation import by_document
 from .serve_report import under_load
 
 ROOT = Path(__file__).parents[1]
@@ -214,6 +215,7 @@ def read(name: str) -> list[dict[str, Any]]:
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "README.md": [three_systems],
     "docs/benchmarks.md": [pictures, comparison, startup, prune_op],
+    "docs/evaluation.md": [by_document],
     "docs/precision.md": [precision],
     "docs/python.md": [page_workers],
     "docs/scale.md": [batch],

@@ -50,6 +50,10 @@ class Server:
         self._process.wait()
         self._reader.join()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def terminate(self) -> None:
         self.signal(signal.SIGTERM)
 

@@ -1,7 +1,7 @@
 """OCR and BM25: what a user would run on scans without a model of this kind.
 
 An OCR reads every page that a query ranks, in grey at `DPI`, and BM25 ranks by what it read.
-RapidOCR needs ``pip install rapidocr``, Tesseract its program and English data (``apt-get install tesseract-ocr``).
+RapidOCR needs the extra ``ocr``, Tesseract its program and English data (``apt-get install tesseract-ocr``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
+from ziprerank.errors import MissingDependency
 from ziprerank.evaluation.bm25 import Index, words_of
+from ziprerank.evaluation.ocr import rapidocr_reader
 
 from .documents import located
 from .queries import Query
@@ -65,15 +67,10 @@ def reader_of(name: str) -> Reader:
 
 def _rapidocr() -> Reader:
     try:
-        from rapidocr import RapidOCR  # type: ignore[import-not-found]
-    except ModuleNotFoundError:
-        raise SystemExit("--ocr rapidocr: pip install rapidocr") from None
-    engine = RapidOCR()
-
-    def read(picture: NDArray[np.uint8]) -> str:
-        return "\n".join(engine(np.repeat(picture[:, :, None], 3, axis=2)).txts or ())
-
-    return read
+        read = rapidocr_reader()
+    except MissingDependency as error:
+        raise SystemExit(f"--ocr rapidocr: {error}") from None
+    return lambda picture: read(np.repeat(picture[:, :, None], 3, axis=2))
 
 
 def _tesseract() -> Reader:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -13,6 +16,7 @@ from PIL import ImageFont
 from server_process import Server
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.page_range import parse_page_range
+from ziprerank.serve import bodies
 from ziprerank.serve.text_page import lay_out
 
 MANY = 900_000
@@ -104,6 +108,24 @@ def test_values_without_number(server: Server, body: bytes) -> None:
     assert answer.status_code == 413
     assert answer.json()["error"]["type"] == "too_large"
     assert server.most_memory() < 900 << 20
+
+
+def test_large_json_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 4: probes and other clients are answered meanwhile."""
+    seen: list[bool] = []
+
+    def parse(body: bytes, most: int) -> object:
+        seen.append(threading.current_thread() is threading.main_thread())
+        return parsed(body, most)
+
+    parsed = bodies._parsed
+    monkeypatch.setattr(bodies, "_parsed", parse)
+    settings = SimpleNamespace(max_pages=500)
+    app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(settings=settings)))
+    for size in (10, 100_000):
+        body = json.dumps(["x" * size]).encode()
+        assert asyncio.run(bodies.ReceivedRequest({"type": "http", "app": app}, body).json()) == ["x" * size]
+    assert seen == [True, False]
 
 
 def test_page_ranges_stay_ranges() -> None:

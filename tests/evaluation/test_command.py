@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -55,11 +56,13 @@ def lasting(out: Path) -> tuple[Any, Any, dict[str, str]]:
     for system in report["systems"]:
         system.pop("ms", None)
         system.pop("ms a page", None)
+        system.pop("processor ms a page", None)
     rows = rows_of(out)
     for row in rows:
         row.pop("peak_mb")
         for ranked in row["systems"].values():
             ranked.pop("ms")
+            ranked.pop("read_cpu_ms")
             ranked.pop("read")  # which goes with these times: a run that goes on reads texts again
     return report, rows, {file.name: file.read_text(encoding="utf-8") for file in sorted(out.glob("run.*"))}
 
@@ -163,6 +166,54 @@ def test_another_run_or_another_folder_is_refused(data: Path, unbroken: Path, bu
     (tmp_path / "mine.txt").write_text("x", encoding="utf-8")
     result = CliRunner().invoke(app, ["eval", str(data), str(tmp_path), "--bundle", str(bundle)])
     assert "holds files of something else" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("most", [0, 2000])  # bytes of a file: the settings, then the pictures
+def test_a_disk_that_takes_no_more_is_told_and_the_run_goes_on(
+    most: int, data: Path, unbroken: Path, bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = [data, out, "--bundle", bundle, "--keep-ratio", 1, "--keep-ratio", 0.5, "--baseline", "text"]
+    command = [*COMMAND, *map(str, [*options, "--threads", 1])]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)),
+    )
+    assert ended.returncode == 1
+    told = " ".join(ended.stderr.split())
+    assert "cannot be written: File too large" in told
+    assert "run the same command again" in told
+    assert "Traceback" not in told
+    run(*options, "--threads", 1)
+    assert lasting(out) == lasting(unbroken)
+
+
+def test_a_page_that_cannot_be_shown_may_be_skipped(bundle: Path, tmp_path: Path) -> None:
+    corpus = [(0, page_image("whale")), (1, CORRUPT), (2, page_image("board"))]
+    queries = [(1, "where is the whale?", "english"), (2, "nothing to see", "english")]
+    data = write_vidore(tmp_path / "data", corpus, queries, [(1, 0, 1), (2, 1, 1)], top_ranked={1: [1, 2, 0], 2: [1]})
+    run(data, tmp_path / "out", "--bundle", bundle, "--keep-ratio", 1, "--on-bad-page", "skip")
+    first, second = (row["systems"]["ziprerank-keep-1"] for row in rows_of(tmp_path / "out"))
+    assert first["fault"] is None
+    assert first["order"] == [
+        page.index
+        for page in Reranker.from_bundle(bundle).rank(
+            queries[0][1], [CORRUPT, corpus[2][1], corpus[0][1]], keep_ratio=1, on_bad_page="skip"
+        )
+    ]
+    assert sorted(first["order"]) == [1, 2]
+    assert list(first["skipped"]) == ["1"]
+    assert second["order"] == []
+    assert second["fault"].startswith("1: ")
+    counts = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["queries"]
+    assert list(counts["not ranked by"]["ziprerank-keep-1"]) == ["2"]
+    assert counts["skipped pages"] == {"ziprerank-keep-1": first["skipped"]}
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "ziprerank-keep-1 skipped 1 pages that cannot be shown" in text
+    assert f"| ziprerank-keep-1 | 1 | {first['skipped']['1']}"[:60] in text
 
 
 def test_what_cannot_be_ranked_is_a_row_with_its_reason_and_a_miss(bundle: Path, tmp_path: Path) -> None:

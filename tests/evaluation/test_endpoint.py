@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -16,12 +19,13 @@ from server_process import Server
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
-from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.errors import EngineError, InvalidInput, PageError
 from ziprerank.evaluation import endpoint
 from ziprerank.evaluation.endpoint import Endpoint
 from ziprerank.evaluation.formats import read_data
 from ziprerank.inputs.workers.limits import PageLimits
 
+NOW = 1_800_000_000
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 
 
@@ -63,12 +67,15 @@ class Peer(BaseHTTPRequestHandler):
 
     answers: list[tuple[int, Any]] = []  # noqa: RUF012
     asked: list[tuple[dict[str, str], dict[str, Any]]] = []  # noqa: RUF012
+    retry_after: str | None = None
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.asked.append((dict(self.headers), json.loads(body)))
         status, answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.send_response(status)
+        if status != 200 and self.retry_after is not None:
+            self.send_header("Retry-After", self.retry_after)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
@@ -103,6 +110,47 @@ def test_the_order_of_the_answer_decides(peer: str, folder: Path) -> None:
     assert (body["query"], body["model"], len(body["documents"])) == ("whale", "m", 2)
     assert body["documents"][0]["content"][0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
     assert body["documents"][1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"), [("7", 7), ("soon", 0), (formatdate(NOW + 30, usegmt=True), 30), (formatdate(0), 0)]
+)
+def test_a_busy_server_says_when_to_come_back(
+    peer: str, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: str, waited: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(sleep=slept.append, time=lambda: NOW, perf_counter=float))
+    monkeypatch.setattr(Peer, "retry_after", asked)
+    Peer.answers = [(503, {}), (200, results(0))]
+    Endpoint(peer, Bundle.load().image).rank("whale", ["b"], read_data(folder))
+    assert slept == [waited]
+
+
+def test_a_server_that_asks_to_come_back_too_late_ends_the_run(
+    peer: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Peer, "retry_after", "3600")
+    Peer.answers = [(429, {}), (200, results(0))]
+    with pytest.raises(EngineError, match=r"come back after 3,600 s, 120 is the longest wait"):
+        Endpoint(peer, Bundle.load().image).rank("whale", ["b"], read_data(folder))
+    assert len(Peer.asked) == 1
+
+
+def test_pages_that_cannot_be_shown_are_not_sent_if_they_may_be_skipped(
+    peer: str, folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    (data / "documents" / "c.gif").write_bytes(page_image("the board", "GIF")[:100])
+    Peer.answers = [(200, results(1, 0))]
+    (ranked,) = Endpoint(peer, Bundle.load().image, on_bad_page="skip").rank("x", ["c", "b", "a:5"], read_data(data))
+    assert (ranked.order, list(ranked.skipped)) == ([2, 1], ["c"])
+    assert len(Peer.asked[-1][1]["documents"]) == 2
+    with pytest.raises(PageError) as caught:
+        Endpoint(peer, Bundle.load().image).rank("x", ["b", "c"], read_data(data))
+    assert caught.value.index == 1
+    with pytest.raises(PageError):
+        Endpoint(peer, Bundle.load().image, on_bad_page="skip").rank("x", ["c"], read_data(data))
 
 
 @pytest.mark.parametrize(

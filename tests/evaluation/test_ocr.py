@@ -34,6 +34,7 @@ def test_pages_are_ranked_by_what_is_read(tmp_path: Path) -> None:
     (first,) = system.rank("whale", ["a", "b"], data)
     assert (first.order, first.read) == ([1, 0], 2)
     assert first.ms["text"] > 0
+    assert first.read_cpu_ms > 0
     (again,) = system.rank("board", ["a", "b"], data)
     assert (again.order, again.read, again.ms["text"]) == ([0, 1], 0, 0)
     kept = cache.read_text(encoding="utf-8")
@@ -42,6 +43,7 @@ def test_pages_are_ranked_by_what_is_read(tmp_path: Path) -> None:
     (later,) = OcrBm25(cache, rules).rank("whale", ["a", "b"], data)
     assert (later.order, later.read) == ([1, 0], 2)  # its time is that of the first reading
     assert later.ms["text"] == pytest.approx(first.ms["text"])
+    assert later.read_cpu_ms == pytest.approx(first.read_cpu_ms)
 
 
 def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,6 +62,12 @@ def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, 
     data, system = read_data(folder), OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image)
     (found,) = system.rank("whale", ["a"], data)
     assert (found.order, found.read) == ([0], 1)
-    with pytest.raises(PageError) as caught:
-        system.rank("whale", ["a", "b"], data)
-    assert caught.value.index == 1
+    for pages in (["a", "b"], ["b", "a"]):
+        with pytest.raises(PageError) as caught:
+            system.rank("whale", pages, data)
+        assert caught.value.index == pages.index("b")
+    patient = OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image, on_bad_page="skip")
+    (found,) = patient.rank("whale", ["b", "a"], data)
+    assert (found.order, list(found.skipped)) == ([1], ["b"])
+    with pytest.raises(PageError):
+        patient.rank("whale", ["b"], data)

@@ -42,6 +42,14 @@ def test_a_page_that_does_not_end_is_refused(bundle_path: Path, sample: bytes) -
         assert server.stop() == 0
 
 
+def test_metrics_tell_what_page_workers_hold(bundle_path: Path, sample: bytes) -> None:
+    with Server("--bundle", bundle_path) as server:
+        assert post(server.url, sample, pages="1").status_code == 200
+        assert server.metric("ziprerank_page_workers") >= 1
+        assert server.metric("ziprerank_page_workers_resident_bytes") > 1 << 20
+        assert server.stop() == 0
+
+
 @pytest.mark.parametrize("hanging", [1, 3])
 def test_other_requests_go_on_while_pages_hang(bundle_path: Path, sample: bytes, hanging: int) -> None:
     """Requests with a page that never ends hold neither the engine nor the last page worker, and SIGTERM ends them."""

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ziprerank.cli.extras import needs_extra
-from ziprerank.cli.options import Stride, Window, parse_window, progress_bar, with_engine_options
+from ziprerank.cli.options import BadPages, Stride, Window, parse_window, progress_bar, with_engine_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
@@ -36,6 +36,7 @@ def evaluate(
     ] = None,
     window: Window = "auto",
     stride: Stride = None,
+    on_bad_page: BadPages = "raise",
     baseline: Annotated[
         list[str] | None,
         typer.Option(help="BM25 on the data's 'text', or on what RapidOCR reads: 'ocr' (extra ocr); may be repeated."),
@@ -88,9 +89,10 @@ def evaluate(
     if "ocr" in (baseline or ()):
         from ziprerank.evaluation.ocr import OcrBm25
 
-        systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits))
+        systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
-        systems.append(Engine(Reranker.from_options(engine), keep_ratio or [None], parse_window(window), stride))
+        reranker = Reranker.from_options(engine)
+        systems.append(Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page))
     systems += [
         Endpoint(
             url,
@@ -99,6 +101,7 @@ def evaluate(
             form=endpoint_documents,
             key=endpoint_key,
             limits=engine.page_limits,
+            on_bad_page=on_bad_page,
         )
         for url in endpoint or ()
     ]
@@ -109,6 +112,7 @@ def evaluate(
         "depth": stage.most(held),
         "limit": limit,
         "seed": seed,
+        "on_bad_page": on_bad_page,
     }
     with progress_bar("ranking") as report:
         run(held, todo, systems, out, settings, report)

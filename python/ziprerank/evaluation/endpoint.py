@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,13 +19,15 @@ from PIL import Image
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import EngineError, InvalidInput, PageError
 from ziprerank.evaluation.data import Data
-from ziprerank.evaluation.systems import Ranked
+from ziprerank.evaluation.systems import Ranked, candidates
+from ziprerank.inputs.bad_pages import OnBadPage, none_left
 from ziprerank.inputs.pages import ImagePage, PageSource, open_pages
 from ziprerank.inputs.workers.limits import PageLimits
 
 DocumentForm = Literal["content", "image", "string"]
 TRIES = 5
 _WAIT_S = 1.0  # before the second try; doubles
+_LONGEST_WAIT_S = 120.0  # that a server may ask for
 _BUSY = (429, 502, 503, 504)
 _OF_THE_SERVER = (401, 403, 404, 405, 429)  # no fault of the one request
 _SENT = ("JPEG", "PNG")
@@ -46,6 +49,7 @@ class Endpoint:
         timeout_s: float = 600.0,
         key: str | None = None,
         limits: PageLimits | None = None,
+        on_bad_page: OnBadPage = "raise",
     ) -> None:
         """Describes the server.
 
@@ -58,6 +62,7 @@ class Endpoint:
             timeout_s: Seconds that an answer may take.
             key: Sent as bearer token; None sends none.
             limits: Where files are read, and what one page may cost; None is the defaults.
+            on_bad_page: ``"skip"`` leaves pages that cannot be read here out of the request, and out of the order.
 
         Raises:
             InvalidInput: The URL is none of http or https.
@@ -73,6 +78,7 @@ class Endpoint:
         self._timeout_s = timeout_s
         self._key = key
         self._limits = limits
+        self._on_bad_page: OnBadPage = on_bad_page
 
     def settings(self) -> dict[str, Any]:
         return {"url": self.url, "model": self._model, "documents": self._form, "pages": asdict(self._rules)}
@@ -85,14 +91,16 @@ class Endpoint:
             EngineError: The server cannot be reached, or fails again and again.
         """
         begun = time.perf_counter()
-        body: dict[str, Any] = {"query": query, "documents": [self._document(url) for url in self._urls(pages, data)]}
+        urls, bad = self._urls(pages, data)
+        good = [at for at in range(len(pages)) if at not in bad]
+        body: dict[str, Any] = {"query": query, "documents": list(map(self._document, urls))}
         if self._model is not None:
             body["model"] = self._model
         sent = json.dumps(body).encode()
         prepared = time.perf_counter()
         answer = self._post(sent)
         done = time.perf_counter()
-        order, scores = _results(answer, len(pages), self.url)
+        order, scores = _results(answer, len(good), self.url)
         ms = {"pages": (prepared - begun) * 1e3, "request": (done - prepared) * 1e3, "total": (done - begun) * 1e3}
         usage = answer.get("usage")
         tokens = {
@@ -100,18 +108,26 @@ class Endpoint:
             for name in ("total_tokens", "text_tokens", "visual_tokens", "blank_tokens", "kept_tokens")
             if isinstance(usage, dict) and isinstance(usage.get(name), int)
         }
-        return [Ranked(order, scores, ms, tokens)]
+        skipped = {pages[at]: error.reason for at, error in bad.items()}
+        return [Ranked([good[at] for at in order], scores, ms, tokens, skipped=skipped)]
 
-    def _urls(self, pages: Sequence[str], data: Data) -> list[str]:
-        urls = []
-        with open_pages(data.inputs(pages), self._rules, limits=self._limits) as sources:
+    def _urls(self, pages: Sequence[str], data: Data) -> tuple[list[str], dict[int, PageError]]:
+        """Returns the pages that can be sent, and the others by their place. Raises PageError if none can."""
+        urls, bad = [], {}
+        given = candidates(data, pages, self._on_bad_page)
+        with open_pages(given, self._rules, self._on_bad_page, limits=self._limits) as sources:
             for index, source in enumerate(sources):
                 try:
                     kind, stored = _file_of(source)
                 except PageError as error:
-                    raise error.at(index) from error
-                urls.append(f"data:image/{kind};base64,{base64.b64encode(stored).decode()}")
-        return urls
+                    bad[index] = error.at(index)
+                    if self._on_bad_page == "raise":
+                        raise bad[index] from error
+                else:
+                    urls.append(f"data:image/{kind};base64,{base64.b64encode(stored).decode()}")
+        if not urls:
+            raise none_left(bad.values())
+        return urls, bad
 
     def _document(self, url: str) -> Any:
         if self._form == "image":
@@ -125,23 +141,38 @@ class Endpoint:
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self.url, body, headers, method="POST")
-        said, code = "", 0
+        said, code, asked_s = "", 0, 0.0
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(_WAIT_S * 2 ** (attempt - 1))
+                time.sleep(max(asked_s, _WAIT_S * 2 ** (attempt - 1)))
             try:
                 with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
                     return _json(response.read(), self.url)
             except urllib.error.HTTPError as error:
                 code = error.code
                 said = f"{code}: {error.read(2000).decode('utf-8', 'replace').strip()}"
-                if code not in _BUSY:
+                asked_s = _retry_after(error.headers.get("Retry-After"))
+                if code not in _BUSY or asked_s > _LONGEST_WAIT_S:
                     break
             except OSError as error:  # no connection, or none any more
-                said, code = str(error), 0
+                said, code, asked_s = str(error), 0, 0.0
         if 400 <= code < 500 and code not in _OF_THE_SERVER:
             raise InvalidInput(f"{self.url} answered {said}")
+        if asked_s > _LONGEST_WAIT_S:
+            said += f" (it asks to come back after {asked_s:,.0f} s, {_LONGEST_WAIT_S:g} is the longest wait)"
         raise EngineError(f"{self.url} does not rank: {said}; run the command again when it does, to go on")
+
+
+def _retry_after(value: str | None) -> float:
+    """Returns the seconds that ``Retry-After`` asks to wait, as a number or a date (RFC 9110, 10.2.3); else 0."""
+    if value is None:
+        return 0.0
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def _file_of(source: PageSource) -> tuple[str, bytes]:

@@ -16,8 +16,8 @@ from typing import Any
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.candidates import Task
 from ziprerank.evaluation.data import Data
-from ziprerank.evaluation.lines import Lines, read_lines
-from ziprerank.evaluation.systems import System, peak_mb
+from ziprerank.evaluation.lines import Lines, read_lines, writing
+from ziprerank.evaluation.systems import Ranked, System, peak_mb
 
 JOB, ROWS, SCRATCH = "job.json", "queries.jsonl", "pages"
 
@@ -107,9 +107,7 @@ def _ranked(system: System, task: Task, data: Data) -> dict[str, Any]:
             fault = f"{where}{error.reason}"
         except InvalidInput as error:
             fault = str(error)
-    return {
-        name: {"order": [], "scores": [], "ms": {}, "tokens": {}, "read": 0, "fault": fault} for name in system.names
-    }
+    return {name: {**asdict(Ranked([], [], {})), "fault": fault} for name in system.names}
 
 
 def _digest(tasks: Sequence[Task]) -> str:
@@ -149,7 +147,8 @@ def _check(out: Path, job: dict[str, Any]) -> None:
     job = json.loads(json.dumps(job, default=str))
     file = out / JOB
     draft = file.with_suffix(".draft")
-    draft.unlink(missing_ok=True)  # left by a run that was killed
+    with writing(draft):
+        draft.unlink(missing_ok=True)  # left by a run that was killed
     if file.is_file():
         found = json.loads(file.read_text(encoding="utf-8"))
         changed = [name for name in {**found, **job} if found.get(name) != job.get(name)]
@@ -159,5 +158,6 @@ def _check(out: Path, job: dict[str, Any]) -> None:
     elif any(out.iterdir()):
         raise InvalidInput(f"{out} holds files of something else: write into an empty or new folder")
     else:
-        draft.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(file)
+        with writing(out):
+            draft.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            draft.replace(file)

@@ -5,9 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from ziprerank.errors import InvalidInput
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Wraps what writes into the folder of a run. Raises InvalidInput if the disk is full or refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(
+            f"{error.filename or path} cannot be written: {error.strerror or error}; free space or let {path} be "
+            "written, then run the same command again, which goes on where this run stopped"
+        ) from error
 
 
 class Lines:
@@ -17,20 +32,24 @@ class Lines:
         self._path = file
 
     def __enter__(self) -> Lines:
-        self._file = self._path.open("ab")
-        self._file.truncate(_whole(self._path))
+        with writing(self._path):
+            self._file = self._path.open("ab")
+            self._file.truncate(_whole(self._path))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
         """Writes a row to the disk; half a surrogate pair becomes the escape by which JSON writes it."""
-        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        with writing(self._path):
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:

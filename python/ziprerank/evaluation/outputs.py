@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank.evaluation.job import read_rows
+from ziprerank.evaluation.lines import writing
 from ziprerank.evaluation.page import document, figure, rendered
 from ziprerank.evaluation.plot import CAPTION, draw
 from ziprerank.evaluation.report import Report, Shape, orders, report_of
@@ -25,18 +26,22 @@ def write_outputs(out: Path, about: dict[str, Any], shape: Shape) -> Report:
 
     Returns:
         The report.
+
+    Raises:
+        InvalidInput: They cannot be written.
     """
     rows = sorted(read_rows(out), key=lambda row: str(row["id"]))
-    for name, order in orders(rows, shape.first_stage).items():
-        tag = re.sub(r"[^\w.+-]", "-", name)
-        write_run(out / f"run.{tag}.trec", order, tag)
     report = {**about, **report_of(rows, shape)}
-    _write(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     text = markdown(report)
-    _write(out / "report.md", text)
-    draw(report, out / "report.png")
-    parts = [rendered(text), figure(out / "report.png", CAPTION)]
-    _write(out / "report.html", document(f"ziprerank eval: {about['data']}", parts))
+    with writing(out):
+        for name, order in orders(rows, shape.first_stage).items():
+            tag = re.sub(r"[^\w.+-]", "-", name)
+            write_run(out / f"run.{tag}.trec", order, tag)
+        _write(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        _write(out / "report.md", text)
+        draw(report, out / "report.png")
+        parts = [rendered(text), figure(out / "report.png", CAPTION)]
+        _write(out / "report.html", document(f"ziprerank eval: {about['data']}", parts))
     return report
 
 

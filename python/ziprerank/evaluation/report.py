@@ -88,8 +88,11 @@ def report_of(rows: Sequence[Row], shape: Shape) -> Report:
 def _counts(rows: Sequence[Row], judged: Sequence[Row]) -> dict[str, Any]:
     faults = {row["id"]: row["fault"] for row in rows if row["fault"] is not None}
     by_system: dict[str, dict[str, str]] = {}
+    skipped: dict[str, dict[str, str]] = {}
     for row in rows:
         for name, ranked in row["systems"].items():
+            if ranked["skipped"]:
+                skipped.setdefault(name, {}).update(ranked["skipped"])
             if ranked["fault"] is not None and row["fault"] is None:
                 by_system.setdefault(name, {})[row["id"]] = ranked["fault"]
     relevant = [{page for page, grade in row["relevant"].items() if grade > 0} for row in judged]
@@ -103,6 +106,7 @@ def _counts(rows: Sequence[Row], judged: Sequence[Row]) -> dict[str, Any]:
         "candidates": dict(sorted(Counter(len(row["candidates"]) for row in rows).items())),
         "not ranked": dict(sorted(faults.items())),
         "not ranked by": {name: dict(sorted(found.items())) for name, found in by_system.items()},
+        "skipped pages": {name: dict(sorted(found.items())) for name, found in skipped.items()},
     }
 
 
@@ -131,6 +135,8 @@ def _costs(rows: Sequence[Row], name: str) -> dict[str, Any]:
     }
     if read := sum(one["read"] for one in ranked):
         costs["ms a page"] = sum(stages["text"]) / read
+        if worked := sum(one["read_cpu_ms"] for one in ranked):
+            costs["processor ms a page"] = worked / read
     return costs
 
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from ziprerank.evaluation.bm25 import Index, words_of
 from ziprerank.evaluation.data import Data
+from ziprerank.inputs.bad_pages import OnBadPage
+from ziprerank.inputs.pages import PageInput
 from ziprerank.ranking import Ranking, Timings
 from ziprerank.reranker import Reranker
 from ziprerank.windows import WindowOption
@@ -26,6 +28,8 @@ class Ranked:
         ms: Milliseconds by stage, with ``total``.
         tokens: Tokens by kind, and ``passes``.
         read: Pages whose text was read in ``ms["text"]``, and for no query before.
+        skipped: Why a page was left out, by its id.
+        read_cpu_ms: Milliseconds of all processors that the reading took, where the system knows them.
     """
 
     order: list[int]
@@ -33,6 +37,8 @@ class Ranked:
     ms: dict[str, float]
     tokens: dict[str, int] = field(default_factory=dict)
     read: int = 0
+    read_cpu_ms: float = 0.0
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 class System(Protocol):
@@ -52,6 +58,11 @@ class System(Protocol):
         ...
 
 
+def candidates(data: Data, pages: Sequence[str], on_bad_page: OnBadPage) -> list[PageInput]:
+    """Returns ``data.inputs``, with ``"skip"`` each page apart: a document that cannot be opened is one candidate."""
+    return data.inputs(pages) if on_bad_page == "raise" else [given for page in pages for given in data.inputs([page])]
+
+
 class Engine:
     """The engine at each keep ratio in turn; a query's page features are computed once for all of them."""
 
@@ -61,6 +72,7 @@ class Engine:
         keep_ratios: Sequence[float | None] = (None,),
         window: WindowOption = "auto",
         stride: int | None = None,
+        on_bad_page: OnBadPage = "raise",
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
@@ -69,12 +81,14 @@ class Engine:
             keep_ratios: As for ``Reranker.rank``; None is the bundle's.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            on_bad_page: As for ``Reranker.rank``; a skipped page is not in the order.
         """
         self.reranker = reranker
         own = reranker.bundle.defaults.keep_ratio
         self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
         self.window: WindowOption = window
         self.stride = stride
+        self.on_bad_page: OnBadPage = on_bad_page
 
     @property
     def names(self) -> list[str]:
@@ -99,13 +113,20 @@ class Engine:
         Pages and vision tower take their time at the first keep ratio, and the engine keeps the features for the
         others. Each of these counts the first's time for them, so that every row says what it takes alone.
         """
-        inputs = data.inputs(pages)
+        inputs = candidates(data, pages, self.on_bad_page)
         rankings = [
-            self.reranker.rank(query, inputs, keep_ratio=ratio, window=self.window, stride=self.stride)
+            self.reranker.rank(
+                query,
+                inputs,
+                keep_ratio=ratio,
+                window=self.window,
+                stride=self.stride,
+                on_bad_page=self.on_bad_page,
+            )
             for ratio in self.keep_ratios
         ]
         first = rankings[0].timings
-        return [_ranked(ranking, _alone(ranking.timings, first)) for ranking in rankings]
+        return [_ranked(ranking, _alone(ranking.timings, first), pages) for ranking in rankings]
 
 
 def _alone(own: Timings, first: Timings) -> Timings:
@@ -114,12 +135,13 @@ def _alone(own: Timings, first: Timings) -> Timings:
     return Timings(first.pages, own.tokenize, first.vision, own.rerank, total)
 
 
-def _ranked(ranking: Ranking, timings: Timings) -> Ranked:
+def _ranked(ranking: Ranking, timings: Timings, pages: Sequence[str]) -> Ranked:
     return Ranked(
         [page.index for page in ranking],
         [page.score for page in ranking],
         asdict(timings),
         {**asdict(ranking.tokens), "passes": ranking.windows},
+        skipped={pages[note.index]: note.text for note in ranking.skipped},
     )
 
 

@@ -38,6 +38,8 @@ def _asked(report: Report) -> str:
         lines.append(f"{len(queries['not ranked']):,} queries cannot be ranked; they count as misses (reasons below).")
     for name, faults in queries["not ranked by"].items():
         lines.append(f"{name} could not rank {len(faults):,} queries, which count as its misses (reasons below).")
+    for name, pages in queries["skipped pages"].items():
+        lines.append(f"{name} skipped {len(pages):,} pages that cannot be shown (reasons below).")
     if queries["not judged"]:
         lines.append(f"{len(queries['not judged']):,} more queries were judged by nobody and count nowhere.")
     return "\n".join(lines)
@@ -104,12 +106,13 @@ def _costs(report: Report) -> str:
             system["name"],
             *(f"{system['ms'][stage]['mean']:,.1f}" if stage in system["ms"] else "" for stage in stages),
             f"{system['ms']['total']['median']:,.1f}",
-            f"{system['ms a page']:,.1f}" if "ms a page" in system else "",
+            *(f"{system[unit]:,.1f}" if unit in system else "" for unit in ("ms a page", "processor ms a page")),
             *(f"{system['tokens'][kind]:,.1f}" if kind in system["tokens"] else "" for kind in kinds),
         ]
         for system in systems
     ]
-    heads = ["system", *(f"{stage}, ms" for stage in stages), "total, median", "text, ms a page", *kinds]
+    texts = ("text, ms a page", "text, processor ms a page")
+    heads = ["system", *(f"{stage}, ms" for stage in stages), "total, median", *texts, *kinds]
     return (
         "**What a query takes, on average.**\n"
         "Stages overlap. Keep ratios share a query's page features, and each counts the time that these took.\n"
@@ -133,13 +136,13 @@ def _groups(report: Report) -> str:
 
 def _faults(report: Report) -> str:
     queries = report["queries"]
-    faults = {"all": queries["not ranked"], **queries["not ranked by"]}
-    found = [(name, query, fault) for name, held in faults.items() for query, fault in held.items()]
+    faults = [("all", queries["not ranked"]), *queries["not ranked by"].items(), *queries["skipped pages"].items()]
+    found = [(name, what, fault) for name, held in faults for what, fault in held.items()]
     if not found:
         return ""
-    rows = [[system, query, _cell(fault)] for system, query, fault in found[:_LISTED]]
+    rows = [[system, what, _cell(fault)] for system, what, fault in found[:_LISTED]]
     more = f"\n\n{len(found) - _LISTED:,} more are in report.json." if len(found) > _LISTED else ""
-    return f"**What could not be ranked.**\n\n{_table(['system', 'query', 'reason'], rows)}{more}"
+    return f"**What could not be ranked.**\n\n{_table(['system', 'query or page', 'reason'], rows)}{more}"
 
 
 def _measured(report: Report) -> str:

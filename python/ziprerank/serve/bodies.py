@@ -17,7 +17,7 @@ from ziprerank.serve.failures import Refused
 
 _MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
 _MOST_KEYS = 64  # of one object
-_PART = 1 << 16  # bytes of a form parsed in one turn of the event loop
+_PART = 1 << 16  # bytes of a form, or of JSON, parsed in one turn of the event loop
 
 
 class ReceivedRequest(Request):
@@ -47,15 +47,11 @@ class ReceivedRequest(Request):
             Refused: It is not valid (400), has too many values (413), or a field that its dialect has not (422).
         """
         body, self._received = self._received, b""
-        marks = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
-        if marks > _MOST_JSON:
-            raise Refused(413, f"JSON with {marks:,} commas, brackets and colons, at most {_MOST_JSON:,}: send less")
-        try:
-            value = from_json(body, allow_inf_nan=False, cache_strings="none")
-        except ValueError as error:
-            raise Refused(400, f"the body is not valid JSON: {error}") from None
-        service = self.scope["app"].state.service
-        _check_counts(value, service.settings.max_pages)
+        most: int = self.scope["app"].state.service.settings.max_pages
+        if len(body) <= _PART:
+            value = _parsed(body, most)
+        else:  # others have their turns meanwhile
+            value = await asyncio.to_thread(_parsed, body, most)
         if isinstance(value, dict):
             dialect = dialect_of(self.scope["route"].path, value)
             value, self.scope["asked"] = read_body(dialect, value)
@@ -81,6 +77,19 @@ class ReceivedRequest(Request):
             raise Refused(400, f"the form is not valid: {error.message}") from None
         self._received = b""
         return form
+
+
+def _parsed(body: bytes, most: int) -> Any:
+    """Returns the value of JSON whose lists have at most so many items. Raises Refused."""
+    marks = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
+    if marks > _MOST_JSON:
+        raise Refused(413, f"JSON with {marks:,} commas, brackets and colons, at most {_MOST_JSON:,}: send less")
+    try:
+        value = from_json(body, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        raise Refused(400, f"the body is not valid JSON: {error}") from None
+    _check_counts(value, most)
+    return value
 
 
 class _InMemory(MultiPartParser):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -44,6 +46,10 @@ class Metrics:
         """Adds a gauge named ``name``, described by ``text``, that calls ``value`` whenever the metrics are read."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
+    def watch_workers(self, pids: Callable[[], Sequence[int]]) -> None:
+        """Adds the number and the resident memory of the page workers, whose process ids ``pids`` returns."""
+        self.registry.register(_Workers(pids))
+
     def watch_pool(self, pool: Callable[[], dict[str, int]]) -> None:
         """Adds the counts of the engine's page-feature pool, which ``pool`` returns."""
         self.registry.register(_Pool(pool))
@@ -77,6 +83,29 @@ class Metrics:
         for kind in ("text", "visual", "kept"):
             self._tokens.labels(kind).inc(getattr(tokens, kind))
         self._pages.inc(ranking.pages)
+
+
+class _Workers(Collector):
+    """Collects the number of page workers and, on Linux, their resident memory, which the process's own leaves out."""
+
+    def __init__(self, pids: Callable[[], Sequence[int]]) -> None:
+        self._pids = pids
+
+    def collect(self) -> Iterator[Metric]:
+        pids = self._pids()
+        yield GaugeMetricFamily("ziprerank_page_workers", "Processes that prepare pages", value=len(pids))
+        if Path("/proc/self/statm").is_file():
+            held = sum(map(_resident, pids))
+            yield GaugeMetricFamily("ziprerank_page_workers_resident_bytes", "Their resident memory", value=held)
+
+
+def _resident(pid: int) -> int:
+    """Returns the resident bytes of a process, 0 if it has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class _Pool(Collector):

@@ -63,6 +63,7 @@ class Service:
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
+        self.metrics.watch_workers(pool().pids)
         if reranker.page_cache is not None:
             self.metrics.watch_disk(reranker.page_cache.stats)
         self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)

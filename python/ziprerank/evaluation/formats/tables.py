@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from ziprerank.errors import InvalidInput
+from ziprerank.evaluation.lines import writing
 
 _ROWS = 32  # read at a time, so that pictures of some megabytes each stay few in memory
 
@@ -109,8 +111,10 @@ class Pictures:
                 self._faults = known["faults"]
                 return
             self._index.unlink()
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("wb") as out:
+        with writing(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            out = self._file.open("wb", buffering=0)
+        with out:
             for page, value in rows():
                 try:
                     data = picture(value, base)
@@ -118,11 +122,13 @@ class Pictures:
                     self._faults[page] = str(error)
                     continue
                 self._places[page] = (out.tell(), len(data))
-                out.write(data)
+                with writing(self._file):
+                    _write_all(out, data)
         draft = self._index.with_suffix(".draft")
         text = json.dumps({"key": self._key, "places": self._places, "faults": self._faults})
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(self._index)
+        with writing(self._index):
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(self._index)
 
     def read(self, page: str) -> bytes:
         """Returns a page's picture. Raises InvalidInput if there is none."""
@@ -134,6 +140,13 @@ class Pictures:
         with self._file.open("rb") as file:
             file.seek(start)
             return file.read(size)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Writes all of the data; a disk that is nearly full takes a part of it, and fails at the next."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _schema(file: Path) -> Any:
