@@ -22,7 +22,7 @@ from ziprerank.comparison.tables import tables
 
 from .ablation import table
 from .evaluation import by_document
-from .serve_report import under_load
+from .serve_report import attacked, under_load
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -219,7 +219,7 @@ DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "docs/precision.md": [precision],
     "docs/python.md": [page_workers],
     "docs/scale.md": [batch],
-    "docs/serve.md": [under_load],
+    "docs/serve.md": [under_load, attacked],
     "train/MODEL_CARD.md": [ablation],
 }
 

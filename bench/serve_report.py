@@ -1,4 +1,4 @@
-"""Writes a row of ``python -m bench.serve`` as Markdown for docs/serve.md."""
+"""Writes rows of ``python -m bench.serve`` and ``python -m bench.serve_recovery`` as Markdown for docs/serve.md."""
 
 from __future__ import annotations
 
@@ -9,11 +9,56 @@ from typing import Any
 from .serve_attacks import ANNOUNCED, SILENT
 
 RESULTS = Path(__file__).parent / "results" / "serve_cpu.jsonl"
+ATTACKED = RESULTS.with_name("serve_attacks_cpu.jsonl")
+EARLIER = {
+    "1,000 silent connections": "503 for everybody, as long as they stay",
+    "20 words of 15,000 letters": "one word of 1,000 letters held the service for 27.7 s",
+    "a PDF, returned with each page": "with 500 pages an answer of 2.8 GB, 8.4 GB of memory",
+    "900,000 small values": "nobody answered for 25 s, 1.3 GB of memory",
+    "64 announced bodies": "16 connections kept everybody out",
+    "32 unread answers": "1,353 MB, which stayed",
+    "8 pictures of 36 million pixels": "1.9 GB stayed",
+    "a JPEG of 5,000 scans": "217 s",
+    "8 PDFs without end": "504 for everybody from the first on",
+}
+"""What these attacks did to the service before it had its limits, as found then; not measured again."""
 
 
 def under_load() -> str:
     """Returns the table of the committed row."""
     return table(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def attacked() -> str:
+    """Returns the table of the committed rows: what each attack costs, and what it did before there were limits."""
+    rows = [json.loads(line) for line in ATTACKED.read_text(encoding="utf-8").splitlines()]
+    heads = ("attack", "memory, MB", "files", "longest wait of others", "free again after", "without the limits")
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        memory, files = row["rss_mb"], row["files"]
+        cells = (
+            row["attack"],
+            f"{memory['before']:,.0f}, {memory['most']:,.0f}, {memory['after']:,.0f}",
+            f"{files['before']}, {files['most']}, {files['after']}",
+            f"{row['honest']['longest_s']:.1f} s",
+            f"{row['recovered_s']:.1f} s",
+            EARLIER[row["attack"]],
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    first = rows[0]
+    refused = {row["attack"]: row["honest"]["statuses"] for row in rows if set(row["honest"]["statuses"]) != {"200"}}
+    told = f"Answers other than 200: {refused}." if refused else "All its answers were 200."
+    return "\n".join(
+        [
+            "Each attack meets a new server; memory (page workers included) and open files are those before, at most, "
+            "and 5 s after it.",
+            f"Meanwhile another client ranks one known page again and again.\n{told}",
+            f"Measured on {first['cores']} cores of an {first['processor']}, ONNX Runtime {first['onnxruntime']}, "
+            "beside other work, which makes the waits longer.",
+            "",
+            *lines,
+        ]
+    )
 
 
 def table(row: dict[str, Any]) -> str:
