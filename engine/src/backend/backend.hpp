@@ -46,8 +46,8 @@ class Backend {
     return directory + "/" + graph;
   }
   // Adds the execution provider and the pruning operator for `graph`. ProviderError when ONNX Runtime cannot
-  // start the provider.
-  virtual void Configure(Ort::SessionOptions* options, const std::string& graph) const = 0;
+  // start the provider, or the host has no memory for what it keeps of the graph.
+  virtual void Configure(Ort::SessionOptions* options, const std::string& graph) = 0;
   // InvalidArgument when a plan of `graph` does not take inputs of these sizes.
   virtual void CheckSizes(const std::string& graph, const Bindings& inputs) const {
     static_cast<void>(graph);
@@ -64,6 +64,9 @@ class Backend {
 
   // Options for runs of vision.onnx: such a run may return before it is done; Finish waits for it.
   virtual Ort::RunOptions EncodeOptions() const = 0;
+  // ONNX Runtime's name for the arena that runs of both graphs take device memory from; none where they take
+  // none.
+  virtual std::string arena() const { return {}; }
   // Waits until every page that was sent is in the pool.
   virtual void Finish() = 0;
 

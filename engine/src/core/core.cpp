@@ -152,9 +152,8 @@ void Engine::Core::Encode(const PagePool::Page* page, const ImageView& image) {
   }
 }
 
-void Engine::Core::ForEachStretch(
-    const PagePool::Page* page,
-    const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const {
+void Engine::Core::ForEachStretch(const PagePool::Page* page,
+                                  const std::function<void(std::size_t, std::size_t, std::size_t)>& body) {
   std::vector<std::int64_t> rows;
   pool->AppendRows(page, &rows);
   const auto asked = [] { return Request{"copying a page's features", "use smaller pages"}; };
@@ -222,6 +221,13 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
                        View(host, scores.data(), {std::ssize(scores)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
   outputs.emplace_back("kept", numbers(kept));
   backend->CheckSizes("rerank.onnx", inputs);
+  // What shorter sequences left in the arena is too small for a longer one.
+  const std::int64_t length = std::ssize(layout.packing);
+  if (std::int64_t before = longest; length > before) {
+    if (before > 0) ShrinkRerankArena();
+    while (length > before && !longest.compare_exchange_weak(before, length)) {
+    }
+  }
   stage.emplace(log.get(), "rerank.onnx");
   const Clock::time_point run = Clock::now();
   OnDevice([&] { RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions()); }, asked);

@@ -2,6 +2,7 @@
 #ifndef ZIPRERANK_CORE_HPP_
 #define ZIPRERANK_CORE_HPP_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,20 +38,30 @@ struct Engine::Core {
   void CheckSize(const PagePool::Page* page, std::size_t bytes) const;
   void Fill(const PagePool::Page* page, const ImageView& image);
   // Runs `body` on the device. A failure in it is OutOfDeviceMemory, with what was `asked()` for, or
-  // DeviceLost, where it is one; after a lost device nothing is run.
+  // DeviceLost, where it is one; after a lost device nothing is run. Where there is no memory, `body` is run
+  // once more, with what the arenas held.
   template <typename Body, typename Asked>
-  auto OnDevice(Body&& body, Asked&& asked) const {
+  auto OnDevice(Body&& body, Asked&& asked) {
     failures.CheckUsable();
     try {
       return body();
     } catch (const RuntimeFailure& error) {
+      if (!IsOutOfMemory(error.what()) || !ShrinkArenas()) failures.Explain(error, backend.get(), asked());
+    }
+    try {
+      return body();
+    } catch (const RuntimeFailure& error) {
+      ShrinkArenas();  // ONNX Runtime would not use again what a run leaves that fails
       failures.Explain(error, backend.get(), asked());
     }
   }
+  // Have ONNX Runtime's arenas give back to the device what no run uses now; false where there are none.
+  bool ShrinkArenas();
+  void ShrinkRerankArena();
   // body(offset in the pool, offset in the page's features, bytes) for each stretch of rows that is one in
   // both.
   void ForEachStretch(const PagePool::Page* page,
-                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const;
+                      const std::function<void(std::size_t, std::size_t, std::size_t)>& body);
   void Encode(const PagePool::Page* page, const ImageView& image);
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio);
@@ -65,6 +76,7 @@ struct Engine::Core {
   Bundle bundle;
   std::unique_ptr<PoolStorage> storage;
   std::optional<PagePool> pool;
+  std::atomic<std::int64_t> longest = 0;  // sequence that rerank.onnx has read
   DigestKey digest_key = RandomDigestKey();
   std::unique_ptr<StageLog> log;  // null unless the engine profiles
 };

@@ -20,6 +20,13 @@ std::size_t BytesOf(ONNXTensorElementDataType type) {
   }
 }
 
+Ort::IoBinding Bound(Ort::Session& session, const Bindings& inputs, const Bindings& outputs) {
+  Ort::IoBinding binding(session);
+  for (const auto& [name, value] : inputs) binding.BindInput(name, value);
+  for (const auto& [name, value] : outputs) binding.BindOutput(name, value);
+  return binding;
+}
+
 }  // namespace
 
 Ort::Value View(const Ort::MemoryInfo& memory, const void* data, const Shape& shape,
@@ -32,12 +39,20 @@ Ort::Value View(const Ort::MemoryInfo& memory, const void* data, const Shape& sh
 void RunGraph(Ort::Session& session, const Bindings& inputs, const Bindings& outputs, const char* graph,
               const Ort::RunOptions& options) {
   try {
-    Ort::IoBinding binding(session);
-    for (const auto& [name, value] : inputs) binding.BindInput(name, value);
-    for (const auto& [name, value] : outputs) binding.BindOutput(name, value);
-    session.Run(options, binding);
+    session.Run(options, Bound(session, inputs, outputs));
   } catch (const Ort::Exception& error) {
     throw RuntimeFailure(Text(graph, " failed: ", error.what()));
+  }
+}
+
+void ShrinkArena(Ort::Session& session, const Bindings& inputs, const Bindings& outputs,
+                 const std::string& arena) {
+  try {
+    Ort::RunOptions options;
+    options.SetTerminate();
+    options.AddConfigEntry("memory.enable_memory_arena_shrinkage", arena.c_str());
+    session.Run(options, Bound(session, inputs, outputs));
+  } catch (const Ort::Exception&) {  // says that the run was ended
   }
 }
 
