@@ -1,6 +1,6 @@
 // The product that fills the registers, for the translation units that are compiled once per instruction set
-// (prune_tile.cpp, attention_tile.cpp) with ZIPRERANK_ISA_NAME (a string) and ZIPRERANK_ISA_LANES (floats of
-// a register). Everything has internal linkage, and the standard library stays out: the linker must never
+// (prune_tile.cpp, attention_tile.cpp) with ZIPRERANK_ISA_NAME (a string), ZIPRERANK_ISA_LANES (floats of a
+// register) and ZIPRERANK_ISA_ROWS (of accumulators that fit the registers, two each). Everything has internal linkage, and the standard library stays out: the linker must never
 // pick a version of a shared function that this machine cannot run.
 #ifndef ZIPRERANK_REGISTER_TILE_HPP_
 #define ZIPRERANK_REGISTER_TILE_HPP_
@@ -9,8 +9,8 @@ namespace ziprerank {
 namespace {
 
 constexpr int kLanes = ZIPRERANK_ISA_LANES;
-constexpr int kCols = 2 * kLanes;                               // of a panel
-constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : 4;  // accumulators that fit the registers
+constexpr int kCols = 2 * kLanes;  // of a panel
+constexpr int kRows = ZIPRERANK_ISA_ROWS;
 
 using Vec = float __attribute__((vector_size(kLanes * sizeof(float))));
 using Loose = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
