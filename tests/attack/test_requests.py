@@ -124,7 +124,8 @@ def test_large_json_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyPa
     app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(settings=settings)))
     for size in (10, 100_000):
         body = json.dumps(["x" * size]).encode()
-        assert asyncio.run(bodies.ReceivedRequest({"type": "http", "app": app}, body).json()) == ["x" * size]
+        scope = {"type": "http", "app": app, "route": SimpleNamespace(path="/v1/rerank")}
+        assert asyncio.run(bodies.ReceivedRequest(scope, body).json()) == ["x" * size]
     assert seen == [True, False]
 
 

@@ -56,7 +56,8 @@ def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, 
     folder = tmp_path / "data"
     (folder / "documents").mkdir(parents=True)
     (folder / "documents" / "a.jpg").write_bytes(page_image("whale"))
-    (folder / "documents" / "b.jpg").write_bytes(page_image("whale")[:300])
+    for name in "bc":
+        (folder / "documents" / f"{name}.jpg").write_bytes(page_image("whale")[:300])
     (folder / "queries.tsv").write_text("q1\twhale\n", encoding="utf-8")
     (folder / "qrels.txt").write_text("q1 0 a 1\n", encoding="utf-8")
     data, system = read_data(folder), OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image)
@@ -66,6 +67,10 @@ def test_the_page_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, 
         with pytest.raises(PageError) as caught:
             system.rank("whale", pages, data)
         assert caught.value.index == pages.index("b")
+    for pages in (["c"], ["a", "c", "b"]):  # the second time both are known to be bad, and one is named
+        with pytest.raises(PageError) as caught:
+            system.rank("whale", pages, data)
+        assert (caught.value.index, "none of" in caught.value.reason) == (pages.index("c"), False)
     patient = OcrBm25(tmp_path / "ocr.jsonl", Bundle.load().image, on_bad_page="skip")
     (found,) = patient.rank("whale", ["b", "a"], data)
     assert (found.order, list(found.skipped)) == ([1], ["b"])

@@ -7,12 +7,14 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from server_process import Server
 from starlette.responses import PlainTextResponse
+from ziprerank.serve.dialects import answers
 from ziprerank.serve.dialects.reading import dialect_of, read_body
 from ziprerank.serve.dialects.table import DIALECTS, IGNORED
 from ziprerank.serve.failures import Refused
@@ -253,3 +255,18 @@ def test_only_bedrock_may_leave_out_the_type(words: httpx.Client) -> None:
     body = json.dumps({"query": QUERY, "documents": ["a"]})
     assert words.post("/model/any/invoke", content=body).status_code == 200
     assert words.post("/v1/ranking", content=body).status_code == 415
+
+
+@pytest.mark.parametrize("count", [1, 3, 500])
+def test_the_header_of_a_bare_list_has_whole_warnings_and_counts_the_rest(count: int) -> None:
+    warnings = [f"texts[{number}]: é was drawn as a box" * 3 for number in range(count)]
+    header = answers._bare([], SimpleNamespace(meta=SimpleNamespace(warnings=warnings))).headers[
+        answers.WARNINGS_HEADER
+    ]
+    told = json.loads(header)
+    assert len(header) <= 4000
+    if count < 10:
+        assert told == warnings
+    else:
+        assert told[:-1] == warnings[: len(told) - 1]
+        assert told[-1] == f"and {count - len(told) + 1:,} more"

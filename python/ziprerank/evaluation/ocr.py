@@ -79,8 +79,11 @@ class OcrBm25:
         if any(page not in self._read and page not in self._bad for page in pages):
             self._read_pages(pages, data)
         bad = {page: self._bad[page] for page in pages if page in self._bad}
-        if bad and (self._on_bad_page == "raise" or len(bad) == len(pages)):
-            raise none_left(error.at(pages.index(page)) for page, error in bad.items())
+        if bad and self._on_bad_page == "raise":
+            page, error = next(iter(bad.items()))
+            raise error.at(pages.index(page))
+        if len(bad) == len(pages):
+            raise none_left(error.at(at) for at, error in enumerate(bad.values()))
         good = [at for at, page in enumerate(pages) if page not in bad]
         read = [self._read[pages[at]] for at in good]
         fresh = [self._read[pages[at]] for at in good if pages[at] not in self._counted]

@@ -48,14 +48,12 @@ class ReceivedRequest(Request):
         """
         body, self._received = self._received, b""
         most: int = self.scope["app"].state.service.settings.max_pages
+        path = self.scope["route"].path
         if len(body) <= _PART:
-            value = _parsed(body, most)
+            value, spoken = _understood(body, most, path)
         else:  # others have their turns meanwhile
-            value = await asyncio.to_thread(_parsed, body, most)
-        if isinstance(value, dict):
-            dialect = dialect_of(self.scope["route"].path, value)
-            value, self.scope["asked"] = read_body(dialect, value)
-            self.scope["dialect"] = dialect
+            value, spoken = await asyncio.to_thread(_understood, body, most, path)
+        self.scope.update(spoken)
         return value
 
     async def form(  # type: ignore[override]  # FastAPI awaits it
@@ -77,6 +75,16 @@ class ReceivedRequest(Request):
             raise Refused(400, f"the form is not valid: {error.message}") from None
         self._received = b""
         return form
+
+
+def _understood(body: bytes, most: int, path: str) -> tuple[Any, dict[str, Any]]:
+    """Returns the request in our own API's words, and ``dialect`` and ``asked`` of an object. Raises Refused."""
+    value = _parsed(body, most)
+    if not isinstance(value, dict):
+        return value, {}
+    dialect = dialect_of(path, value)
+    value, asked = read_body(dialect, value)
+    return value, {"dialect": dialect, "asked": asked}
 
 
 def _parsed(body: bytes, most: int) -> Any:

@@ -12,7 +12,7 @@ from ziprerank.serve.dialects.asked import Asked
 from ziprerank.serve.schemas import RerankResponse, Result
 
 WARNINGS_HEADER = "X-Warnings"  # of answers that have no place for them
-_MOST_HEADER = 4_000  # characters
+_MOST_HEADER = 4_000  # characters; those that do not fit are counted
 
 
 def results(answer: RerankResponse, asked: Asked) -> RerankResponse:
@@ -98,10 +98,18 @@ def _common(answer: RerankResponse) -> dict[str, Any]:
 
 
 def _bare(entries: list[dict[str, Any]], answer: RerankResponse) -> Response:
-    headers = {}
-    if answer.meta.warnings:
-        headers[WARNINGS_HEADER] = json.dumps(answer.meta.warnings)[:_MOST_HEADER]
+    told = list(answer.meta.warnings or [])
+    left = 0
+    while told and len(json.dumps(_with_rest(told, left))) > _MOST_HEADER:
+        told.pop()
+        left += 1
+    headers = {WARNINGS_HEADER: json.dumps(_with_rest(told, left))} if told or left else {}
     return JSONResponse(entries, headers=headers)
+
+
+def _with_rest(told: list[str], left: int) -> list[str]:
+    """Returns the warnings that fit, and how many do not."""
+    return [*told, f"and {left:,} more"] if left else told
 
 
 def document_of(sent: Any) -> dict[str, Any]:

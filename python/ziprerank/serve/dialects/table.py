@@ -97,19 +97,6 @@ DIALECTS: Mapping[str, tuple[Dialect, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Fields that some API documents and that change nothing here.
-
-    Attributes:
-        why: Said to clients that send one of them; None says nothing, for fields that do not touch the ranking.
-        names: The fields.
-    """
-
-    why: str | None
-    names: frozenset[str]
-
-
 _CUT = "pages are never cut, and a text ends where its page does"
 _PROMPT = "the model's prompt and its processor are fixed"
 _SAYS_NOTHING = ("user", "request_id", "api_version", "encoding_format", "nextToken", "kwargs")
