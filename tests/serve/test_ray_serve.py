@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 from free_port import free_port
 from PIL import Image
 from ray import serve
+from ray.exceptions import RayActorError
 from serve.test_dialects import (  # noqa: F401 - the same tests run on the server below
     data_url,
     test_cohere_errors,
@@ -58,9 +59,12 @@ def server(bundle_path: Path) -> Iterator[OnRay]:
 
     The small one is full after a few requests, repeats none, and has the model read blank paper too.
     """
+    # a proxy that is slow to start on a busy machine is waited for: Ray replaces it after 5 s
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "300"
     ray.init(num_cpus=3, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False)
     port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    with suppress(TimeoutError, RayActorError):  # replaced nevertheless: the next one is waited for below
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
     common = {"bundle": bundle_path, "pool_bytes": "64M", "ingress_replicas": 1}
     main = Options(**common, replicas=2, settings={"max_pages": 200})
     small = Options(**common, replicas=1, attempts=1, blank="keep", settings={"queue": 2, "max_body_bytes": 10_000_000})
@@ -70,9 +74,12 @@ def server(bundle_path: Path) -> Iterator[OnRay]:
             serve.RunTarget(build(small), name="small", route_prefix="/small"),
         ]
     )
-    yield OnRay(f"http://127.0.0.1:{port}")
+    url = f"http://127.0.0.1:{port}"
+    wait(lambda: answers(f"{url}/-/healthz"), seconds=300)
+    yield OnRay(url)
     serve.shutdown()
     ray.shutdown()
+    del os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"]
 
 
 @pytest.fixture
@@ -100,8 +107,16 @@ def running() -> int:
     return status.replica_states.get("RUNNING", 0)
 
 
-def wait(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+def answers(url: str) -> bool:
+    """Whether a server answers 200 there."""
+    try:
+        return httpx.get(url, timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
