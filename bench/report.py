@@ -219,7 +219,7 @@ DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "docs/precision.md": [precision],
     "docs/python.md": [page_workers],
     "docs/scale.md": [batch],
-    "docs/serve.md": [under_load, attacked],
+    "docs/operate.md": [under_load, attacked],
     "train/MODEL_CARD.md": [ablation],
 }
 

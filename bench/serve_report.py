@@ -1,4 +1,4 @@
-"""Writes rows of ``python -m bench.serve`` and ``python -m bench.serve_recovery`` as Markdown for docs/serve.md."""
+"""Writes rows of ``python -m bench.serve`` and ``python -m bench.serve_recovery`` as Markdown for docs/operate.md."""
 
 from __future__ import annotations
 
