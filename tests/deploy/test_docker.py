@@ -34,7 +34,14 @@ def test_the_build_has_all_sources() -> None:
         line[1:] for line in DOCKERFILE.with_suffix(".dockerignore").read_text().splitlines() if line.startswith("!")
     }
     named = set(re.findall(r'"ziprerank[\w/]*" = "(\w+)', (ROOT / "pyproject.toml").read_text()))
-    for_the_build = {"CMakeLists.txt", "cmake", "deploy/docker/*.lock", "engine", "third_party"}
+    for_the_build = {
+        "CMakeLists.txt",
+        "cmake",
+        "deploy/docker/*.lock",
+        "deploy/docker/health.py",
+        "engine",
+        "third_party",
+    }
     assert named | for_the_build | {"pyproject.toml", "README.md", "LICENSE"} == allowed
     assert all(list(ROOT.glob(name)) for name in allowed)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 import typer
+from fastapi.testclient import TestClient
 from server_process import Server
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import InvalidInput
+from ziprerank.reranker import Reranker
+from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
 
 Text = Callable[[bytes], str]
@@ -103,7 +109,8 @@ def test_keys_cors_and_names_from_variables(bundle_path: Path, images: list[byte
     body = {"query": "x", "documents": [text(images[0])]}
     # --log-level on the command line wins over the variable
     with Server("--log-level", "info", variables=variables) as server, httpx.Client(base_url=server.url) as client:
-        for header in ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}):
+        wrong = ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}, {"X-API-Key": ""})
+        for header in (*wrong, {"api-key": "Bearer first"}):
             answer = client.post("/v1/rerank", json=body, headers=header)
             assert answer.status_code == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -111,15 +118,70 @@ def test_keys_cors_and_names_from_variables(bundle_path: Path, images: list[byte
         assert client.get("/info").status_code == 401
         assert client.get("/health").status_code == 200
         assert client.get("/").status_code == 404
-        for key in ("first", "second"):
-            answer = client.post("/v1/rerank", json=body, headers={"Authorization": f"Bearer {key}"})
+        for header in (
+            {"Authorization": "Bearer first"},
+            {"Authorization": "bearer second"},
+            {"api-key": "first"},
+            {"X-API-Key": "second"},
+            {"Authorization": "Bearer none", "X-API-Key": "first"},  # of a client whose library insists on its own
+        ):
+            answer = client.post("/v1/rerank", json=body, headers=header)
             assert answer.json()["model"] == "pages-v1"
+            assert client.get("/info", headers=header).status_code == 200
+            assert client.get("/v1/models", headers=header).status_code == 200
         asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-        assert client.options("/v1/rerank", headers=asked).headers["Access-Control-Allow-Origin"] == asked["Origin"]
+        # what cohere-ai sends from a browser
+        asked["Access-Control-Request-Headers"] = "authorization,content-type,x-fern-language,x-fern-sdk-version"
+        allowed = client.options("/v1/rerank", headers=asked)
+        assert allowed.status_code == 200
+        assert allowed.headers["Access-Control-Allow-Origin"] == asked["Origin"]
+        names = {name.strip().lower() for name in allowed.headers["Access-Control-Allow-Headers"].split(",")}
+        assert names >= set(asked["Access-Control-Request-Headers"].split(","))
         asked["Origin"] = "https://evil.example"
         assert "Access-Control-Allow-Origin" not in client.options("/v1/rerank", headers=asked).headers
         assert server.stop() == 0
     assert "first" not in json.dumps(server.log)
+
+
+def test_headers_of_other_pages_may_be_listed(reranker: Reranker) -> None:
+    settings = Settings(cors_origins=("https://app.example",), cors_headers=("Authorization", "X-Mine"))
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    client = TestClient(create_app(reranker, settings))
+    for name, status in (("x-mine", 200), ("authorization, x-mine", 200), ("x-fern-language", 400)):
+        answer = client.options("/v1/rerank", headers={**asked, "Access-Control-Request-Headers": name})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v1/rerank/files", "/tei/rerank"])
+def test_compressed_bodies_are_refused(client: httpx.Client, path: str) -> None:
+    body = gzip.compress(b'{"query": "x", "documents": ["y"]}')
+    for coding in ("gzip", "br", "gzip, identity"):
+        answer = client.post(path, content=body, headers={"Content-Encoding": coding})
+        assert answer.status_code == 415
+        assert answer.json()["message"] == f"the body is compressed (Content-Encoding: {coding}): send it as it is"
+        assert answer.headers["Accept-Encoding"] == "identity"
+    answer = client.post("/rerank", json={"query": "x", "documents": []}, headers={"Content-Encoding": "identity"})
+    assert answer.status_code == 422  # as without the header
+
+
+def test_a_server_that_drains_is_not_ready(reranker: Reranker) -> None:
+    with TestClient(create_app(reranker)) as client:
+        service = client.app.state.service  # type: ignore[attr-defined]
+        while not service.ready:
+            time.sleep(0.01)
+        assert client.get("/ready").status_code == 200
+        service.admission.draining = True
+        answer = client.get("/ready")
+        assert (answer.status_code, answer.json()) == (503, {"status": "shutting down"})
+        assert client.post("/v1/rerank", json={"query": "x", "documents": ["y"]}).status_code == 503
+        assert client.get("/health").status_code == 200
+
+
+def test_every_setting_is_a_flag() -> None:
+    flags = {one.name for one in typer.main.get_command(app).commands["serve"].params}  # type: ignore[attr-defined]
+    for field in dataclasses.fields(Settings):
+        name = field.name.replace("_bytes", "_mib")
+        assert name in flags or name.removesuffix("s") in flags, field.name
 
 
 def test_every_flag_is_a_variable() -> None:

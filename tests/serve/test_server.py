@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from ziprerank.serve.server import listen
+from ziprerank.serve.sockets import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

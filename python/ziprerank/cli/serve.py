@@ -31,15 +31,26 @@ def serve(
         bool, _option("CACHE_PER_KEY", "Page features are found again by the same API key only.")
     ] = _DEFAULT.cache_per_key,
     cors_origin: Annotated[list[str] | None, _option("CORS_ORIGIN", "Origin of web pages that may call.")] = None,
+    cors_header: Annotated[
+        list[str] | None, _option("CORS_HEADER", "Header that these pages may send.", show_default="any")
+    ] = None,
     allowed_host: Annotated[
         list[str] | None,
         _option(
             "ALLOWED_HOST",
             "Name by which clients call the server; may be repeated.",
-            show_default="localhost if --host is a loopback address, else any",
+            show_default="localhost if --host is a loopback address, else any; any with --uds",
         ),
     ] = None,
     web_page: Annotated[bool, _option("WEB_PAGE", "The page at /.")] = _DEFAULT.web_page,
+    root_path: Annotated[
+        str, _option("ROOT_PATH", "Prefix of the public paths behind a proxy, such as /ranker.")
+    ] = _DEFAULT.root_path,
+    uds: Annotated[Path | None, _option("UDS", "Listen at this Unix domain socket, not at a port.")] = None,
+    ssl_certfile: Annotated[Path | None, _option("SSL_CERTFILE", "Certificate for HTTPS (PEM).")] = None,
+    ssl_keyfile: Annotated[
+        Path | None, _option("SSL_KEYFILE", "Its private key (PEM).", show_default="in --ssl-certfile")
+    ] = None,
     queue: Annotated[int, _option("QUEUE", "Rankings under way at once; more are answered 429.")] = _DEFAULT.queue,
     timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
     drain: Annotated[float, _option("DRAIN", "Seconds for accepted requests after SIGTERM.")] = _DEFAULT.drain,
@@ -97,8 +108,8 @@ def serve(
     with needs_extra("serve"):
         from ziprerank.serve.app import create_app
         from ziprerank.serve.logs import start_logging
-        from ziprerank.serve.server import hosts_of, listen
         from ziprerank.serve.server import serve as run
+        from ziprerank.serve.sockets import check_certificate, hosts_of, listen, listen_at
     from ziprerank.reranker import Reranker
 
     settings = Settings(
@@ -106,8 +117,13 @@ def serve(
         api_keys=tuple(api_key or ()),
         cache_per_key=cache_per_key,
         cors_origins=tuple(cors_origin or ()),
-        allowed_hosts=tuple(allowed_host or hosts_of(host)),
+        cors_headers=tuple(cors_header or _DEFAULT.cors_headers),
+        allowed_hosts=tuple(allowed_host or (() if uds else hosts_of(host))),
         web_page=web_page,
+        root_path=root_path,
+        uds=uds,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
         queue=queue,
         timeout=timeout,
         drain=drain,
@@ -132,7 +148,8 @@ def serve(
         text_font=text_font,
         on_bad_page=on_bad_page,
     )
-    bound = listen(host, port)
+    check_certificate(ssl_certfile, ssl_keyfile)
+    bound = listen(host, port) if uds is None else listen_at(uds)
     app = create_app(Reranker.from_options(engine), settings)
     start_logging(log_level)
     run(app, bound)

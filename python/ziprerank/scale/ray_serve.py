@@ -30,8 +30,11 @@ _OF_CONNECTIONS = {
     "header_timeout",
     "answer_timeout",
     "keep_alive",
+    "uds",
+    "ssl_certfile",
+    "ssl_keyfile",
 }
-_KNOWN = {field.name for field in fields(Settings)} - _OF_CONNECTIONS
+_KNOWN = {field.name for field in fields(Settings)} - _OF_CONNECTIONS - {"root_path"}
 
 
 class Options(EngineFields):
@@ -76,6 +79,8 @@ class Options(EngineFields):
                 f"settings: {', '.join(of_connections)} would do nothing here, since Ray's proxy holds the connections "
                 "of clients: set Ray Serve's http_options"
             )
+        if "root_path" in given:
+            raise ValueError("settings: root_path would do nothing here: set the application's route_prefix")
         unknown = sorted(given - _KNOWN)
         if unknown:
             raise ValueError(f"settings has no {', '.join(unknown)}: known settings are {', '.join(sorted(_KNOWN))}")

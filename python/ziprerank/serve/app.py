@@ -24,6 +24,7 @@ from ziprerank.serve.dialects.table import DIALECTS
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger
 from ziprerank.serve.models import HeadAsGet, models
+from ziprerank.serve.prefix import Prefixed, check_prefix
 from ziprerank.serve.routes import bedrock, operations, ranking
 from ziprerank.serve.service import Service
 from ziprerank.serve.settings import Settings
@@ -43,7 +44,8 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         The application, with its ``Service`` as ``app.state.service``.
 
     Raises:
-        InvalidInput: ``settings.text_font`` cannot be read as a font.
+        InvalidInput: ``settings.text_font`` cannot be read as a font, or ``settings.root_path`` begins a path of the
+            service.
     """
     service = Service(reranker, settings or Settings())
     app = FastAPIOffline(
@@ -75,9 +77,12 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            allow_headers=service.settings.cors_headers,
+            expose_headers=["Retry-After", "X-Request-ID", "X-Warnings"],
         )
+    if prefix := service.settings.root_path:
+        check_prefix(prefix, paths - {"/"})
+        app.add_middleware(Prefixed, prefix=prefix)
     return app
 
 

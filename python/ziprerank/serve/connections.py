@@ -47,7 +47,7 @@ class Connections:
         address = connection.address
         self._open[connection] = None
         self._of[address] += 1
-        if self._of[address] > self._settings.max_connections_per_address:
+        if address and self._of[address] > self._settings.max_connections_per_address:
             self._make_room(connection, address)
         elif len(self._open) > self._settings.max_connections:
             self._make_room(connection, max(self._of, key=self._of.__getitem__))
@@ -81,7 +81,7 @@ class Connection(H11Protocol):
 
     Attributes:
         table: The server's connections.
-        address: The client's.
+        address: The client's; empty at a Unix domain socket, where no client has one.
     """
 
     table: Connections

@@ -29,7 +29,7 @@ class AdmittedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             service = request.app.state.service
-            owner = service.check_key(request.headers.get("authorization"))
+            owner = service.check_key(request.headers)
             permit = Permit(service.admission, owner)
             return _Sent(await run_admitted(handle, request, permit), permit)
 
@@ -50,11 +50,12 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
         The handler's answer.
 
     Raises:
-        Refused: The request was not admitted, or it was cut off (408, 503 or 504), or the client left (499, for the
-            log: nobody reads it).
+        Refused: The body is compressed (415), the request was not admitted, or it was cut off (408, 503 or 504), or
+            the client left (499, for the log: nobody reads it).
         Exception: Whatever the handler raises.
     """
     admission, settings = permit.admission, permit.admission.settings
+    _check_coding(request.headers.get("content-encoding", ""))
     announced = request.headers.get("content-length", "")
     admission.check(int(announced) if announced.isdecimal() else 0)
     request.scope["permit"] = permit
@@ -105,6 +106,13 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     if not body.complete.is_set():
         raise Refused(408, f"the body had not arrived after {limit:g} s: send it faster, or less of it")
     raise Refused(504, f"no answer within {limit:g} s: rank fewer pages, or raise --timeout")
+
+
+def _check_coding(coding: str) -> None:
+    """Raises Refused (415) for a compressed body, whose size would be known only after unpacking it."""
+    if coding.strip().lower() not in ("", "identity"):
+        message = f"the body is compressed (Content-Encoding: {coding[:100]}): send it as it is"
+        raise Refused(415, message, headers={"Accept-Encoding": "identity"})
 
 
 class _Body:

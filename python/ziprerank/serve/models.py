@@ -16,7 +16,7 @@ _STARTED = int(time())
 
 
 def _checked(request: Request, service: AnyService) -> Service:
-    service.check_key(request.headers.get("authorization"))
+    service.check_key(request.headers)
     return service
 
 

@@ -38,7 +38,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         403: "A web page of another site asks",
         408: "The body arrived too slowly",
         413: "The request is too large",
-        415: "The content type is not JSON, or not a multipart form",
+        415: "The content type is not JSON, or not a multipart form, or the body is compressed",
         421: "The server has no such name (Host)",
         422: "A field is invalid, a page cannot be ranked, or the answer would be too large",
         429: "The queue or the memory is full; see Retry-After",
@@ -148,7 +148,7 @@ async def ready(service: AnyService) -> Response:
 @operations.get("/info", dependencies=[Security(bearer)], responses={401: ERRORS[401]})
 async def info(request: Request, service: AnyService) -> dict[str, Any]:
     """Describes the model, the hardware that it runs on, and the server's defaults and limits."""
-    service.check_key(request.headers.get("authorization"))
+    service.check_key(request.headers)
     bundle, engine, settings = service.reranker.bundle, service.reranker.engine.info, service.settings
     limits = service.reranker.page_limits
     return {

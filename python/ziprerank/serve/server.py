@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import os
 import resource
@@ -21,49 +20,12 @@ from ziprerank.serve.admission import Admission
 from ziprerank.serve.connections import Connections, bind
 from ziprerank.serve.logs import logger
 from ziprerank.serve.service import Service
+from ziprerank.serve.sockets import address_of, remove
 
 _ACCEPTED_AT_ONCE = 64  # connections that one turn of the event loop accepts, before any of them is counted
 _WAITING = 2048  # connections that the system keeps until they are accepted
 _OTHER_FILES = 256  # handles for everything but connections: these, documents, caches, downloads, workers
 _GRACE = 2.0  # seconds after the time to drain in which the last answers are sent
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Binds a socket.
-
-    Args:
-        host: IPv4 or IPv6 address, or a host name with an IPv4 address.
-        port: TCP port; 0 takes a free one.
-
-    Returns:
-        The bound socket.
-
-    Raises:
-        InvalidInput: The address cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol is written out because asyncio sets TCP_NODELAY only on sockets that name it
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise InvalidInput(f"cannot listen on {host}:{port} ({error}): choose another address or port") from error
-    return bound
-
-
-def hosts_of(host: str) -> tuple[str, ...]:
-    """Returns the names by which a server on ``host`` is called unless its operator lists others.
-
-    A server on a loopback address is called by that address or as localhost; a web page that has its own name resolve
-    to the address is refused by its Host header. Other servers have any name.
-    """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    return tuple(dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))) if loopback else ()
 
 
 def serve(app: FastAPI, bound: socket.socket) -> None:
@@ -97,11 +59,17 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
         backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=math.ceil(settings.drain + _GRACE / 2),  # the service itself gives up first
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # uvicorn raises the signal again when it is done
     signal.signal(signal.SIGHUP, _ignore)
-    _Server(config, service.admission, connections).run(sockets=[bound])
+    try:
+        _Server(config, service.admission, connections).run(sockets=[bound])
+    finally:
+        if settings.uds is not None:
+            remove(bound, settings.uds)
 
 
 class _Server(uvicorn.Server):
@@ -113,12 +81,26 @@ class _Server(uvicorn.Server):
         self._connections = connections
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # of the application; uvicorn would give a client a minute for its TLS handshake
+        loop, config = asyncio.get_running_loop(), self.config
         for bound in sockets or []:
+            server = await loop.create_server(
+                self._protocol,
+                sock=bound,
+                backlog=_ACCEPTED_AT_ONCE,
+                ssl=config.ssl,
+                ssl_handshake_timeout=self._admission.settings.header_timeout if config.ssl else None,
+            )
+            self.servers.append(server)
             bound.listen(_WAITING)  # asyncio took the smaller number for both
-            host, port = bound.getsockname()[:2]
-            name = f"[{host}]" if ":" in host else host
-            logger.info("listening", extra={"fields": {"url": f"http://{name}:{port}"}})
+            logger.info("listening", extra={"fields": {"url": address_of(bound, tls=config.ssl is not None)}})
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self.config
+        made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     async def on_tick(self, counter: int) -> bool:
         self._connections.sweep()

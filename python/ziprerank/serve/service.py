@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -31,6 +31,7 @@ from ziprerank.serve.text_page import check_font
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
+KEY_HEADERS = ("api-key", "x-api-key")  # besides Authorization: of Azure's clients and of many gateways
 PATIENCE = 1.0  # seconds that a ranking keeps the engine while one of its pages is not ready; doubled each time
 READY_SECONDS = 5.0  # in which a page worker must start, for the server to be ready
 
@@ -106,25 +107,34 @@ class Service:
         await self._queue.close()
         await asyncio.to_thread(self._threads.shutdown)
 
-    def check_key(self, authorization: str | None) -> str:
-        """Checks the API key in the Authorization header, where the service has keys.
+    def check_key(self, headers: Mapping[str, str]) -> str:
+        """Checks the API key in a request's headers, where the service has keys.
+
+        Args:
+            headers: With lower-case names: ``authorization`` (``Bearer KEY``), ``api-key`` or ``x-api-key``.
 
         Returns:
             The owner of the page features that the request makes and finds: a digest of the key with
             ``Settings.cache_per_key``, else one for all.
 
         Raises:
-            Refused: The header carries no key of the service (401).
+            Refused: No header carries a key of the service (401).
         """
         if not self.settings.api_keys:
             return ""
-        scheme, _, key = (authorization or "").partition(" ")
-        given = key.strip().encode()
-        known = [hmac.compare_digest(given, right.encode()) for right in self.settings.api_keys]
-        if scheme.lower() != "bearer" or not any(known):
-            message = "an API key is needed: send it as Authorization: Bearer KEY"
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        sent = [bearer if scheme.lower() == "bearer" else "", *(headers.get(name, "") for name in KEY_HEADERS)]
+        given = [key.strip().encode() for key in sent]
+        known = [key for key in given if self._knows(key)]
+        if not known:
+            names = " or ".join(f"{name}: KEY" for name in KEY_HEADERS)
+            message = f"an API key is needed: send it as Authorization: Bearer KEY, {names}"
             raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
-        return hashlib.blake2b(given, digest_size=16).hexdigest() if self.settings.cache_per_key else ""
+        return hashlib.blake2b(known[0], digest_size=16).hexdigest() if self.settings.cache_per_key else ""
+
+    def _knows(self, key: bytes) -> bool:
+        same = [hmac.compare_digest(key, right.encode()) for right in self.settings.api_keys]  # of all: time tells
+        return any(same)
 
     async def rank(
         self,

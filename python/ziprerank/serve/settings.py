@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from ziprerank.runtime.cpus import usable_cpus
 Fetch = Literal["off", "public", "listed"]
 
 MIB = 1 << 20
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _COUNTS = (
     *("queue", "workers", "max_connections", "max_connections_per_address", "keep_alive"),
     *("max_body_bytes", "max_held_bytes", "max_answer_bytes", "max_pages", "max_image_pixels", "max_total_pixels"),
@@ -31,8 +33,14 @@ class Settings:
         cache_per_key: Whether page features are found again only by requests with the same API key, so that no client
             learns from the time of its answers which pages another one had ranked.
         cors_origins: Origins of web pages that may call the service, such as ``https://app.example``; ``*`` is any.
+        cors_headers: Headers that these pages may send, such as ``Authorization``; ``*`` is any.
         allowed_hosts: Names that requests may call the service by (their Host header); empty is any name.
         web_page: Whether ``/`` serves the web page.
+        root_path: Prefix of the public paths, such as ``/ranker``, where a proxy serves other things too; requests are
+            answered with and without it.
+        uds: Path of a Unix domain socket to listen at, in place of a port.
+        ssl_certfile: Certificate for HTTPS, a PEM file; None is plain HTTP.
+        ssl_keyfile: Private key of the certificate, a PEM file; None: it is in ``ssl_certfile``.
         queue: Most requests under way: being prepared, waiting for the engine, or running. A request that still
             arrives is not one of them.
         timeout: Most seconds from a request's header to its answer.
@@ -72,8 +80,13 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     cache_per_key: bool = False
     cors_origins: tuple[str, ...] = ()
+    cors_headers: tuple[str, ...] = ("*",)
     allowed_hosts: tuple[str, ...] = ()
     web_page: bool = True
+    root_path: str = ""
+    uds: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
 
     queue: int = 16
     timeout: float = 60.0
@@ -121,5 +134,9 @@ class Settings:
         if self.cache_per_key and not self.api_keys:
             raise InvalidInput("cache_per_key without API keys: give keys, or leave it out")
         check_on_bad_page(self.on_bad_page)
+        if self.root_path and not _PREFIX.fullmatch(self.root_path):
+            raise InvalidInput(f"root_path {self.root_path!r}: must be like /ranker, without a slash at the end")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise InvalidInput("ssl_keyfile without ssl_certfile: give both, or neither")
         if any(not key.strip() for key in self.api_keys):
             raise InvalidInput("an API key is empty: leave it out, or give one")

@@ -31,6 +31,8 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         started, status, begun = perf_counter(), 500, False
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path if path in self._paths else "other"
         given = Headers(scope=scope).get("x-request-id", "")
         own_id = given if _ID.fullmatch(given) else uuid4().hex
         token = request_id.set(own_id)
@@ -51,7 +53,6 @@ class Telemetry:
             await from_exception(error)(scope, receive, tell)
         finally:
             seconds = perf_counter() - started
-            path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.answered(path, status, seconds)
             fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1e3, 1)}
             (logger.debug if path in _QUIET else logger.info)("answered", extra={"fields": fields})
