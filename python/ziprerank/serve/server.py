@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import os
@@ -131,10 +132,48 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        admission = self._admission
-        logger.info("draining", extra={"fields": {"requests": admission.requests, "seconds": admission.settings.drain}})
-        asyncio.get_running_loop().call_later(admission.settings.drain, admission.given_up.set)
-        await super().shutdown(sockets)
+        admission, loop = self._admission, asyncio.get_running_loop()
+        fields = {"requests": admission.requests, "seconds": admission.settings.drain}
+        loop.call_later(admission.settings.drain, admission.given_up.set)
+        self._connections.draining = loop.time()
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            for server, bound in zip(self.servers, sockets or [], strict=True):
+                await self._stop_listening(server, bound)
+            logger.info("draining", extra={"fields": fields})
+            await super().shutdown(sockets)
+        finally:
+            sweeping.cancel()
+
+    async def _stop_listening(self, server: asyncio.Server, bound: socket.socket) -> None:
+        """Closes a socket once every connection that the system keeps for it is accepted: it would be reset."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(bound)
+        await asyncio.sleep(0)  # the loop takes over what it has accepted, which it could not once the server is closed
+        more = _WAITING
+        while more > 0:
+            accepted: list[socket.socket] = []
+            with contextlib.suppress(OSError):  # BlockingIOError where there are no more
+                while len(accepted) < _ACCEPTED_AT_ONCE:
+                    accepted.append(bound.accept()[0])
+            more = more - len(accepted) if len(accepted) == _ACCEPTED_AT_ONCE else 0
+            if not more:
+                server.close()  # at once, before another one comes
+            for one in accepted:
+                await loop.connect_accepted_socket(self._protocol, one)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self.config
+        made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def _sweep(self) -> None:
+        """Keeps the deadlines of connections while the server drains, when there are no ticks any more."""
+        while True:
+            await asyncio.sleep(0.1)
+            self._connections.sweep()
 
     def _end(self) -> None:
         """Ends the process after the time to drain. A thread, because the event loop might be what does not end."""
