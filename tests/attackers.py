@@ -44,6 +44,27 @@ def connect(server: Server, sent: str | bytes = b"", *, source: str = "127.0.0.1
     return connection
 
 
+def closed(connection: socket.socket) -> bytes:
+    """What came until the server closed the connection; an error if it does not."""
+    received = b""
+    try:
+        while part := connection.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def answered(connection: socket.socket) -> bytes:
+    """An answer whose body is a JSON object, from a connection that stays open."""
+    received = b""
+    while not received.endswith(b"}"):
+        part = connection.recv(65536)
+        assert part, f"closed after {received!r}"
+        received += part
+    return received
+
+
 @contextmanager
 def many(count: int, make: Callable[[int], socket.socket]) -> Iterator[list[socket.socket]]:
     """That many connections, closed at the end."""

@@ -10,21 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from attackers import HEAD, connect, encode, many, noise, rank, until
+from attackers import HEAD, answered, closed, connect, encode, many, noise, rank, until
 from server_process import Server
 
 PROBES = ("/health", "/ready", "/metrics")
-
-
-def closed(connection: socket.socket) -> bytes:
-    """What came until the server closed the connection; an error if it does not."""
-    received = b""
-    try:
-        while part := connection.recv(65536):
-            received += part
-    except ConnectionResetError:
-        pass
-    return received
 
 
 def test_a_thousand_silent_connections_keep_nobody_out(server: Server, picture: str) -> None:
@@ -113,6 +102,19 @@ def test_a_body_has_a_deadline_of_its_own(bundle_path: Path) -> None:
         with connect(server, f"{HEAD}Connection: close\r\nContent-Length: 9000\r\n\r\n{{") as connection:
             assert closed(connection).startswith(b"HTTP/1.1 408 ")
         until(server, "ziprerank_held_bytes", 0)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/nowhere"])
+def test_the_rest_of_a_body_that_was_answered_has_its_deadline(bundle_path: Path, path: str) -> None:
+    """Row 5: an answer that needed no body (413, 404) leaves the connection open for the next request, not for ever."""
+    head = HEAD.replace("/v1/rerank", path) + f"Content-Length: {9 << 30}\r\n\r\n{{"
+    options = ["--body-timeout", 1, "--header-timeout", 600, "--keep-alive", 600]
+    with Server("--bundle", bundle_path, *options) as server:
+        with connect(server, head) as connection:
+            assert answered(connection).startswith(b"HTTP/1.1 4")
+            connection.sendall(b"{")
+            assert closed(connection) == b""
         assert server.stop() == 0
 
 

@@ -25,8 +25,9 @@ CASES: dict[str, dict[str, Any]] = {
     "gpu": {"gpus": 1, "bundle": {"existingClaim": "models", "path": "8b"}, "settings": {"provider": "cuda"}},
     "all": {
         "apiKeys": {"existingSecret": "keys"},
+        "serviceMonitor": {"enabled": True, "keySecret": "prometheus"},
         "drain": {"unlisted": 20, "accepted": 120},
-        "settings": {"max-pages": 200, "max-image-pixels": 40000000, "log-level": "debug"},
+        "settings": {"guard-metrics": True, "max-pages": 200, "max-image-pixels": 40000000, "log-level": "debug"},
         "image": {"pullSecrets": [{"name": "registry"}]},
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"operator": "Exists"}],
@@ -125,6 +126,13 @@ def test_every_variable_is_one_of_the_command(case: str) -> None:
 
 def test_numbers_are_written_out() -> None:
     assert variables(render(CASES["all"]))["ZIPRERANK_MAX_IMAGE_PIXELS"] == "40000000"
+
+
+def test_prometheus_sends_a_key_where_metrics_need_one() -> None:
+    (plain,), (guarded,) = (render(CASES[case])["ServiceMonitor"]["spec"]["endpoints"] for case in ("hpa", "all"))
+    assert "authorization" not in plain
+    assert guarded["authorization"] == {"credentials": {"name": "prometheus", "key": "api-key"}}
+    assert variables(render(CASES["all"]))["ZIPRERANK_GUARD_METRICS"] == "true"
 
 
 def test_page_cache() -> None:

@@ -104,6 +104,7 @@ def test_keys_cors_and_names_from_variables(bundle_path: Path, images: list[byte
         "ZIPRERANK_CORS_ORIGIN": "https://app.example",
         "ZIPRERANK_MODEL_NAME": "pages-v1",
         "ZIPRERANK_WEB_PAGE": "0",
+        "ZIPRERANK_GUARD_METRICS": "1",
         "ZIPRERANK_LOG_LEVEL": "warning",
     }
     body = {"query": "x", "documents": [text(images[0])]}
@@ -115,7 +116,7 @@ def test_keys_cors_and_names_from_variables(bundle_path: Path, images: list[byte
             assert answer.status_code == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
             assert answer.json()["error"]["type"] == "authentication_error"
-        assert client.get("/info").status_code == 401
+        assert client.get("/info").status_code == client.get("/metrics").status_code == 401
         assert client.get("/health").status_code == 200
         assert client.get("/").status_code == 404
         for header in (
@@ -129,6 +130,8 @@ def test_keys_cors_and_names_from_variables(bundle_path: Path, images: list[byte
             assert answer.json()["model"] == "pages-v1"
             assert client.get("/info", headers=header).status_code == 200
             assert client.get("/v1/models", headers=header).status_code == 200
+            told = client.get("/metrics", headers=header)
+            assert "\nziprerank_requests_total{" in told.text
         asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
         # what cohere-ai sends from a browser
         asked["Access-Control-Request-Headers"] = "authorization,content-type,x-fern-language,x-fern-sdk-version"
@@ -209,7 +212,15 @@ def test_a_server_that_cannot_start_says_why(options: list[str], message: str) -
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"timeout": 0}, {"drain": float("nan")}, {"fetch_hosts": ("a",)}, {"api_keys": ("",)}, {"max_held_bytes": 1}],
+    [
+        {"timeout": 0},
+        {"drain": float("nan")},
+        {"fetch_hosts": ("a",)},
+        {"api_keys": ("",)},
+        {"max_held_bytes": 1},
+        {"guard_metrics": True},
+        {"cache_per_key": True},
+    ],
 )
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):

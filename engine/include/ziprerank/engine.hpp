@@ -67,7 +67,8 @@ ZIPRERANK_API Blank ParseBlank(std::string_view text);
 ZIPRERANK_API int UsableCpus();
 
 struct EngineOptions {
-  std::string bundle;                  // path of the bundle's directory (docs/bundle.md)
+  std::string bundle;                  // path of the bundle's directory (docs/bundle.md), whose files are not
+                                       // compared with the digests of its manifest: only Python does that
   std::string runtime_library;         // path of libonnxruntime, 1.23 or newer; one per process
   Provider provider = Provider::kCpu;  // ProviderError if it cannot run here
   int device_index = 0;                // the GPU, counted from 0; must be 0 for kAuto and kCpu

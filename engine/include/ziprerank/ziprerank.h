@@ -48,6 +48,7 @@ typedef struct zr_scores zr_scores;
 
 /* Options of zr_engine_create. Start from ZR_OPTIONS_INIT: fields added by later versions then have their
  * defaults. A size that no version had is refused, also one of a later version: its fields would be ignored.
+ * The files of the bundle are not compared with the digests of its manifest: only the Python package does so.
  */
 typedef struct zr_options {
   size_t struct_size;          /* sizeof(zr_options) of the caller, of this version or an older one */

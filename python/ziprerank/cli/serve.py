@@ -27,6 +27,7 @@ def serve(
     port: Annotated[int, _option("PORT", "Port; 0 takes a free one, which the log names.")] = 8000,
     model_name: Annotated[str | None, _option("MODEL_NAME", "Name in answers; default: the checkpoint's.")] = None,
     api_key: Annotated[list[str] | None, _option("API_KEY", "Key that clients send; may be repeated.")] = None,
+    guard_metrics: Annotated[bool, _option("GUARD_METRICS", "/metrics needs a key too.")] = _DEFAULT.guard_metrics,
     cache_per_key: Annotated[
         bool, _option("CACHE_PER_KEY", "Page features are found again by the same API key only.")
     ] = _DEFAULT.cache_per_key,
@@ -115,6 +116,7 @@ def serve(
     settings = Settings(
         model_name=model_name,
         api_keys=tuple(api_key or ()),
+        guard_metrics=guard_metrics,
         cache_per_key=cache_per_key,
         cors_origins=tuple(cors_origin or ()),
         cors_headers=tuple(cors_header or _DEFAULT.cors_headers),

@@ -17,6 +17,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ziprerank.serve.failures import answer
+from ziprerank.serve.lingering import Lingering
 from ziprerank.serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +25,17 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 
+QUIET = 1.0  # seconds of the drain for which a connection without a request stays, for one that is on its way
+_CLOSE = (b"connection", b"close")
+
+
 class Connections:
-    """The open connections of one server. Use it from the event loop only."""
+    """The open connections of one server. Use it from the event loop only.
+
+    Attributes:
+        draining: When the server began to drain (``loop.time``); None before. From then on every answer is the last one
+            of its connection, and connections without a request are closed after a moment.
+    """
 
     def __init__(self, settings: Settings, rejected: Callable[[str], None]) -> None:
         """Makes an empty table.
@@ -36,6 +46,7 @@ class Connections:
         """
         self._settings = settings
         self._rejected = rejected
+        self.draining: float | None = None
         self._open: dict[Connection, None] = {}
         self._of = Counter[str]()
 
@@ -73,7 +84,7 @@ class Connections:
         victim = min((one for one in rivals if one.spare), key=lambda one: one.order, default=new)
         self._rejected("connections")
         self.remove(victim)
-        victim.end(503 if victim is new else None)
+        victim.end(_FULL if victim is new else None)
 
 
 class Connection(H11Protocol):
@@ -100,7 +111,8 @@ class Connection(H11Protocol):
         self._unread: float | None = None  # when the client began not to read its answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._closer = Lingering(transport, self._sending)
+        super().connection_made(self._closer)  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         self.table.add(self)
 
@@ -116,6 +128,11 @@ class Connection(H11Protocol):
             if self.cycle is not None:  # of a further request; the first one's time began with the connection
                 self._since = self.loop.time()
         super().data_received(data)
+        self._say_last()
+
+    def shutdown(self) -> None:
+        """Notes that the server drains; ``overdue`` closes the connection if no request comes."""
+        self._say_last()
 
     def on_response_complete(self) -> None:
         self._since, self._begun = self.loop.time(), False
@@ -139,7 +156,12 @@ class Connection(H11Protocol):
     def overdue(self, settings: Settings) -> str | None:
         """Ends the connection if the client has kept the server waiting for too long, and returns the reason."""
         now = self.loop.time()
-        if self.transport.is_closing() or self.transport.get_write_buffer_size() > 0:
+        draining = self.table.draining
+        if self._closer.lingers and self.transport.get_write_buffer_size() == 0:
+            if now - self._since > settings.body_timeout:
+                self.transport.abort()
+                return "body"
+        elif self.transport.is_closing() or self.transport.get_write_buffer_size() > 0:
             self._unread = self._unread or now
             if now - self._unread > settings.answer_timeout:
                 self.transport.abort()
@@ -149,17 +171,31 @@ class Connection(H11Protocol):
             answered = self.conn.their_state is h11.SEND_BODY  # before the body had come, whose rest is thrown away
             limit = settings.body_timeout if answered else settings.header_timeout
             if (self._begun or self.cycle is None) and now - self._since > limit:
-                self.end(408 if self._begun else None)
+                self.end(_SLOW if self._begun else None)
                 return "header"
+            if draining is not None and not answered and now - max(draining, self._since) > QUIET:
+                self.end(_DRAINING if self._begun else None)
+                return "draining" if self._begun else None
         return None
 
-    def end(self, status: int | None) -> None:
-        """Closes the connection, after an answer of this status if there is one to give."""
-        if status is None or not self._idle or self.conn.our_state is not h11.IDLE:
+    def end(self, last: bytes | None) -> None:
+        """Closes the connection, after this answer if there is one to give."""
+        if last is None or not self._idle or self.conn.our_state is not h11.IDLE:
             self.transport.abort()
         else:
-            self.transport.write(_ANSWERS[status])
+            self.transport.write(last)
             self.transport.close()
+
+    def _say_last(self) -> None:
+        """Has the answer under way say that it is the last one, if the server drains."""
+        cycle = self.cycle
+        if self.table.draining is not None and not self._idle and cycle.keep_alive:
+            cycle.keep_alive = False
+            if _CLOSE not in cycle.default_headers:
+                cycle.default_headers = [*cycle.default_headers, _CLOSE]
+
+    def _sending(self) -> bool:
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
 
     @property
     def _idle(self) -> bool:
@@ -177,7 +213,6 @@ def _raw(status: int, reason: str, message: str) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-_ANSWERS = {
-    408: _raw(408, "Request Timeout", "the request's header had not arrived in time: send it faster"),
-    503: _raw(503, "Service Unavailable", "too many connections are open: close some, or try again later"),
-}
+_SLOW = _raw(408, "Request Timeout", "the request's header had not arrived in time: send it faster")
+_FULL = _raw(503, "Service Unavailable", "too many connections are open: close some, or try again later")
+_DRAINING = _raw(503, "Service Unavailable", "the server is shutting down: use another server")

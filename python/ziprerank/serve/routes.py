@@ -190,7 +190,9 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
     }
 
 
-@operations.get("/metrics", response_class=Response)
-async def metrics(service: AnyService) -> Response:
+@operations.get("/metrics", response_class=Response, dependencies=[Security(bearer)], responses={401: ERRORS[401]})
+async def metrics(request: Request, service: AnyService) -> Response:
     """Returns the metrics in Prometheus' text format."""
+    if service.settings.guard_metrics:
+        service.check_key(request.headers.get("authorization"))
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import resource
@@ -11,6 +12,7 @@ import socket
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -82,18 +84,17 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # of the application; uvicorn would give a client a minute for its TLS handshake
-        loop, config = asyncio.get_running_loop(), self.config
+        loop = asyncio.get_running_loop()
         for bound in sockets or []:
             server = await loop.create_server(
                 self._protocol,
                 sock=bound,
                 backlog=_ACCEPTED_AT_ONCE,
-                ssl=config.ssl,
-                ssl_handshake_timeout=self._admission.settings.header_timeout if config.ssl else None,
+                **self._tls(),
             )
             self.servers.append(server)
             bound.listen(_WAITING)  # asyncio took the smaller number for both
-            logger.info("listening", extra={"fields": {"url": address_of(bound, tls=config.ssl is not None)}})
+            logger.info("listening", extra={"fields": {"url": address_of(bound, tls=self.config.ssl is not None)}})
 
     def _protocol(self) -> asyncio.Protocol:
         config = self.config
@@ -101,6 +102,12 @@ class _Server(uvicorn.Server):
             config=config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return made
+
+    def _tls(self) -> dict[str, Any]:
+        """Returns what asyncio is told of TLS: a client may take as long for its handshake as for a header."""
+        if not self.config.ssl:
+            return {}
+        return {"ssl": self.config.ssl, "ssl_handshake_timeout": self._admission.settings.header_timeout}
 
     async def on_tick(self, counter: int) -> bool:
         self._connections.sweep()
@@ -113,10 +120,41 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        admission = self._admission
-        logger.info("draining", extra={"fields": {"requests": admission.requests, "seconds": admission.settings.drain}})
-        asyncio.get_running_loop().call_later(admission.settings.drain, admission.given_up.set)
-        await super().shutdown(sockets)
+        admission, loop = self._admission, asyncio.get_running_loop()
+        fields = {"requests": admission.requests, "seconds": admission.settings.drain}
+        loop.call_later(admission.settings.drain, admission.given_up.set)
+        self._connections.draining = loop.time()
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            for server, bound in zip(self.servers, sockets or [], strict=True):
+                await self._stop_listening(server, bound)
+            logger.info("draining", extra={"fields": fields})
+            await super().shutdown(sockets)
+        finally:
+            sweeping.cancel()
+
+    async def _stop_listening(self, server: asyncio.Server, bound: socket.socket) -> None:
+        """Closes a socket once every connection that the system keeps for it is accepted: it would be reset."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(bound)
+        await asyncio.sleep(0)  # the loop takes over what it has accepted, which it could not once the server is closed
+        more = _WAITING
+        while more > 0:
+            accepted: list[socket.socket] = []
+            with contextlib.suppress(OSError):  # BlockingIOError where there are no more
+                while len(accepted) < _ACCEPTED_AT_ONCE:
+                    accepted.append(bound.accept()[0])
+            more = more - len(accepted) if len(accepted) == _ACCEPTED_AT_ONCE else 0
+            if not more:
+                server.close()  # at once, before another one comes
+            for one in accepted:
+                await loop.connect_accepted_socket(self._protocol, one, **self._tls())
+
+    async def _sweep(self) -> None:
+        """Keeps the deadlines of connections while the server drains, when there are no ticks any more."""
+        while True:
+            await asyncio.sleep(0.1)
+            self._connections.sweep()
 
     def _end(self) -> None:
         """Ends the process after the time to drain. A thread, because the event loop might be what does not end."""

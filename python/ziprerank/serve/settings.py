@@ -30,6 +30,7 @@ class Settings:
     Attributes:
         model_name: The name in answers; None is the name of the bundle's checkpoint.
         api_keys: A client needs one of these keys to rank and for ``/info``; if empty, no key is needed.
+        guard_metrics: Whether ``/metrics`` needs one too.
         cache_per_key: Whether page features are found again only by requests with the same API key, so that no client
             learns from the time of its answers which pages another one had ranked.
         cors_origins: Origins of web pages that may call the service, such as ``https://app.example``; ``*`` is any.
@@ -78,6 +79,7 @@ class Settings:
 
     model_name: str | None = None
     api_keys: tuple[str, ...] = ()
+    guard_metrics: bool = False
     cache_per_key: bool = False
     cors_origins: tuple[str, ...] = ()
     cors_headers: tuple[str, ...] = ("*",)
@@ -131,8 +133,9 @@ class Settings:
             raise InvalidInput(
                 f"max_held_bytes {self.max_held_bytes:,} is under max_body_bytes {self.max_body_bytes:,}: raise it"
             )
-        if self.cache_per_key and not self.api_keys:
-            raise InvalidInput("cache_per_key without API keys: give keys, or leave it out")
+        for name in ("guard_metrics", "cache_per_key"):
+            if getattr(self, name) and not self.api_keys:
+                raise InvalidInput(f"{name} without API keys: give keys, or leave it out")
         check_on_bad_page(self.on_bad_page)
         if self.root_path and not _PREFIX.fullmatch(self.root_path):
             raise InvalidInput(f"root_path {self.root_path!r}: must be like /ranker, without a slash at the end")
