@@ -78,7 +78,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=service.settings.cors_headers,
-            expose_headers=["Retry-After", "X-Request-ID", "X-Warnings"],
+            expose_headers=["Retry-After", "X-Request-ID", "X-Warnings", "traceparent"],
         )
     if prefix := service.settings.root_path:
         check_prefix(prefix, paths - {"/"})

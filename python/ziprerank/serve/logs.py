@@ -10,11 +10,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)  # 32 hexadecimal digits
 logger = logging.getLogger("ziprerank.serve")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, message, request_id, and ``extra={"fields": ...}``."""
+    """Formats a record as one JSON object.
+
+    It has time, level, logger, message, request_id, trace_id, and the items of ``extra={"fields": ...}``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -23,8 +27,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id.get() is not None:
-            line["request_id"] = request_id.get()
+        for name, value in (("request_id", request_id.get()), ("trace_id", trace_id.get())):
+            if value is not None:
+                line[name] = value
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

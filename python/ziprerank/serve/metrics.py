@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -41,6 +41,10 @@ class Metrics:
         self._rejected = Counter(
             "ziprerank_rejected", "Requests rejected or abandoned, by reason", ["reason"], registry=self.registry
         )
+
+    def built(self, **labels: str) -> None:
+        """Adds ``ziprerank_build_info``, which is always 1: its labels say what answers, such as ``version``."""
+        Info("ziprerank_build", "What answers: versions, model, provider", registry=self.registry).info(labels)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a gauge named ``name``, described by ``text``, that calls ``value`` whenever the metrics are read."""

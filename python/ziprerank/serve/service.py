@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ziprerank._version import __version__
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
@@ -28,6 +29,7 @@ from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
+from ziprerank.serve.tracing import note_ranking
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
@@ -63,6 +65,14 @@ class Service:
         self._trimmer = Trimmer(self._threads)
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
+        self.metrics.built(
+            version=__version__,
+            model=self.model_name,
+            bundle_id=reranker.bundle.bundle_id,
+            precision=reranker.bundle.precision,
+            provider=reranker.engine.info["provider"],
+            onnxruntime=reranker.engine.info["runtime_version"],
+        )
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
         self.metrics.watch_workers(pool().pids)
         if reranker.page_cache is not None:
@@ -182,6 +192,7 @@ class Service:
             done = await self._run(query, candidates, options, permit.owner)
             self.admission.took(done.ran)
             self.metrics.ranked(done.value, prepared, done.waited)
+            note_ranking(done.value, prepared, done.waited, done.ran)
             drawn: list[str] = []
             if "thumbnail" in options.include:
                 held = room.taken

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger, request_id
 from ziprerank.serve.metrics import Metrics
+from ziprerank.serve.tracing import Traced, traced
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET = ("/health", "/ready", "/metrics")  # requested every few seconds, so logged at debug level
@@ -30,18 +31,29 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, begun = perf_counter(), 500, False
+        headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         path = path if path in self._paths else "other"
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = headers.get("x-request-id", "")
         own_id = given if _ID.fullmatch(given) else uuid4().hex
         token = request_id.set(own_id)
+        try:
+            with traced(scope["method"], path, headers, quiet=path in _QUIET) as request:
+                await self._answer(scope, receive, send, request, path)
+        finally:
+            request_id.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Traced, path: str) -> None:
+        started, begun = perf_counter(), False
 
         async def tell(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal begun
             if message["type"] == "http.response.start":
-                status, begun = message["status"], True
-                MutableHeaders(scope=message)["X-Request-ID"] = own_id
+                request.status, begun = message["status"], True
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id.get() or ""
+                if request.traceparent:
+                    headers["traceparent"] = request.traceparent
             await send(message)
 
         try:
@@ -53,7 +65,6 @@ class Telemetry:
             await from_exception(error)(scope, receive, tell)
         finally:
             seconds = perf_counter() - started
-            self._metrics.answered(path, status, seconds)
-            fields = {"method": scope["method"], "path": path, "status": status, "ms": round(seconds * 1e3, 1)}
-            (logger.debug if path in _QUIET else logger.info)("answered", extra={"fields": fields})
-            request_id.reset(token)
+            self._metrics.answered(path, request.status, seconds)
+            fields = {"method": scope["method"], "path": path, "status": request.status, "ms": round(seconds * 1e3, 1)}
+            (logger.debug if path in _QUIET else logger.info)("answered", extra={"fields": fields | request.noted})
