@@ -109,6 +109,15 @@ def test_https(bundle_path: Path, certificate: tuple[Path, Path]) -> None:
             with socket.create_connection(("127.0.0.1", port)) as silent:
                 silent.settimeout(30)
                 assert silent.recv(1) == b""
+            trusted = ssl.create_default_context(cafile=certificate[0])
+            with (
+                socket.create_connection(("127.0.0.1", port)) as plain,
+                trusted.wrap_socket(plain, server_hostname="127.0.0.1") as sender,
+            ):
+                sender.sendall(b"POST /rerank HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nx")
+                sender.settimeout(30)
+                answer = b"".join(iter(lambda: sender.recv(4096), b""))  # to the end
+                assert answer.startswith(b"HTTP/1.1 413 ")
             with pytest.raises(httpx.HTTPError):
                 httpx.get(server.url.replace("https", "http"))
             assert client.get(f"{server.url}/health").status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,6 +33,30 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(tracing.trace, "get_tracer", provider.get_tracer)
     return exporter
+
+
+PROVIDER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+import logging
+class Logged(SpanExporter):
+    def export(self, spans):
+        for span in spans:
+            logging.getLogger("spans").warning(span.name)
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(Logged()))
+trace.set_tracer_provider(provider)
+"""
+
+
+@pytest.fixture
+def server_process_spans(bundle_path: Path, sample: bytes) -> list[str]:
+    """The names of a ranking's spans in a process that has a provider for everybody, as an operator sets it up."""
+    with Server("--bundle", bundle_path, before=PROVIDER) as server, httpx.Client(base_url=server.url) as client:
+        rank(client, sample).raise_for_status()
+        server.stop()
+    return [line["message"] for line in server.log if line.get("logger") == "spans"]
 
 
 @pytest.fixture
@@ -127,6 +152,11 @@ def test_spans(reranker: Reranker, sample: bytes, spans: InMemorySpanExporter, l
     assert times == sorted(times)  # one after the other
     assert times[1] == times[2]
     assert times[3] == times[4]
+
+
+def test_no_other_library_makes_spans(server_process_spans: list[str]) -> None:
+    """FastAPI has spans of its own in newer releases, which would double ours."""
+    assert sorted(server_process_spans) == ["POST /v1/rerank/files", "prepare", "queue", "rank"]
 
 
 def test_a_failure_is_an_error_of_its_span(

@@ -55,6 +55,8 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        # tracing.py makes the spans; newer releases of FastAPI would make a second one of each request
+        telemetry={"tracing": False, "logs": False},
     )
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.state.service = service

@@ -194,5 +194,5 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
 async def metrics(request: Request, service: AnyService) -> Response:
     """Returns the metrics in Prometheus' text format."""
     if service.settings.guard_metrics:
-        service.check_key(request.headers.get("authorization"))
+        service.check_key(request.headers)
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

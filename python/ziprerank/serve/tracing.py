@@ -38,11 +38,13 @@ class Traced:
         traceparent: Names the trace in the answer; empty if there is none.
         status: Of the answer.
         noted: What its log line says of its ranking.
+        span: Its span, of OpenTelemetry's type; None without OpenTelemetry.
     """
 
     traceparent: str = ""
     status: int = 500
     noted: dict[str, Any] = field(default_factory=dict)
+    span: Any = None
 
 
 _request: ContextVar[Traced | None] = ContextVar("request", default=None)
@@ -94,15 +96,16 @@ def note_ranking(ranking: Ranking, prepared: float, waited: float, ran: float) -
     stages |= {stage: getattr(ranking.timings, stage) for stage in _STAGES}
     stages_ms = {stage: round(milliseconds, 1) for stage, milliseconds in stages.items()}
     request.noted = {"pages": ranking.pages, "windows": ranking.windows, "tokens": tokens, "stages_ms": stages_ms}
-    if HAS_SPANS and trace.get_current_span().is_recording():
+    if request.span is not None and request.span.is_recording():
         attributes: dict[str, int | float] = {"pages": ranking.pages, "windows": ranking.windows}
         attributes |= {f"tokens.{kind}": count for kind, count in tokens.items()}
         attributes |= {f"{stage}_ms": stages_ms[stage] for stage in _STAGES}  # they overlap, so they are no spans
         named = {f"ziprerank.{name}": value for name, value in attributes.items()}
-        trace.get_current_span().set_attributes(named)
+        request.span.set_attributes(named)
+        below = trace.set_span_in_context(request.span)  # the current span may be another library's
         at = time.time_ns() - round((prepared + waited + ran) * 1e9)
         for name, seconds in (("prepare", prepared), ("queue", waited), ("rank", ran)):
-            span = trace.get_tracer("ziprerank", __version__).start_span(name, start_time=at)
+            span = trace.get_tracer("ziprerank", __version__).start_span(name, below, start_time=at)
             at += round(seconds * 1e9)
             span.end(at)
 
@@ -115,6 +118,7 @@ def _span(request: Traced, method: str, path: str, headers: Mapping[str, str]) -
         kind=trace.SpanKind.SERVER,
         attributes={"http.request.method": method, "http.route": path},
     )
+    request.span = span
     context = span.get_span_context()
     identity = trace.format_trace_id(context.trace_id) if context.is_valid else None
     if identity is not None:
