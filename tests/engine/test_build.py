@@ -17,8 +17,9 @@ Build = Callable[[str], Path]
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
 
-# The build under sanitizers takes minutes; each test of it runs on the plain build too.
-PRESETS = pytest.mark.parametrize("preset", ["dev", pytest.param("asan", marks=pytest.mark.slow)])
+# A build under sanitizers or with another compiler takes minutes; each test of them runs on the plain build too.
+CLANG = pytest.param("clang", marks=pytest.mark.slow)
+PRESETS = pytest.mark.parametrize("preset", ["dev", pytest.param("asan", marks=pytest.mark.slow), CLANG])
 
 # ONNX Runtime keeps some memory on purpose until the process ends
 NO_LEAK_CHECK = {"ASAN_OPTIONS": "detect_leaks=0"}
@@ -70,6 +71,12 @@ def test_what_was_closed(
     run(build(preset) / "engine" / "tests" / program, default_bundle, runtime_library, **NO_LEAK_CHECK)
 
 
+@PRESETS
+def test_errors_are_caught_by_their_classes(build: Build, *, preset: str) -> None:
+    """In a program that shares nothing with the library but its headers."""
+    run(build(preset) / "engine" / "tests" / "catching", **NO_LEAK_CHECK)
+
+
 def test_a_host_program_writes_nothing_into_the_home_folder(
     build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path
 ) -> None:
@@ -106,14 +113,17 @@ def test_examples_build_against_an_installed_prefix(
     assert sorted(read_ranking(output)[0]) == [0, 1, 2, 3]
 
 
-def test_exported_symbols(build: Build) -> None:
+@pytest.mark.parametrize("preset", ["dev", CLANG])
+def test_exported_symbols(build: Build, preset: str) -> None:
     """The C ABI, ONNX Runtime's entry point, and the public C++ API; nothing of std or of the inside."""
-    names = run("nm", "-D", "--defined-only", build("dev") / "libziprerank.so").split("\n")
+    library = build(preset) / "libziprerank.so"
+    names = run("nm", "-D", "--defined-only", library).split("\n")
     plain = {name.split()[-1] for name in names if name}
     header = (ROOT / "engine" / "include" / "ziprerank" / "ziprerank.h").read_text()
     functions = set(re.findall(r"\b(zr_\w+)\(", header))
     assert {name for name in plain if not name.startswith("_Z")} == functions | {"RegisterCustomOps"}
-    demangled = run("nm", "-D", "-C", "--defined-only", build("dev") / "libziprerank.so").splitlines()
+    demangled = run("nm", "-D", "-C", "--defined-only", library).splitlines()
+    assert any(name.endswith(" typeinfo for ziprerank::Error") for name in demangled)  # or nobody can catch one
     public = re.compile(
         r" (ziprerank::((Engine|Window)::(?!Core|State)|ParseProvider|ParseBlank|ProviderText|UsableCpus)"
         r"|(vtable|typeinfo|typeinfo name) for ziprerank::Error)"

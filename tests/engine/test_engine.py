@@ -271,7 +271,7 @@ def test_info(engine: _engine.Engine, default_bundle: Path, runtime_library: str
     assert info["bundle"] == str(default_bundle)
     assert info["runtime_library"] == runtime_library
     assert info["provider"] == "cpu"
-    assert info["prune_kernel"] in ("baseline", "avx2", "avx512")
+    assert info["prune_kernel"] in ("baseline", "avx2", "avx512", "neon")
     assert len(info["letter_ids"]) == 20
     assert info["pool_bytes"] == info["pool_rows"] * ROW_BYTES
 

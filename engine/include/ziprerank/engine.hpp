@@ -125,9 +125,9 @@ struct EngineInfo {
   int device_index = 0;
   std::string runtime_library;  // as in EngineOptions
   std::string runtime_version;  // of ONNX Runtime, "1.23.2"
-  std::string prune_kernel;     // CPU: baseline | avx2 | avx512; GPU: "sm_90 cubin" or "sm_90 ptx", or "plan"
-  std::string plan;             // what built the plan, and for which GPUs; empty without a plan
-  std::string device;           // the GPU's name; empty on the CPU, like the next two
+  std::string prune_kernel;  // CPU: baseline, avx2, avx512 or neon; GPU: "sm_90 cubin", "sm_90 ptx" or "plan"
+  std::string plan;          // what built the plan, and for which GPUs; empty without a plan
+  std::string device;        // the GPU's name; empty on the CPU, like the next two
   std::string compute_capability;  // "9.0"
   std::string driver_library;      // the CUDA driver's library, as it was opened
   int threads = 0;                 // of one graph run on the CPU, never 0

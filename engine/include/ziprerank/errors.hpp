@@ -16,7 +16,7 @@
 namespace ziprerank {
 
 // What went wrong, as the C ABI (`zr_status`) and the Python package's classes name it. Values are stable.
-enum class ErrorKind {
+enum class ZIPRERANK_API ErrorKind {
   kInvalidArgument = 1,  // a call that cannot be carried out as given
   kBundle = 2,           // a bundle that is missing, damaged, or newer than this engine reads
   kPool = 3,             // the page pool has no room for the pages of one window

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <locale>
+#include <sstream>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,6 +15,20 @@ namespace {
 
 constexpr int kFormatVersion = 1;
 constexpr std::int64_t kMostId = INT32_MAX;
+
+template <typename T>
+bool ReadNumber(const char* first, const char* last, T* value) {
+  const auto [end, error] = std::from_chars(first, last, *value);
+  return error == std::errc() && end == last;
+}
+
+// std::from_chars reads no floating-point number in libc++ before version 20.
+bool ReadNumber(const char* first, const char* last, double* value) {
+  std::istringstream stream(std::string(first, last));
+  stream.imbue(std::locale::classic());
+  stream >> std::noskipws >> *value;
+  return !stream.fail() && stream.peek() == std::istringstream::traits_type::eof();
+}
 
 // The `ziprerank.*` metadata of one graph.
 class Metadata {
@@ -56,8 +73,7 @@ class Metadata {
   template <typename T>
   T Parse(const char* key, const char* first, const char* last) const {
     T value{};
-    const auto [end, error] = std::from_chars(first, last, value);
-    if (error != std::errc() || end != last) {
+    if (!ReadNumber(first, last, &value)) {
       throw BundleError(ziprerank::Text(file_, ": metadata ziprerank.", key, " is '",
                                         Excerpt(std::string(first, last)), "', not a number"));
     }

@@ -23,8 +23,8 @@ class Packed {
         width_(CeilDiv(in.head_dim, cols_) * cols_),
         head_keys_(blocks_ * block_ * in.head_dim),
         head_values_(blocks_ * block_ * width_),
-        keys_(std::make_unique_for_overwrite<float[]>(Size(in.batch * in.kv_heads * head_keys_))),
-        values_(std::make_unique_for_overwrite<float[]>(Size(in.batch * in.kv_heads * head_values_))) {
+        keys_(new float[Size(in.batch * in.kv_heads * head_keys_)]),
+        values_(new float[Size(in.batch * in.kv_heads * head_values_)]) {
     parallel(in.batch * in.kv_heads * blocks_,
              [&](std::int64_t task) { PackBlock(in, task / blocks_, task % blocks_); });
   }
@@ -69,7 +69,7 @@ class Packed {
 
 std::vector<const AttentionKernel*> AttentionKernels() {
   std::vector<const AttentionKernel*> kernels = {&kAttentionBaseline};
-#if defined(__x86_64__)
+#if defined(ZIPRERANK_X86_64_KERNELS)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.push_back(&kAttentionAvx2);
   if (__builtin_cpu_supports("avx512f")) kernels.push_back(&kAttentionAvx512);
@@ -90,7 +90,7 @@ void Attend(const AttentionInputs& in, const AttentionKernel& kernel, const Para
   static const int cpus = UsableCpus();
   const std::int64_t tasks = std::min<std::int64_t>(tiles, cpus);
   const std::size_t scratch_floats = kernel.scratch_floats(in.head_dim);
-  const auto scratch = std::make_unique_for_overwrite<float[]>(Size(tasks) * scratch_floats);
+  const std::unique_ptr<float[]> scratch(new float[Size(tasks) * scratch_floats]);
   std::atomic<std::int64_t> next = 0;
   parallel(tasks, [&](std::int64_t task) {
     for (std::int64_t taken = next++; taken < tiles; taken = next++) {

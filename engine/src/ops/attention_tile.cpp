@@ -12,7 +12,7 @@
 namespace ziprerank {
 namespace {
 
-constexpr int kTileRows = 96;  // a multiple of every kRows: 12, 6, 4
+constexpr int kTileRows = 96;  // a multiple of every kRows: 12, 8, 6, 4
 constexpr int kBlock = 128;    // keys and values of 256 floats: 256 KB, in L2 beside the queries and the sums
 
 using Bits = unsigned __attribute__((vector_size(kLanes * sizeof(unsigned))));

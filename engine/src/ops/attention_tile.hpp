@@ -33,7 +33,7 @@ struct AttentionKernel {
 };
 
 // The versions in this build; each is called only where the processor has its instructions.
-extern const AttentionKernel kAttentionBaseline;
+extern const AttentionKernel kAttentionBaseline;  // "baseline"; "neon" on aarch64
 extern const AttentionKernel kAttentionAvx2;
 extern const AttentionKernel kAttentionAvx512;
 

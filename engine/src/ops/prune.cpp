@@ -87,7 +87,7 @@ std::vector<float> Relevance(const PruneInputs& in, const std::vector<std::int64
   // At most 64 tasks, each with one scratch buffer for all its tiles: enough for any thread pool to balance.
   const std::int64_t tiles = (count + kernel.tile_rows - 1) / kernel.tile_rows;
   const std::int64_t tasks = std::min<std::int64_t>(tiles, 64);
-  const auto scratch = std::make_unique_for_overwrite<float[]>(Size(tasks) * kernel.scratch_floats);
+  const std::unique_ptr<float[]> scratch(new float[Size(tasks) * kernel.scratch_floats]);
   parallel(tasks, [&](std::int64_t task) {
     for (std::int64_t tile = tiles * task / tasks; tile < tiles * (task + 1) / tasks; ++tile) {
       const std::int64_t first = tile * kernel.tile_rows;
@@ -120,7 +120,7 @@ std::vector<float> Relevance(const PruneInputs& in, const std::vector<std::int64
 
 std::vector<const PruneKernel*> PruneKernels() {
   std::vector<const PruneKernel*> kernels = {&kPruneBaseline};
-#if defined(__x86_64__)
+#if defined(ZIPRERANK_X86_64_KERNELS)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) kernels.push_back(&kPruneAvx2);
   if (__builtin_cpu_supports("avx512f")) kernels.push_back(&kPruneAvx512);

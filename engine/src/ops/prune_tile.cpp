@@ -11,7 +11,7 @@
 namespace ziprerank {
 namespace {
 
-constexpr int kTileRows = 96;              // a multiple of every kRows: 12, 6, 4
+constexpr int kTileRows = 96;              // a multiple of every kRows: 12, 8, 6, 4
 constexpr int kDepth = 256;                // of a slice of H: 96 x 256 floats stay in L2
 constexpr int kGroupPanels = 256 / kCols;  // panels whose sums are held at a time
 

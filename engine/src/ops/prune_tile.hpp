@@ -35,7 +35,7 @@ struct PruneKernel {
 };
 
 // The versions in this build; each is called only where the processor has its instructions.
-extern const PruneKernel kPruneBaseline;
+extern const PruneKernel kPruneBaseline;  // "baseline"; "neon" on aarch64
 extern const PruneKernel kPruneAvx2;
 extern const PruneKernel kPruneAvx512;
 

@@ -1,7 +1,8 @@
 // The product that fills the registers, for the translation units that are compiled once per instruction set
-// (prune_tile.cpp, attention_tile.cpp) with ZIPRERANK_ISA_NAME (a string) and ZIPRERANK_ISA_LANES (floats of
-// a register). Everything has internal linkage, and the standard library stays out: the linker must never
-// pick a version of a shared function that this machine cannot run.
+// (prune_tile.cpp, attention_tile.cpp) with ZIPRERANK_ISA_NAME (a string), ZIPRERANK_ISA_LANES (floats of a
+// register) and ZIPRERANK_ISA_ROWS (rows of two accumulators each that fit the registers). Everything has
+// internal linkage, and the standard library stays out: the linker must never pick a version of a shared
+// function that this machine cannot run.
 #ifndef ZIPRERANK_REGISTER_TILE_HPP_
 #define ZIPRERANK_REGISTER_TILE_HPP_
 
@@ -9,11 +10,13 @@ namespace ziprerank {
 namespace {
 
 constexpr int kLanes = ZIPRERANK_ISA_LANES;
-constexpr int kCols = 2 * kLanes;                               // of a panel
-constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : 4;  // accumulators that fit the registers
+constexpr int kCols = 2 * kLanes;  // of a panel
+constexpr int kRows = ZIPRERANK_ISA_ROWS;
 
 using Vec = float __attribute__((vector_size(kLanes * sizeof(float))));
-using Loose = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+// A typedef, since Clang drops `aligned` in an alias declaration and would load from where no vector may lie.
+typedef float Loose __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+static_assert(alignof(Loose) == alignof(float), "floats may begin anywhere");
 
 inline Vec Load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
 inline void Store(float* to, Vec value) { *reinterpret_cast<Loose*>(to) = value; }
