@@ -1,5 +1,6 @@
 #include "bundle/initializer.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 namespace ziprerank {
@@ -13,6 +14,17 @@ class Fields {
   // Goes to the next field; false at the end, and where the message is malformed.
   bool Next() {
     if (rest_.empty()) return false;
+    malformed_ = !Read();
+    return !malformed_;
+  }
+
+  std::uint64_t number() const { return number_; }
+  std::uint64_t value() const { return value_; }     // of a number
+  std::string_view bytes() const { return bytes_; }  // of a text or a message
+  bool malformed() const { return malformed_; }
+
+ private:
+  bool Read() {
     std::uint64_t tag = 0;
     if (!Varint(&tag)) return false;
     number_ = tag >> 3;
@@ -33,13 +45,6 @@ class Fields {
         return false;
     }
   }
-
-  std::uint64_t number() const { return number_; }
-  std::uint64_t value() const { return value_; }     // of a number
-  std::string_view bytes() const { return bytes_; }  // of a text or a message
-  bool malformed() const { return !rest_.empty(); }  // once Next() was false
-
- private:
   bool Varint(std::uint64_t* value) {
     *value = 0;
     for (std::size_t i = 0; i < 10 && i < rest_.size(); ++i) {
@@ -63,6 +68,7 @@ class Fields {
   std::uint64_t number_ = 0;
   std::uint64_t value_ = 0;
   std::string_view bytes_;
+  bool malformed_ = false;
 };
 
 // Numbers of fields in onnx.proto.
@@ -86,14 +92,34 @@ std::string_view First(std::string_view message, std::uint64_t number) {
   return {};
 }
 
-// What a Gather node reads with `indices`; empty for any other node.
-std::string_view Gathered(std::string_view node, std::string_view indices) {
-  if (First(node, kNodeOperator) != "Gather") return {};
+std::vector<std::string_view> Inputs(std::string_view node) {
   std::vector<std::string_view> inputs;
   for (Fields fields(node); fields.Next();) {
     if (fields.number() == kNodeInput) inputs.push_back(fields.bytes());
   }
-  return inputs.size() == 2 && inputs[1] == indices ? inputs[0] : std::string_view{};
+  return inputs;
+}
+
+bool IsGather(std::string_view node) { return First(node, kNodeOperator) == "Gather"; }
+
+// The name of what a Gather of the graph reads with `indices`; empty where none does.
+std::string_view Gathered(std::string_view graph, std::string_view indices) {
+  for (Fields fields(graph); fields.Next();) {
+    if (fields.number() != kGraphNode || !IsGather(fields.bytes())) continue;
+    const std::vector<std::string_view> inputs = Inputs(fields.bytes());
+    if (inputs.size() == 2 && inputs[1] == indices) return inputs[0];
+  }
+  return {};
+}
+
+// Whether a node of the graph that is no Gather has the input `name`.
+bool IsReadWhole(std::string_view graph, std::string_view name) {
+  for (Fields fields(graph); fields.Next();) {
+    if (fields.number() != kGraphNode || IsGather(fields.bytes())) continue;
+    const std::vector<std::string_view> inputs = Inputs(fields.bytes());
+    if (std::find(inputs.begin(), inputs.end(), name) != inputs.end()) return true;
+  }
+  return false;
 }
 
 bool ReadEntry(std::string_view entry, Initializer* tensor) {
@@ -126,11 +152,8 @@ std::optional<Initializer> Read(std::string_view message) {
 
 std::optional<Initializer> FindGathered(std::string_view model, std::string_view indices) {
   const std::string_view graph = First(model, kModelGraph);
-  std::string_view name;
-  for (Fields fields(graph); name.empty() && fields.Next();) {
-    if (fields.number() == kGraphNode) name = Gathered(fields.bytes(), indices);
-  }
-  if (name.empty()) return std::nullopt;
+  const std::string_view name = Gathered(graph, indices);
+  if (name.empty() || IsReadWhole(graph, name)) return std::nullopt;
   for (Fields fields(graph); fields.Next();) {
     if (fields.number() == kGraphInitializer && First(fields.bytes(), kTensorName) == name) {
       return Read(fields.bytes());

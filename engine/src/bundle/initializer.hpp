@@ -21,9 +21,9 @@ struct Initializer {
   std::uint64_t length = 0;
 };
 
-// The initializer that a Gather of the ONNX model `model` indexes with the value `indices`. Empty when there
-// is none, when its bytes are in the model itself, or when `model` cannot be read: ONNX Runtime says what is
-// wrong.
+// The initializer of which a Gather of the ONNX model `model` reads the rows `indices`, a value of the graph.
+// Empty when there is none, when a node of another kind reads it too, when its bytes are in the model itself,
+// or when `model` cannot be read: ONNX Runtime says what is wrong.
 std::optional<Initializer> FindGathered(std::string_view model, std::string_view indices);
 
 }  // namespace ziprerank
