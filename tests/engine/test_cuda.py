@@ -10,6 +10,7 @@ them, nor of ONNX Runtime's CUDA provider: tests/gpu is.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import cubin
 import pytest
 from fake_gpu import DRIVER, Result, Session, same_windows
 from ziprerank import _engine
+from ziprerank.bundle import Bundle
 from ziprerank.errors import ProviderError
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
@@ -170,6 +172,30 @@ def test_the_operator_is_registered_for_cuda_with_its_counts_on_the_host(cuda: R
     options = cuda.of("provider_option")
     assert ["device_id", "0"] in options
     assert ["use_tf32", "0"] in options
+
+
+def tables(result: Result, bundle: Path) -> int:
+    """How often pinned memory of the host was asked for that the table of token embeddings fills."""
+    bytes_ = Bundle.load(bundle).model["vocab_size"] * 256 * 4
+    return [int(size) for size, _ in result.of("cuMemHostAlloc")].count(bytes_)
+
+
+def test_the_table_of_embeddings_is_in_pinned_memory_of_the_host(cuda: Result, cuda_bundle: Path) -> None:
+    """`test_windows_score_as_on_the_cpu` says that it holds what it should."""
+    assert tables(cuda, cuda_bundle) == 1
+    assert cuda.of("mem_pattern") == [["off"]] * 2  # for both graphs
+
+
+def test_a_bundle_whose_table_is_cut_off_is_refused(session: Session, cuda_bundle: Path, tmp_path: Path) -> None:
+    """Its place is left to ONNX Runtime, which says what is wrong."""
+    other = Path(shutil.copytree(cuda_bundle, tmp_path / "bundle"))
+    for file in other.glob("model*.safetensors"):
+        os.truncate(file, file.stat().st_size // 2)
+    cut = session(other)
+    kind, text = cut.output["error"]
+    assert kind == "BundleError"
+    assert "rerank.onnx cannot be loaded" in text
+    assert tables(cut, cuda_bundle) == 0
 
 
 def test_everything_is_given_back(cuda: Result) -> None:

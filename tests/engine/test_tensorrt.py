@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fake_gpu import DRIVER, Result, Session, same_windows
+from ziprerank.bundle import Bundle
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
 
@@ -111,6 +112,11 @@ def test_tensorrt_stands_in_front_of_cuda_which_runs_the_operator(trt: Result, c
     info = trt.output["info"]
     assert (info["provider"], info["prune_kernel"]) == ("tensorrt", "sm_90 cubin")
     assert info["plan"] == "TensorRT of onnxruntime 1.31.1 for 9.0"
+
+
+def test_tensorrt_keeps_the_table_of_embeddings_on_the_gpu(trt: Result, trt_bundle: Path) -> None:
+    table = Bundle.load(trt_bundle, check="none").model["vocab_size"] * 256 * 4
+    assert str(table) not in {size for size, _ in trt.of("cuMemHostAlloc")}
 
 
 def test_tensorrt_is_told_cache_precision_and_sizes(trt: Result, trt_bundle: Path) -> None:

@@ -46,8 +46,8 @@ class Backend {
     return directory + "/" + graph;
   }
   // Adds the execution provider and the pruning operator for `graph`. ProviderError when ONNX Runtime cannot
-  // start the provider.
-  virtual void Configure(Ort::SessionOptions* options, const std::string& graph) const = 0;
+  // start the provider, or the host has no memory for what it keeps of the graph.
+  virtual void Configure(Ort::SessionOptions* options, const std::string& graph) = 0;
   // InvalidArgument when a plan of `graph` does not take inputs of these sizes.
   virtual void CheckSizes(const std::string& graph, const Bindings& inputs) const {
     static_cast<void>(graph);

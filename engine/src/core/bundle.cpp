@@ -10,7 +10,7 @@
 namespace ziprerank {
 namespace {
 
-Ort::Session LoadGraph(const Runtime& runtime, const Backend& backend, const std::string& graph,
+Ort::Session LoadGraph(const Runtime& runtime, Backend& backend, const std::string& graph,
                        const std::string& file, int threads, const std::string& profile) {
   if (!std::filesystem::is_regular_file(file)) {
     throw BundleError(Text(file, " is missing: give the directory that ziprerank export wrote"));
@@ -49,7 +49,7 @@ void SetPrecision(Bundle* bundle, const std::string& precision, const std::strin
 
 }  // namespace
 
-Bundle LoadBundle(const Runtime& runtime, const Backend& backend, const std::string& directory, int threads,
+Bundle LoadBundle(const Runtime& runtime, Backend& backend, const std::string& directory, int threads,
                   const std::string& profile, EngineInfo* info) {
   const std::string vision_file = backend.File(directory, "vision.onnx");
   const std::string rerank_file = backend.File(directory, "rerank.onnx");

@@ -20,7 +20,7 @@ struct Bundle {
 // Loads vision.onnx and rerank.onnx for a backend, which outlives the bundle, and fills in what `info` says
 // about them. `threads` is not 0. `profile`, if not empty, is the prefix of the profiles that ONNX Runtime
 // writes. BundleError names the file and what is wrong with it.
-Bundle LoadBundle(const Runtime& runtime, const Backend& backend, const std::string& directory, int threads,
+Bundle LoadBundle(const Runtime& runtime, Backend& backend, const std::string& directory, int threads,
                   const std::string& profile, EngineInfo* info);
 
 }  // namespace ziprerank

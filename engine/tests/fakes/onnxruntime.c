@@ -81,6 +81,11 @@ static OrtStatus* append_provider(OrtSessionOptions* session, const OrtCUDAProvi
   return failure("FAKE_PROVIDER_ERROR");
 }
 
+static OrtStatus* no_mem_pattern(OrtSessionOptions* options) {
+  report("mem_pattern", "off");
+  return real->DisableMemPattern(options);
+}
+
 /* ---- TensorRT ---- */
 
 static OrtStatus* create_trt_options(OrtTensorRTProviderOptionsV2** options) {
@@ -231,6 +236,7 @@ static const OrtApi* get_api(uint32_t version) {
   api.UpdateCUDAProviderOptions = update_options;
   api.UpdateCUDAProviderOptionsWithValue = update_option;
   api.SessionOptionsAppendExecutionProvider_CUDA_V2 = append_provider;
+  api.DisableMemPattern = no_mem_pattern;
   api.CreateTensorRTProviderOptions = create_trt_options;
   api.ReleaseTensorRTProviderOptions = release_trt_options;
   api.UpdateTensorRTProviderOptions = update_trt_options;

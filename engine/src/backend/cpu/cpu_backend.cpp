@@ -62,7 +62,7 @@ class HostFeed : public PageFeed {
 
 }  // namespace
 
-void CpuBackend::Configure(Ort::SessionOptions* options, const std::string&) const {
+void CpuBackend::Configure(Ort::SessionOptions* options, const std::string&) {
   Ort::ThrowOnError(AddCpuOps(*options, runtime_.api()));
 }
 

@@ -9,7 +9,7 @@ namespace ziprerank {
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const Runtime& runtime) : runtime_(runtime) {}
-  void Configure(Ort::SessionOptions* options, const std::string& graph) const override;
+  void Configure(Ort::SessionOptions* options, const std::string& graph) override;
   void Describe(EngineInfo* info) const override;
   Ort::MemoryInfo memory() const override;
   std::unique_ptr<PoolStorage> MakeStorage(std::size_t bytes) const override;

@@ -49,13 +49,15 @@ int CheckOffered(const Runtime& runtime, const char* provider, int index) {
 CudaBackend::CudaBackend(const Runtime& runtime, int index, const std::string& bundle)
     // the provider before the driver: without it the GPU is of no use
     : GpuBackend(runtime, CheckSuited(runtime, CheckOffered(runtime, kProvider, index))),
+      bundle_(bundle),
+      table_(context()),
       prune_(context(), (std::filesystem::path(bundle) / "kernels").string()),
       op_(TypeOf(prune_.precision()), prune_, index),
       domain_("ziprerank") {
   domain_.Add(&op_);
 }
 
-void CudaBackend::Configure(Ort::SessionOptions* options, const std::string&) const {
+void CudaBackend::Configure(Ort::SessionOptions* options, const std::string& graph) {
   try {
     Ort::CUDAProviderOptions provider;
     // Its arena grows by what is asked for, as on the CPU; float32 is float32 and not TF32, which has 10
@@ -70,6 +72,11 @@ void CudaBackend::Configure(Ort::SessionOptions* options, const std::string&) co
         Text("ONNX Runtime ", runtime().version(), " cannot start ", kProvider, ": ", error.what(),
              "; it needs the CUDA and cuDNN libraries that it was built for, such as pip install "
              "\"onnxruntime-gpu[cuda,cudnn]\" brings"));
+  }
+  // At the second query of a size this would allocate all that the query needs once more, in one block.
+  options->DisableMemPattern();
+  if (provider() == Provider::kCuda && graph == "rerank.onnx") {
+    table_.Bind(File(bundle_, graph), memory(), options);
   }
   options->Add(domain_);
 }

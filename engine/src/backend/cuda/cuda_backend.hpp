@@ -4,6 +4,7 @@
 
 #include "backend/cuda/cuda_op.hpp"
 #include "backend/cuda/gpu_backend.hpp"
+#include "backend/cuda/host_table.hpp"
 
 namespace ziprerank {
 
@@ -13,13 +14,15 @@ class CudaBackend : public GpuBackend {
   // old for CUDA; BundleError that the bundle has no kernels for this GPU.
   CudaBackend(const Runtime& runtime, int index, const std::string& bundle);
 
-  void Configure(Ort::SessionOptions* options, const std::string& graph) const override;
+  void Configure(Ort::SessionOptions* options, const std::string& graph) override;
   void Describe(EngineInfo* info) const override;
 
  protected:
   Provider provider() const override { return Provider::kCuda; }
 
  private:
+  const std::string bundle_;
+  HostTable table_;
   CudaPrune prune_;
   CudaPruneOp op_;
   Ort::CustomOpDomain domain_;

@@ -65,7 +65,7 @@ std::string RtxBackend::File(const std::string& directory, const std::string& gr
   return directory + "/" + kFolder + "/" + graph;
 }
 
-void RtxBackend::Configure(Ort::SessionOptions* options, const std::string&) const {
+void RtxBackend::Configure(Ort::SessionOptions* options, const std::string&) {
   Ort::KeyValuePairs provider;
   provider.Add("has_user_compute_stream", "1");
   provider.Add("user_compute_stream", std::to_string(reinterpret_cast<std::uintptr_t>(stream())).c_str());

@@ -82,7 +82,7 @@ TensorRtBackend::Options TensorRtBackend::OptionsFor(const std::string& graph) c
   return options;
 }
 
-void TensorRtBackend::Configure(Ort::SessionOptions* options, const std::string& graph) const {
+void TensorRtBackend::Configure(Ort::SessionOptions* options, const std::string& graph) {
   try {
     Ort::TensorRTProviderOptions provider;
     provider.Update(OptionsFor(graph));

@@ -15,7 +15,7 @@ class TensorRtBackend : public CudaBackend {
   TensorRtBackend(const Runtime& runtime, int index, const EngineOptions& options);
 
   std::string File(const std::string& directory, const std::string& graph) const override;
-  void Configure(Ort::SessionOptions* options, const std::string& graph) const override;
+  void Configure(Ort::SessionOptions* options, const std::string& graph) override;
   void CheckSizes(const std::string& graph, const Bindings& inputs) const override;
   void Describe(EngineInfo* info) const override;
 
