@@ -41,6 +41,8 @@ const char* ClassOf(ziprerank::ErrorKind kind) {
       return "DeviceMemoryError";
     case ziprerank::ErrorKind::kDevice:
       return "DeviceLost";
+    case ziprerank::ErrorKind::kCancelled:
+      return "Cancelled";
   }
   return "EngineError";
 }
@@ -191,6 +193,12 @@ ziprerank::WindowScores Score(ziprerank::Window& window, const Ids& ids, const s
   return window.score(prompt, keep_ratio);
 }
 
+void Cancel(ziprerank::Window& window) {
+  const ziprerank::Call call;
+  const nb::gil_scoped_release release;
+  window.cancel();
+}
+
 template <typename Closable>
 void Close(Closable& self) {
   const ziprerank::Call call;
@@ -311,6 +319,10 @@ Args:
 Raises:
     InvalidInput: A slot is empty, the prompt does not fit the window, or keep_ratio is out of range.
     EngineError: A graph failed, or a score is not finite.)")
+      .def("cancel", Cancel, R"(Ends encode and score under way in other threads, without waiting for them.
+
+Each raises Cancelled once the operator that it is in has ended, and so does every later one that runs a graph.
+The engine and its other windows go on.)")
       .def("close", Close<Window>,
            "Gives the reservation back, once all calls under way have returned. May be called twice.");
 

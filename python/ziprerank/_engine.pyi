@@ -142,6 +142,14 @@ class Window:
             EngineError: A graph failed, or a score is not finite.
         """
 
+    def cancel(self) -> None:
+        """
+        Ends encode and score under way in other threads, without waiting for them.
+
+        Each raises Cancelled once the operator that it is in has ended, and so does every later one that runs a graph.
+        The engine and its other windows go on.
+        """
+
     def close(self) -> None:
         """
         Gives the reservation back, once all calls under way have returned. May be called twice.

@@ -1,7 +1,7 @@
 """Every error that ziprerank raises on purpose. Each message names the value, the limit and the way out.
 
 The engine's binding finds ``EngineError``, ``DeviceMemoryError``, ``DeviceLost``, ``PoolError``, ``ProviderError``,
-``BundleError`` and ``InvalidInput`` here by name, so that C++ and Python raise the same classes.
+``BundleError``, ``Cancelled`` and ``InvalidInput`` here by name, so that C++ and Python raise the same classes.
 """
 
 from __future__ import annotations
@@ -111,6 +111,10 @@ class DeviceMemoryError(EngineError):
 
 class DeviceLost(EngineError):
     """The GPU no longer answers: this engine ranks nothing any more, and only a new process can use the GPU."""
+
+
+class Cancelled(ZipRerankError):
+    """The ranking was ended by its ``cancel``, or the window by ``Window.cancel``."""
 
 
 class MissingDependency(ZipRerankError, ImportError):

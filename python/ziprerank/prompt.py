@@ -17,6 +17,18 @@ MAX_QUERY_TOKENS = 4096
 _MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer spends time on it
 
 
+def prompt_limit(bundle: Bundle) -> int:
+    """Returns the most text tokens of a prompt where no option says otherwise, at least ``MAX_QUERY_TOKENS``.
+
+    It is the visual tokens of the bundle's window of pages of the largest size, at its keep ratio: text makes a pass at
+    most twice as long as its pages can make it.
+    """
+    image, defaults = bundle.image, bundle.defaults
+    area = image.factor * image.factor
+    page = min(image.max_pixels, image.longest_side * image.longest_side) // area
+    return max(MAX_QUERY_TOKENS, int(defaults.window * page * defaults.keep_ratio))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
     """The token ids of one window.
@@ -32,10 +44,23 @@ class Prompt:
 
 
 class PromptBuilder:
-    """Builds prompts by a bundle's rules and tokenizer. Safe to use from several threads."""
+    """Builds prompts by a bundle's rules and tokenizer. Safe to use from several threads.
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Raises BundleError when the tokenizer cannot be read or misses the image pad."""
+    Attributes:
+        max_tokens: Most tokens of a prompt, pages not counted.
+    """
+
+    def __init__(self, bundle: Bundle, max_tokens: int | None = None) -> None:
+        """Reads the bundle's tokenizer.
+
+        Args:
+            bundle: Whose prompts these are.
+            max_tokens: Most tokens of a prompt, pages not counted; None is ``prompt_limit(bundle)``.
+
+        Raises:
+            BundleError: The tokenizer cannot be read or misses the image pad.
+        """
+        self.max_tokens = prompt_limit(bundle) if max_tokens is None else max_tokens
         self._rules = bundle.prompt
         self._tokens = bundle.tokens
         self._query_only = bundle.defaults.prune_text == "query_only"
@@ -44,6 +69,7 @@ class PromptBuilder:
         if image is None:
             raise BundleError(f"{bundle.path}: tokenizer.json has no token {bundle.tokens.image_pad} (image pad)")
         self._page = self._rules.page.replace("{image}", image)
+        self._repeats = "{query}" in self._page
         self._special = {
             index: token.content for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
         }
@@ -77,6 +103,7 @@ class PromptBuilder:
         text, spans = self._text(query, pages)
         encoding = self._encode(text)
         ids = np.asarray(encoding.ids, dtype=np.int64)
+        self._check_length(len(ids) - pages, pages)
         self._check_special(ids, pages)
         if not self._query_only:
             return Prompt(ids, None)
@@ -86,6 +113,26 @@ class PromptBuilder:
             count=len(ids),
         )
         return Prompt(ids, mask)
+
+    def check_length(self, query: str, pages: int) -> None:
+        """Checks the length of the prompt of ``pages`` pages for a query that ``check_query`` returned.
+
+        Raises:
+            InvalidInput: The prompt is longer than ``max_tokens``.
+        """
+        text, _ = self._text(query, pages)
+        if len(text.encode()) > self.max_tokens:  # no token is shorter than a byte
+            self._check_length(len(self._encode(text).ids) - pages, pages)
+
+    def _check_length(self, tokens: int, pages: int) -> None:
+        if tokens <= self.max_tokens:
+            return
+        fewer = ", rank fewer pages in a pass (window)" if pages > 1 and self._repeats else ""
+        raise InvalidInput(
+            f"the query makes a prompt of {tokens:,} tokens for {pages} {'page' if pages == 1 else 'pages'} in a pass, "
+            f"at most {self.max_tokens:,}: shorten or summarise it{fewer}, or load the engine with a higher "
+            "max_prompt_tokens"
+        )
 
     def _text(self, query: str, pages: int) -> tuple[str, list[tuple[int, int]]]:
         """The whole prompt, and the character spans of the query before the first page, which pruning compares with."""

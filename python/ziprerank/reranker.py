@@ -30,6 +30,7 @@ from ziprerank.runtime.engine import (
 )
 from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.runtime.passes import Cancel, Passes
 from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
 from ziprerank.values import real_number, whole_number
 from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
@@ -63,7 +64,7 @@ class Reranker:
         self.engine = engine
         self.watch = watch
         self.page_cache = page_cache
-        self.prompts = PromptBuilder(bundle)
+        self.prompts = PromptBuilder(bundle, None if options is None else options.max_prompt_tokens)
         self._options = options
         self._owner = ""
         self._lifetime = Lifetime("this reranker")
@@ -85,6 +86,7 @@ class Reranker:
         page_workers: WorkersOption = "auto",
         page_timeout: float = PAGE_TIMEOUT,
         page_memory_bytes: int = PAGE_MEMORY_BYTES,
+        max_prompt_tokens: int | None = None,
     ) -> Reranker:
         """Loads a bundle and an engine for it.
 
@@ -108,6 +110,8 @@ class Reranker:
                 files in this process, without the two limits that follow.
             page_timeout: Most seconds that a page, or opening a file, takes in a child process.
             page_memory_bytes: Most bytes that a child process allocates for a page.
+            max_prompt_tokens: Most text tokens of one pass's prompt, which may hold the query once for each page; None
+                is as many as the decoder reads of a full window's pages (``ziprerank.prompt.prompt_limit``).
 
         Raises:
             InvalidInput: An option that no engine can use.
@@ -129,6 +133,7 @@ class Reranker:
                 page_workers,
                 page_timeout,
                 page_memory_bytes,
+                max_prompt_tokens,
             )
         )
 
@@ -191,6 +196,7 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> Ranking:
         """Sorts pages by relevance to a query.
 
@@ -207,9 +213,14 @@ class Reranker:
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
             progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
                 ten times a second while a page is not ready; may raise to end the ranking.
+            cancel: Ends the ranking once its ``is_set()`` is true, in the middle of a pass too: a ``threading.Event``
+                that another thread sets, or a deadline. It is asked after each step, and about ten times a second while
+                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. With a
+                ``cancel``, Ctrl-C ends a pass as well.
 
         Raises:
             InvalidInput: The query or an option cannot be used, or the reranker is closed.
+            Cancelled: ``cancel`` was set.
             PageError: A page cannot be ranked, or takes more time or memory than the limits allow; with
                 ``on_bad_page="skip"``, none can.
             WorkerError: No process can be started to prepare pages in.
@@ -225,6 +236,7 @@ class Reranker:
             stride=stride,
             on_bad_page=on_bad_page,
             progress=progress,
+            cancel=cancel,
         )[0]
 
     def rank_many(
@@ -238,6 +250,7 @@ class Reranker:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
+        cancel: Cancel | None = None,
     ) -> list[Ranking]:
         """Ranks the same pages for each query; pages are prepared and encoded once while they fit in memory.
 
@@ -257,7 +270,10 @@ class Reranker:
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = good_candidates(sources, bad)
                 plan = plan_windows(len(good), window, stride, self.bundle.defaults)
-            steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)))
+                for text in texts:
+                    self.prompts.check_length(text, plan.width)
+            passes = opened.enter_context(Passes(cancel))
+            steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)), passes.check)
             feed = opened.enter_context(PageFeed(sources, self.watch))
             filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
             open_window = opened.enter_context(filled)
@@ -265,7 +281,9 @@ class Reranker:
             while len(outcomes) < len(texts):
                 try:
                     text = texts[len(outcomes)]
-                    outcome = self._score(text, plan, good, open_window, ratio=ratio, meter=meter, steps=steps)
+                    outcome = self._score(
+                        text, plan, good, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes
+                    )
                 except PageError as error:
                     if not skip or error.index is None:
                         raise
@@ -307,6 +325,7 @@ class Reranker:
         ratio: float,
         meter: Meter,
         steps: Steps,
+        passes: Passes,
     ) -> Outcome[Scored]:
         """Runs every window of the plan: tokenize, encode the window's pages, prune and score them.
 
@@ -325,7 +344,7 @@ class Reranker:
                 lambda: steps.advance(0),
             )
             with self.watch("rerank", None), meter.stage("rerank"):
-                scored = window.score(prompt.text_ids, prompt.query_mask, ratio)
+                scored = passes.score(window, prompt.text_ids, prompt.query_mask, ratio)
             meter.count(scored)
             steps.advance(1)
             return by_page(scored)

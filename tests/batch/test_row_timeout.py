@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from batch_job import Job, StuckRanker, rows_of
+from blocking_engine import BlockingEngine
 from hostile_files import endless_pdf
 from ziprerank.batch import ranking, workers
 from ziprerank.batch.ranking import Done, Ranker
@@ -74,6 +75,15 @@ def test_rows_that_are_late(
     errors = {row["id"]: row["error"] for row in done}
     assert "".join(sorted(name for name, error in errors.items() if error)) == late
     assert all("not ranked within 50 s" in errors[name] for name in late)
+
+
+def test_a_pass_ends_with_its_rows_time(job: Job, reranker: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, signs = BlockingEngine(reranker.engine), []
+    monkeypatch.setattr(ranking, "monotonic", lambda: 60.0 if engine.began.is_set() and len(signs) > 3 else 0.0)
+    group = Group((Row("a", "a", (str(job.documents[8][0]),)),))
+    (done,) = Ranker(row_timeout=50).rank(Reranker(reranker.bundle, engine), group, lambda: signs.append(1))
+    assert "not ranked within 50 s" in done.rows[0]["error"]
+    assert engine.ended == 1
 
 
 def test_the_wait_for_a_page_is_a_rows_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,14 @@ def test_errors_are_caught_by_their_classes(build: Build, *, preset: str) -> Non
     run(build(preset) / "engine" / "tests" / "catching", **NO_LEAK_CHECK)
 
 
+@PRESETS
+def test_what_was_cancelled(build: Build, default_bundle: Path, runtime_library: str, *, preset: str) -> None:
+    """Runs under way in other threads end, and nothing else does; without the end the program would not return."""
+    programs = build(preset) / "engine" / "tests"
+    settings = {"REAL_ONNXRUNTIME": runtime_library, **NO_LEAK_CHECK}
+    run(programs / "cancelling", default_bundle, programs / "libfake_onnxruntime.so", **settings)
+
+
 def test_a_host_program_writes_nothing_into_the_home_folder(
     build: Build, engine: _engine.Engine, pages: Pages, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_to_dict_and_from_dict() -> None:
         "page_workers": 2,
         "page_timeout": 5.0,
         "page_memory_bytes": 1 << 30,
+        "max_prompt_tokens": 2000,
         "keep_ratio": 0.25,
         "window": 10,
         "stride": 5,

@@ -13,14 +13,16 @@ from ziprerank import PageNote, Pdf, RankedPage, Ranking, Reranker, Timings, Tok
 
 OPTIONS = (
     "top_k: 'int | None' = None, *, keep_ratio: 'float | None' = None, window: 'WindowOption' = 'auto', "
-    "stride: 'int | None' = None, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None"
+    "stride: 'int | None' = None, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None, "
+    "cancel: 'Cancel | None' = None"
 )
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
     Reranker.from_bundle: "(path: 'str | Path | None' = None, *, provider: 'str' = 'cpu', threads: 'int' = 0, "
     "pool_bytes: 'int' = 1073741824, blank: 'Blank | None' = None, page_cache: 'str | Path | None' = None, "
     "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full', page_workers: 'WorkersOption' = 'auto', "
-    "page_timeout: 'float' = 20.0, page_memory_bytes: 'int' = 2147483648) -> 'Reranker'",
+    "page_timeout: 'float' = 20.0, page_memory_bytes: 'int' = 2147483648, max_prompt_tokens: 'int | None' = None) "
+    "-> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
     Pdf: "(source: 'str | Path | bytes | bytearray | memoryview', pages: 'str | int | Iterable[int] | None' = None, "

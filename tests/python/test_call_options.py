@@ -19,7 +19,7 @@ from ziprerank.reranker import Reranker
 from ziprerank.serve.routes import rerank_files
 from ziprerank.serve.schemas import Options
 
-CALL = set(inspect.signature(Reranker.rank).parameters) - {"self", "query", "pages", "progress"}
+CALL = set(inspect.signature(Reranker.rank).parameters) - {"self", "query", "pages", "progress", "cancel"}
 TOP = {"top_k"}  # called top_n where a framework or an API has that name
 VALUES = {"keep_ratio": 0.25, "window": 7, "stride": 3, "on_bad_page": "skip"}
 

@@ -38,6 +38,7 @@ VALUES: dict[str, Any] = {
     "page_workers": 2,
     "page_timeout": 5.5,
     "page_memory_bytes": 1 << 29,
+    "max_prompt_tokens": 2000,
 }
 RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor", "eval")
 
@@ -105,6 +106,9 @@ def test_ray_serve_reads_sizes_as_the_command_line_does() -> None:
         {"page_timeout": 0},
         {"page_timeout": float("nan")},
         {"page_memory_bytes": 0},
+        {"max_prompt_tokens": 0},
+        {"max_prompt_tokens": 1.5},
+        {"max_prompt_tokens": (1 << 20) + 1},
     ],
 )
 def test_a_bad_value_is_named(options: dict[str, Any]) -> None:

@@ -244,7 +244,7 @@ def test_all_errors_share_a_base() -> None:
     from ziprerank import errors
 
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
-    assert {errors.PageError, errors.WorkerError, errors.DeviceLost} < set(classes)
+    assert {errors.PageError, errors.WorkerError, errors.DeviceLost, errors.Cancelled} < set(classes)
     assert all(issubclass(value, ZipRerankError) for value in classes if value is not errors.PageWarning)
     assert issubclass(InvalidInput, ValueError)
     assert issubclass(errors.MissingDependency, ImportError)

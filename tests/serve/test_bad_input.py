@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import struct
 import zlib
@@ -156,6 +157,21 @@ def test_too_many_documents(post: Callable[..., httpx.Response]) -> None:
 )
 def test_options(post: Callable[..., httpx.Response], options: dict[str, Any], param: str) -> None:
     refused(post(**options), 422, param)
+
+
+def test_a_query_that_makes_the_prompt_too_long(
+    post: Callable[..., httpx.Response], make_pdf: Callable[..., bytes], text: Text
+) -> None:
+    """The prompt repeats it for each page: over many pages it is refused before it waits for the engine."""
+    query = "annual report of the board " * 100
+    document = {"pdf": text(make_pdf(19))}
+    message = refused(post(document, query=query), 422, "query")
+    assert re.fullmatch(
+        r"the query makes a prompt of 1\d,\d{3} tokens for 20 pages in a pass, at most 4,096: shorten or summarise it, "
+        r"rank fewer pages in a pass \(window\), or load the engine with a higher max_prompt_tokens",
+        message,
+    )
+    assert post(document, query=query, window=2).status_code == 200
 
 
 @pytest.mark.parametrize("window", [0, 21, 2.5, "all"])

@@ -219,6 +219,12 @@ class ZIPRERANK_API Window {
   // not finite; OutOfDeviceMemory, DeviceLost.
   WindowScores score(const Prompt& prompt, double keep_ratio);
 
+  // Ends the calls of encode() and score() under way, from another thread, and does not wait for them: each
+  // is Cancelled once the operator that it is in has ended, unless that was the last one, and so is every
+  // later one that runs a graph. The engine and its other windows go on. Does nothing to a window that is
+  // closed; InvalidArgument for one that was moved from.
+  void cancel();
+
   // Gives the reservation back, once all calls under way have returned. May be called twice; any other call
   // on a window that is closed, or was moved from, is InvalidArgument.
   void close();

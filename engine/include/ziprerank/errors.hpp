@@ -24,6 +24,7 @@ enum class ZIPRERANK_API ErrorKind {
   kRuntime = 5,          // ONNX Runtime failed while it ran a graph, or gave a result that is not finite
   kMemory = 7,           // the device has no memory for what was asked; smaller requests work
   kDevice = 8,           // the device is lost: nothing works until the process starts again
+  kCancelled = 9,        // Window::cancel() ended the call
 };
 
 // Base of all errors of this library; `kind()` says which one it is.
@@ -49,6 +50,7 @@ using ProviderError = ErrorOf<ErrorKind::kProvider>;
 using RuntimeFailure = ErrorOf<ErrorKind::kRuntime>;
 using OutOfDeviceMemory = ErrorOf<ErrorKind::kMemory>;
 using DeviceLost = ErrorOf<ErrorKind::kDevice>;
+using Cancelled = ErrorOf<ErrorKind::kCancelled>;
 
 }  // namespace ziprerank
 

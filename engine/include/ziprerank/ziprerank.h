@@ -37,7 +37,8 @@ typedef enum zr_status {
   ZR_RUNTIME_FAILURE = 5,  /* a graph failed, or gave a score that is not finite */
   ZR_INTERNAL = 6,         /* anything else, such as no host memory for a text */
   ZR_OUT_OF_MEMORY = 7,    /* the device has no memory for what was asked; smaller requests work */
-  ZR_DEVICE_LOST = 8       /* the device is lost: nothing works until the process starts again */
+  ZR_DEVICE_LOST = 8,      /* the device is lost: nothing works until the process starts again */
+  ZR_CANCELLED = 9         /* zr_window_cancel ended the call */
 } zr_status;
 
 /* Opaque handles. */
@@ -145,6 +146,11 @@ ZR_API zr_status zr_window_tokens(zr_window* window, size_t slot, int64_t* token
 ZR_API zr_status zr_window_score(zr_window* window, const int64_t* ids, const uint8_t* query_mask,
                                  size_t count, double keep_ratio, zr_scores** scores, zr_error** error);
 ZR_API void zr_scores_free(zr_scores* scores);
+
+/* Ends the encoding and scoring under way in a window, from another thread, and does not wait for it: each
+ * call is ZR_CANCELLED once the operator that it is in has ended, and so is every later one. The engine and
+ * its other windows go on; free the window. */
+ZR_API zr_status zr_window_cancel(zr_window* window, zr_error** error);
 
 /* The next three read a result; what they point to is valid until it is freed. */
 

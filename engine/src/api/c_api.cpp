@@ -233,6 +233,10 @@ zr_status zr_window_score(zr_window* window, const int64_t* ids, const uint8_t* 
   });
 }
 
+zr_status zr_window_cancel(zr_window* window, zr_error** error) {
+  return Guard(error, [&] { Use(kWindows, window, "window")->cancel(); });
+}
+
 void zr_scores_free(zr_scores* scores) { kScores.Remove(scores); }
 
 size_t zr_scores_count(const zr_scores* scores) {

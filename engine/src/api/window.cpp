@@ -30,7 +30,7 @@ bool Window::encode(std::size_t slot, const ImageView& image) {
   State& state = Open();
   Engine::Core& core = *state.core;
   return state.Fill(slot, image, [&](const PagePool::Pin& pin) {
-    if (!pin.hit) core.Fill(pin.page, image);
+    if (!pin.hit) core.Fill(pin.page, image, &state.cancellation);
   });
 }
 
@@ -85,7 +85,13 @@ WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
     }
     pages = state.pages;
   }
-  return state.core->Score(state.grids, pages, prompt, keep_ratio);
+  return state.core->Score(state.grids, pages, prompt, keep_ratio, &state.cancellation);
+}
+
+void Window::cancel() {
+  State& state = Open();
+  state.core->CheckProcess();
+  state.cancellation.Cancel();
 }
 
 void Window::close() {

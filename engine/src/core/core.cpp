@@ -98,8 +98,8 @@ void Engine::Core::CheckSize(const PagePool::Page* page, std::size_t bytes) cons
                              " visual tokens are read, of ", info.row_bytes, " bytes each"));
 }
 
-void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
-  OnDevice([&] { Encode(page, image); },
+void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image, Cancellation* cancellation) {
+  OnDevice([&] { Encode(page, image, cancellation); },
            [&] {
              return Request{
                  Text("encoding a page of ", image.height, " x ", image.width, " px"),
@@ -108,7 +108,19 @@ void Engine::Core::Fill(const PagePool::Page* page, const ImageView& image) {
            });
 }
 
-void Engine::Core::Encode(const PagePool::Page* page, const ImageView& image) {
+void Engine::Core::Run(Ort::Session& session, const Bindings& inputs, const Bindings& outputs,
+                       const char* graph, Ort::RunOptions options, Cancellation* cancellation) {
+  const Cancellation::Run run(cancellation, &options);
+  try {
+    RunGraph(session, inputs, outputs, graph, options);
+  } catch (const RuntimeFailure&) {
+    if (!cancellation->cancelled()) throw;
+    backend->Probe();  // waits for what the device was given, whose memory goes back after this
+    Cancellation::Refuse();
+  }
+}
+
+void Engine::Core::Encode(const PagePool::Page* page, const ImageView& image, Cancellation* cancellation) {
   const std::span<const std::int32_t> read = pool->Tokens(page);
   const std::int64_t tokens = std::ssize(read);
   const std::int64_t count = tokens * info.merge_size * info.merge_size;
@@ -139,7 +151,7 @@ void Engine::Core::Encode(const PagePool::Page* page, const ImageView& image) {
   backend->CheckSizes("vision.onnx", inputs);
   {
     const StageLog::Stage stage = Stage("vision.onnx");
-    RunGraph(bundle.vision, inputs, outputs, "vision.onnx", backend->EncodeOptions());
+    Run(bundle.vision, inputs, outputs, "vision.onnx", backend->EncodeOptions(), cancellation);
   }
 
   if (first >= 0) return;
@@ -166,7 +178,7 @@ void Engine::Core::ForEachStretch(
 }
 
 WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
-                                 const Prompt& prompt, double keep_ratio) {
+                                 const Prompt& prompt, double keep_ratio, Cancellation* cancellation) {
   std::optional<StageLog::Stage> stage;
   stage.emplace(log.get(), "layout");
   const Clock::time_point start = Clock::now();
@@ -224,7 +236,8 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   backend->CheckSizes("rerank.onnx", inputs);
   stage.emplace(log.get(), "rerank.onnx");
   const Clock::time_point run = Clock::now();
-  OnDevice([&] { RunGraph(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions()); }, asked);
+  OnDevice([&] { Run(bundle.rerank, inputs, outputs, "rerank.onnx", Ort::RunOptions(), cancellation); },
+           asked);
   result.rerank_ms = MsSince(run);
   stage.reset();
 

@@ -10,6 +10,7 @@
 #include "backend/backend.hpp"
 #include "base/fork.hpp"
 #include "core/bundle.hpp"
+#include "core/cancellation.hpp"
 #include "core/failure.hpp"
 #include "core/stage_log.hpp"
 #include "ort/runtime.hpp"
@@ -35,7 +36,7 @@ struct Engine::Core {
   std::vector<std::int32_t> TokensOf(const ImageView& image) const;
   // InvalidArgument unless so many bytes are a page's features.
   void CheckSize(const PagePool::Page* page, std::size_t bytes) const;
-  void Fill(const PagePool::Page* page, const ImageView& image);
+  void Fill(const PagePool::Page* page, const ImageView& image, Cancellation* cancellation);
   // Runs `body` on the device. A failure in it is OutOfDeviceMemory, with what was `asked()` for, or
   // DeviceLost, where it is one; after a lost device nothing is run.
   template <typename Body, typename Asked>
@@ -51,9 +52,12 @@ struct Engine::Core {
   // both.
   void ForEachStretch(const PagePool::Page* page,
                       const std::function<void(std::size_t, std::size_t, std::size_t)>& body) const;
-  void Encode(const PagePool::Page* page, const ImageView& image);
+  // RunGraph, which `cancellation` ends: it is Cancelled then, and the device has done what it was given.
+  void Run(Ort::Session& session, const Bindings& inputs, const Bindings& outputs, const char* graph,
+           Ort::RunOptions options, Cancellation* cancellation);
+  void Encode(const PagePool::Page* page, const ImageView& image, Cancellation* cancellation);
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
-                     const Prompt& prompt, double keep_ratio);
+                     const Prompt& prompt, double keep_ratio, Cancellation* cancellation);
 
   StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "core/cancellation.hpp"
 #include "core/core.hpp"
 
 namespace ziprerank {
@@ -23,6 +24,7 @@ struct Window::State {
   std::vector<Grid> grids;
   std::string owner;
   std::int64_t blocks = 0;
+  Cancellation cancellation;
 
   std::mutex mutex;
   std::condition_variable ended;  // the last call under way has ended

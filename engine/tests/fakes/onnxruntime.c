@@ -6,9 +6,11 @@
  * Calls that only exist for these providers go into FAKE_CUDA_LOG as well. FAKE_RTX_DEVICES ("0", or "2,0")
  * are the devices of a provider library, as the driver counts them. FAKE_ONNXRUNTIME_VERSION ("1.31.1") is
  * the version that it says it has. FAKE_PROVIDER_ERROR is what CUDA,
- * FAKE_TENSORRT_ERROR what TensorRT and FAKE_RTX_ERROR what a provider library cannot be loaded for. */
+ * FAKE_TENSORRT_ERROR what TensorRT and FAKE_RTX_ERROR what a provider library cannot be loaded for. With
+ * FAKE_RUNS_WAIT, runs of graphs wait until they are told to end. */
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +187,39 @@ static OrtStatus* add_run_option(OrtRunOptions* options, const char* key, const 
   return real->AddRunConfigEntry(options, key, value);
 }
 
+/* ---- runs that wait to be ended ---- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int waiting; /* runs */
+
+/* With FAKE_RUNS_WAIT set, a run of a graph begins only once it has been told to end. */
+static OrtStatus* run_with_binding(OrtSession* session, const OrtRunOptions* options,
+                                   const OrtIoBinding* binding) {
+  if (getenv("FAKE_RUNS_WAIT") != NULL) {
+    pthread_mutex_lock(&mutex);
+    ++waiting;
+    pthread_cond_broadcast(&changed);
+    while (waiting != 0) pthread_cond_wait(&changed, &mutex);
+    pthread_mutex_unlock(&mutex);
+  }
+  return real->RunWithBinding(session, options, binding);
+}
+static OrtStatus* set_terminate(OrtRunOptions* options) {
+  OrtStatus* status = real->RunOptionsSetTerminate(options);
+  pthread_mutex_lock(&mutex);
+  if (waiting > 0) --waiting;
+  pthread_cond_broadcast(&changed);
+  pthread_mutex_unlock(&mutex);
+  return status;
+}
+/* Returns once so many runs wait. */
+__attribute__((visibility("default"))) void fake_await_runs(int count) {
+  pthread_mutex_lock(&mutex);
+  while (waiting < count) pthread_cond_wait(&changed, &mutex);
+  pthread_mutex_unlock(&mutex);
+}
+
 /* ---- the operator ---- */
 
 static const char* cpu_provider(const OrtCustomOp* op) {
@@ -254,6 +289,8 @@ static const OrtApi* get_api(uint32_t version) {
   api.KernelContext_GetGPUComputeStream = gpu_stream;
   api.AddRunConfigEntry = add_run_option;
   api.CustomOpDomain_Add = add_op;
+  api.RunWithBinding = run_with_binding;
+  api.RunOptionsSetTerminate = set_terminate;
   return &api;
 }
 static const char* get_version(void) {

@@ -36,8 +36,8 @@ class Ranker:
         password: Opens encrypted PDFs.
         on_bad_page: As for ``Reranker.rank``.
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
-            after each document, page and window and while a page is not ready; ``workers.Worker`` ends a process that
-            does not come to that.
+            after each document, page and window, and while a page is not ready or a pass runs; ``workers.Worker`` ends
+            a process that does not come to that.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -117,6 +117,7 @@ class Ranker:
                 stride=self.stride,
                 on_bad_page=self.on_bad_page,
                 progress=lambda done, steps: clock.step(done, steps, len(rows)),
+                cancel=clock,
             )
         return [_ranked_row(row, ranking, owners) for row, ranking in zip(rows, rankings, strict=True)]
 
@@ -156,6 +157,11 @@ class _Clock:
         else:  # the end of a row, which is kept even if it took too long
             self.row, self._begun = row, monotonic()
             self._alive()
+
+    def is_set(self) -> bool:
+        """For ``cancel``: False, or raises as ``check``."""
+        self.check()
+        return False
 
     def check(self) -> None:
         """Raises _TimeUp if the row has had its time."""

@@ -56,6 +56,7 @@ _TYPES: dict[str, Any] = {
     "page_workers": str,
     "page_timeout": float,
     "page_memory_bytes": str,
+    "max_prompt_tokens": int | None,
 }
 
 

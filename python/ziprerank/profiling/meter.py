@@ -58,8 +58,10 @@ class Meter:
 class Steps:
     """Tells a callback how far a call is."""
 
-    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
+    def __init__(self, progress: ProgressCallback | None, total: int, check: Callable[[], None]) -> None:
+        """``check`` may raise to end the ranking, as ``progress`` may."""
         self._progress = progress
+        self._check = check
         self._done = 0
         self._total = total
 
@@ -72,3 +74,4 @@ class Steps:
         self._done += steps
         if self._progress is not None:
             self._progress(self._done, self._total)
+        self._check()

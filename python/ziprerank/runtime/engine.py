@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POOL_BYTES = 1 << 30
 PAGE_CACHE_BYTES = 4 << 30
+MOST_PROMPT_TOKENS = 1 << 20  # that the engine takes
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -82,6 +83,13 @@ class EngineOptions:
     page_memory_bytes: int = field(
         default=PAGE_MEMORY_BYTES, metadata={"help": "Most memory that a child process takes for a page."}
     )
+    max_prompt_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most text tokens of one pass's prompt, which may hold the query once for each page. Default: as "
+            "many as the decoder reads of a full window's pages."
+        },
+    )
 
     def __post_init__(self) -> None:
         for name in ("bundle", "page_cache"):
@@ -110,6 +118,14 @@ class EngineOptions:
         object.__setattr__(self, "page_workers", limits.workers)
         object.__setattr__(self, "page_timeout", limits.timeout)
         object.__setattr__(self, "page_memory_bytes", limits.memory)
+        if self.max_prompt_tokens is not None:
+            tokens = whole_number(self.max_prompt_tokens)
+            if tokens is None or not 1 <= tokens <= MOST_PROMPT_TOKENS:
+                raise InvalidInput(
+                    f"max_prompt_tokens={quoted(self.max_prompt_tokens)}: must be a whole number from 1 to "
+                    f"{MOST_PROMPT_TOKENS:,}; None is the bundle's own limit"
+                )
+            object.__setattr__(self, "max_prompt_tokens", tokens)
 
     @property
     def page_limits(self) -> PageLimits:
@@ -138,6 +154,7 @@ class EngineKeywords(TypedDict, total=False):
     page_workers: WorkersOption
     page_timeout: float
     page_memory_bytes: int
+    max_prompt_tokens: int | None
 
 
 class WindowScores(Protocol):
@@ -160,12 +177,16 @@ class WindowScores(Protocol):
 
 
 class WindowLike(Protocol):
-    """The pages of one pass: ``encode`` each slot, then ``score`` any number of queries, then ``close``."""
+    """The pages of one pass: ``encode`` each slot, then ``score`` any number of queries, then ``close``.
+
+    ``cancel``, from another thread, ends a call under way; the window is then good for ``close`` alone.
+    """
 
     def encode(self, slot: int, pixels: NDArray[np.uint8]) -> bool: ...
     def score(
         self, text_ids: NDArray[np.int64], query_mask: NDArray[np.bool_] | None, keep_ratio: float
     ) -> WindowScores: ...
+    def cancel(self) -> None: ...
     def close(self) -> None: ...
 
 

@@ -190,6 +190,9 @@ class TritonWindow:
             rerank_ms=(perf_counter() - started) * 1e3,
         )
 
+    def cancel(self) -> None:
+        """Does nothing: what the server runs goes on, and a ranking that is cancelled ends after it."""
+
     def close(self) -> None:
         """Releases the pages; their features stay in the engine's pool while there is room."""
         self._pages = [None] * len(self._pages)

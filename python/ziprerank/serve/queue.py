@@ -48,15 +48,15 @@ class EngineQueue:
         return len(self._waiting)
 
     async def run(
-        self, work: Callable[[ProgressCallback], _T], ahead: Callable[[], None], patience: float = math.inf
+        self, work: Callable[[ProgressCallback, Event], _T], ahead: Callable[[], None], patience: float = math.inf
     ) -> Done[_T]:
         """Runs a job on the engine's thread.
 
-        When the call is cancelled, a waiting job leaves the queue and a running one ends at its next page or window.
-        The call returns only after that, so that the caller may close what the job used.
+        When the call is cancelled, a waiting job leaves the queue, and a running one ends at its next page or in the
+        middle of its pass. The call returns only after that, so that the caller may close what the job used.
 
         Args:
-            work: The job; it calls the given callback at every page and window.
+            work: The job; it calls the given callback at every page and window, and ends soon once the event is set.
             ahead: Called when the job is next in line, to start preparing its pages.
             patience: Most seconds that the job may wait for one page while it has the engine.
 
@@ -77,7 +77,7 @@ class EngineQueue:
             started = job.moved = perf_counter()
             loop.call_soon_threadsafe(self._leave, job)
             job.check(0, 0)
-            value = work(job.check)
+            value = work(job.check, job.stop)
             return Done(value, started - submitted, perf_counter() - started)
 
         try:

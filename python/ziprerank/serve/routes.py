@@ -182,6 +182,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "max_total_pixels": settings.max_total_pixels,
             "page_timeout_s": limits.timeout,
             "page_memory_bytes": limits.memory,
+            "max_prompt_tokens": service.reranker.prompts.max_tokens,
         },
         "page_workers": limits.processes,
         "fetch": settings.fetch,

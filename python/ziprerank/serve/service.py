@@ -30,7 +30,7 @@ from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
 from ziprerank.serve.tracing import note_ranking
-from ziprerank.windows import plan_windows
+from ziprerank.windows import Plan, plan_windows
 
 MOST_THUMBNAILS = 100
 KEY_HEADERS = ("api-key", "x-api-key")  # besides Authorization: of Azure's clients and of many gateways
@@ -89,7 +89,7 @@ class Service:
         page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
         try:
             done = await self._queue.run(
-                lambda check: self.reranker.rank("warm-up", page, progress=check), lambda: None
+                lambda check, stop: self.reranker.rank("warm-up", page, progress=check, cancel=stop), lambda: None
             )
         except DeviceLost as error:
             self.lost = str(error)
@@ -175,7 +175,7 @@ class Service:
             EngineError: The engine failed.
         """
         started = perf_counter()
-        self._check(query, pieces)
+        text = self._check(query, pieces)
         on_bad_page = options.on_bad_page or self.settings.on_bad_page
         render_text = self.settings.render_text if render_text is None else render_text
         workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
@@ -184,7 +184,8 @@ class Service:
             await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
-            self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
+            plan = self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
+            await settled(self._threads.submit(self._check_prompt, text, plan.width))
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
             permit.hold(room.taken)
@@ -224,7 +225,7 @@ class Service:
             while True:
                 try:
                     return await self._queue.run(
-                        lambda check: self.reranker.for_owner(owner).rank(
+                        lambda check, stop: self.reranker.for_owner(owner).rank(
                             query,
                             candidates.pages,
                             options.top_n or None,
@@ -233,6 +234,7 @@ class Service:
                             stride=options.stride,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
                             progress=check,
+                            cancel=stop,
                         ),
                         candidates.ahead,
                         patience,
@@ -250,10 +252,13 @@ class Service:
             origin = candidates.origins[error.index]
             raise refuse_page(error, origin.param, origin.index) from error
 
-    def _check(self, query: str, pieces: Sequence[Piece]) -> None:
-        """Checks what can be checked before a document is opened. Raises Refused."""
+    def _check(self, query: str, pieces: Sequence[Piece]) -> str:
+        """Checks what can be checked before a document is opened. Returns the query as it goes into the prompt.
+
+        Raises Refused.
+        """
         try:
-            self.reranker.prompts.check_query(query)
+            text = self.reranker.prompts.check_query(query)
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
         most = self.settings.max_pages
@@ -261,17 +266,26 @@ class Service:
             what = pieces[0].list
             message = f"{len(pieces):,} {what}, at most {most:,} in one request: split"
             raise Refused(413, message, param=what, index=most)
+        return text
 
-    def _check_plan(self, pages: int, options: Options) -> None:
+    def _check_prompt(self, text: str, pages: int) -> None:
+        """Checks the prompt of a pass of so many pages for the query that ``_check`` returned. Raises Refused."""
+        try:
+            self.reranker.prompts.check_length(text, pages)
+        except InvalidInput as error:
+            raise Refused(422, str(error), param="query") from error
+
+    def _check_plan(self, pages: int, options: Options) -> Plan:
         defaults = self.reranker.bundle.defaults
         try:
             plan_windows(pages, options.window, None, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="window") from error
         try:
-            plan_windows(pages, options.window, options.stride, defaults)
+            plan = plan_windows(pages, options.window, options.stride, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="stride") from error
         shown = min(pages, options.top_n or pages)
         if "thumbnail" in options.include and shown > MOST_THUMBNAILS:
             raise Refused(422, f"{shown} thumbnails, at most {MOST_THUMBNAILS}: set top_n", param="include")
+        return plan
