@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
-from ziprerank.evaluation.bm25 import words_of
+from ziprerank.first_stage.bm25 import words_of
 from ziprerank.evaluation.pdf_text import pdf_texts
 
 TARGET_WORDS = 60  # least words of a page that is asked about

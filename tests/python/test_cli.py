@@ -46,7 +46,7 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert [page["rank"] for page in ranking["results"]] == [1, 2, 3, 4]
     for page in ranking["results"]:
         assert page.pop("warnings") == []
-        assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens"]
+        assert list(page) == ["index", "file", "page", "score", "probability", "sigmoid", "rank", "kept", "tokens"]
         assert page["file"] == str(sample)
         assert page["page"] == page["index"] + 3
         assert page["kept"] == max(1, round(0.25 * page["tokens"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from server_process import Server
 from ziprerank.explain import kept_mask
 from ziprerank.inputs.pages import Pdf
 from ziprerank.reranker import Reranker
+from ziprerank.scales import SCALES, Scale
 
 Text = Callable[[bytes], str]
 QUERY = "dividend shareholders board directors"
@@ -138,10 +140,29 @@ def test_pdf_in_json(client: httpx.Client, reranker: Reranker, sample: bytes, im
         assert head == "data:image/jpeg;base64"
         assert max(Image.open(io.BytesIO(base64.b64decode(picture))).size) == 100
     assert answer["meta"]["windows"] == ranking.windows
-    assert "windows" in answer["meta"]["warnings"][0]
+    assert ranking.windows > 1
+    for name in ("relevance_score", "logit"):
+        by_score = sorted(answer["results"], key=lambda result: -result[name])
+        assert by_score == answer["results"]
     timings = answer["meta"]["timings_ms"]
     assert set(timings) == {"prepare", "queue", "pages", "tokenize", "vision", "rerank", "total"}
     assert answer["usage"]["kept_tokens"] == ranking.tokens.kept
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_request_says_what_its_scores_are(
+    client: httpx.Client, reranker: Reranker, images: list[bytes], text: Text, scale: Scale
+) -> None:
+    """The softmax over a single page is 1 whatever the query; its sigmoid is not."""
+    body = {"query": QUERY, "documents": [text(images[0])], "scale": scale}
+    answer = client.post("/v1/rerank", json=body).raise_for_status().json()
+    (page,) = reranker.rank(QUERY, images[0])
+    (result,) = answer["results"]
+    wanted = {"probability": 1.0, "logit": page.score, "sigmoid": 1 / (1 + math.exp(-page.score))}[scale]
+    assert result["relevance_score"] == pytest.approx(wanted, abs=1e-5)
+    assert answer["meta"]["scale"] == scale
+    form = client.post("/v1/rerank/files", data={"query": QUERY, "scale": scale}, files={"files": images[0]})
+    assert form.raise_for_status().json()["results"][0]["relevance_score"] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_uploaded_files(client: httpx.Client, reranker: Reranker, sample: bytes, images: list[bytes]) -> None:

@@ -14,11 +14,14 @@ from rich.table import Table
 from ziprerank.cli.options import (
     PASSWORD_WAY_HERE,
     BadPages,
+    Candidates,
     Files,
     KeepRatio,
     Pages,
     Password,
     Query,
+    Stage,
+    Strategies,
     Stride,
     TopK,
     Window,
@@ -28,6 +31,7 @@ from ziprerank.cli.options import (
     with_engine_options,
 )
 from ziprerank.errors import said_for
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
 
@@ -41,6 +45,9 @@ def rank(
     keep_ratio: KeepRatio = None,
     window: Window = "auto",
     stride: Stride = None,
+    strategy: Strategies = "auto",
+    first_stage: Stage = "auto",
+    candidates: Candidates = CANDIDATES,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -62,6 +69,9 @@ def rank(
             keep_ratio=keep_ratio,
             window=parse_window(window),
             stride=stride,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
             on_bad_page=on_bad_page,
             progress=report,
         )
@@ -103,6 +113,3 @@ def show_ranking(ranking: Ranking) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    if ranking.windows > 1:
-        note = "Score and probability are those of a page's last window; the rank is final."
-        console.print(note, style="dim", soft_wrap=True)

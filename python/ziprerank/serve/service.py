@@ -28,6 +28,7 @@ from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
+from ziprerank.strategies import plan_passes
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
@@ -174,6 +175,8 @@ class Service:
             await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
+            reading = self._threads.submit(self._read_texts, candidates, options, permit.owner)
+            await settled(reading, candidates.give_up)
             self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
@@ -197,6 +200,7 @@ class Service:
                 candidates,
                 done.value,
                 options,
+                scale=options.scale or self.settings.scale,
                 drawn=drawn,
                 echo=echo,
                 timings=timings,
@@ -220,6 +224,9 @@ class Service:
                             keep_ratio=options.keep_ratio,
                             window=options.window,
                             stride=options.stride,
+                            strategy=options.strategy,
+                            first_stage=options.first_stage,
+                            candidates=options.candidates,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
                             progress=check,
                         ),
@@ -239,6 +246,13 @@ class Service:
             origin = candidates.origins[error.index]
             raise refuse_page(error, origin.param, origin.index) from error
 
+    def _read_texts(self, candidates: Candidates, options: Options, owner: str) -> None:
+        """Reads what the first stage needs, before the request waits for the engine."""
+        with candidates.interruptible():
+            self.reranker.for_owner(owner).read_texts(
+                candidates.pages, options.window, options.first_stage, options.candidates
+            )
+
     def _check(self, query: str, pieces: Sequence[Piece]) -> None:
         """Checks what can be checked before a document is opened. Raises Refused."""
         try:
@@ -252,13 +266,14 @@ class Service:
             raise Refused(413, message, param=what, index=most)
 
     def _check_plan(self, pages: int, options: Options) -> None:
-        defaults = self.reranker.bundle.defaults
+        defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
+        read = pages if options.first_stage == "none" else min(pages, options.candidates)  # at least
         try:
-            plan_windows(pages, options.window, None, defaults)
+            plan_windows(read, options.window, None, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="window") from error
         try:
-            plan_windows(pages, options.window, options.stride, defaults)
+            plan_passes(read, options.strategy, options.window, options.stride, top_k, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="stride") from error
         shown = min(pages, options.top_n or pages)
