@@ -79,8 +79,10 @@ def ranked_pages(
     order: list[int | None] = [*outcome.order, *([None] * len(choice.rest))]
     pages = []
     for rank, place in enumerate(order[:top_k], start=1):
+        kept: tuple[int, ...] = ()
+        passes: tuple[int, ...] = ()
         if place is None:
-            index, kept, passes = choice.rest[rank - 1 - len(said)], (), ()
+            index = choice.rest[rank - 1 - len(said)]
         else:
             index, kept = choice.chosen[place], outcome.latest[place].kept
             passes = tuple(step + 1 for step in outcome.passes[place])

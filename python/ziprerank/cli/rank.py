@@ -99,13 +99,14 @@ def show_ranking(ranking: Ranking) -> None:
             escape(page.label),
             f"{page.probability:.3f}",
             f"{page.score:.2f}",
-            f"{len(page.kept)} of {page.tokens}",
+            f"{len(page.kept)} of {page.tokens}" if page.passes else "not read",
         )
     console.print(table)
     timings, tokens = ranking.timings, ranking.tokens
-    windows = "1 pass" if ranking.windows == 1 else f"{ranking.windows} windows"
+    passes = "1 pass" if ranking.windows == 1 else f"{ranking.windows} passes ({ranking.strategy})"
+    picked = "" if ranking.first_stage == "none" else ", of which text picked those to read,"
     console.print(
-        f"\n{ranking.pages} pages in {windows}, {timings.total / 1e3:.2f} s "
+        f"\n{ranking.pages} pages{picked} in {passes}, {timings.total / 1e3:.2f} s "
         f"(vision {timings.vision / 1e3:.2f}, rerank {timings.rerank / 1e3:.2f}); "
         f"{tokens.kept:,} of {tokens.visual:,} visual tokens kept"
         + (f", {tokens.blank:,} were blank" if tokens.blank else ""),
