@@ -92,7 +92,7 @@ class RankedPage:
 class Timings:
     """Wall-clock milliseconds. Stages overlap, so ``pages`` is only what the engine had to wait for pixels."""
 
-    pages: float  # opening the inputs and waiting for pixels
+    pages: float  # opening the inputs, the first stage, and waiting for pixels
     tokenize: float
     vision: float  # page features: looked up or computed
     rerank: float  # pruning and the decoder

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageError
 from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.pages import Pdf, open_pages
+from ziprerank.inputs.prepared import TextFile, TextPlace, WarningPage
 from ziprerank.reranker import Reranker
 
 SUBJECTS = ("soup", "engine", "harbour", "dividend", "violin", "glacier", "orchard", "census")
@@ -212,13 +213,46 @@ def test_reading_texts_may_be_ended(reranker: Reranker, long: Path) -> None:
     assert fresh.rank(subject(5), long, 1).first_stage == "text"
 
 
+def test_a_reading_that_failed_is_tried_again(reranker: Reranker, long: Path) -> None:
+    """As after a page worker's end; until then the pages count as pages without text, and are read by the model."""
+
+    class Busy:
+        broken = True
+
+        def __init__(self, file: TextFile) -> None:
+            self._file = file
+
+        def identity(self) -> tuple[object, ...]:
+            return ("busy",)
+
+        def texts(self, pages: Sequence[int]) -> list[str | None]:
+            if self.broken:
+                raise PageError("reading the text of its pages was given up", source="busy")
+            return self._file.texts(pages)
+
+    class Page(WarningPage):
+        def __init__(self, place: TextPlace) -> None:
+            self._place = place
+
+        def text_place(self) -> TextPlace:
+            return self._place
+
+    store = TextStore()
+    with open_pages(long, reranker.bundle.image) as sources:
+        places = [source.text_place() for source in sources]  # type: ignore[attr-defined]
+        busy = Busy(places[0].file)
+        pages = [Page(TextPlace(busy, place.page)) for place in places]
+        for broken, stage in ((True, "none"), (False, "text")):
+            busy.broken = broken
+            (choice,) = choose(store, [subject(1)], pages, range(60), StageOptions(), 20)  # type: ignore[arg-type]
+            assert choice.stage == stage
+
+
 def test_a_bad_page_among_the_candidates_makes_room_for_another(reranker: Reranker, long: Path) -> None:
     class Torn:
         source, page, size = "torn", None, (64, 64)
 
         def prepare(self) -> None:
-            from ziprerank.errors import PageError
-
             raise PageError("torn", source="torn")
 
         picture = prepare

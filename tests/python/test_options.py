@@ -86,10 +86,9 @@ RANKING = ("keep_ratio", "window", "stride", "strategy", "first_stage", "candida
 @pytest.mark.parametrize("name", RANKING)
 def test_an_option_of_a_ranking_is_one_everywhere(name: str) -> None:
     defaults = inspect.signature(Reranker.rank).parameters
-    others = [
-        inspect.signature(taker).parameters[name].default
-        for taker in (Reranker.rank_many, RankOptions, Ranker, HaystackRanker, ZipRerankRanker, ZipRerankCrossEncoder)
-    ]
+    takers: list[Any] = [Reranker.rank_many, RankOptions, Ranker]
+    takers += [one.__init__ for one in (HaystackRanker, ZipRerankRanker, ZipRerankCrossEncoder)]
+    others = [inspect.signature(taker).parameters[name].default for taker in takers]
     others += [taker.model_fields[name].default for taker in (ZipRerankCompressor, ZipRerankPostprocessor)]
     assert others == [defaults[name].default] * len(others)
     for command in ("rank", "explain", "batch"):

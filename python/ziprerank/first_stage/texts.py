@@ -103,8 +103,9 @@ class TextStore:
         file = part[0][1].file
         try:
             read = dict(zip(missing, file.texts(missing), strict=True))
-        except PageError:  # what cannot be read has no text; the ranking says why if it needs the page
-            read = dict.fromkeys(missing)
+        except PageError:  # it took too long, or was given up: this time the pages count as pages without text
+            waiting()
+            return kept
         with self._lock:
             self._files.setdefault(key, {}).update(read)
             self._files.move_to_end(key)
