@@ -34,7 +34,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
-from ziprerank.evaluation.bm25 import SOFT_BREAK, words_of
+from ziprerank.first_stage.bm25 import SOFT_BREAK, words_of
 
 from .documents import DOCUMENTS, located
 from .queries import CANDIDATES, QUERIES, WORDS, Query, write_queries

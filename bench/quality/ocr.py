@@ -18,8 +18,8 @@ import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 from ziprerank.errors import MissingDependency
-from ziprerank.evaluation.bm25 import Index, words_of
 from ziprerank.evaluation.ocr import rapidocr_reader
+from ziprerank.first_stage.bm25 import Index, words_of
 
 from .documents import located
 from .queries import Query

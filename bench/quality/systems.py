@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from ziprerank import Reranker
-from ziprerank.evaluation.bm25 import Index, words_of
 from ziprerank.evaluation.formats.pdf import PdfData, page_id
 from ziprerank.evaluation.systems import Engine
+from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.windows import WindowOption, plan_windows
 
 from .documents import located

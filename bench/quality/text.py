@@ -7,8 +7,8 @@ from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
-from ziprerank.evaluation.bm25 import words_of
 from ziprerank.evaluation.pdf_text import pdf_texts
+from ziprerank.first_stage.bm25 import words_of
 
 TARGET_WORDS = 60  # least words of a page that is asked about
 CANDIDATE_WORDS = 30  # least words of any other candidate

@@ -122,7 +122,7 @@ def _draw_caption(draw: ImageDraw.ImageDraw, page: RankedPage, left: int, top: i
     draw.text((left + 20, top + 15), number, fill=(255, 255, 255), font=_font(19), anchor="mm")
     draw.text((left + 52, top + 15), label, fill=INK, font=_font(20), anchor="lm")
     share = f"{page.probability:.1%}"
-    detail = f"score {page.score:.2f}   kept {len(page.kept)} of {page.tokens}"
+    detail = f"score {page.score:.2f}   kept {len(page.kept)} of {page.tokens}" if page.passes else "not read"
     draw.text((left, top + 38), share, fill=INK, font=_font(17))
     draw.text((left + width, top + 38), detail, fill=MUTED, font=_font(17), anchor="ra")
     bar = top + 62

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, SupportsIndex, overload
+from typing import Any, Literal, SupportsIndex, overload
+
+from ziprerank.scales import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,15 @@ def page_label(source: str, page: int | None) -> str:
 class RankedPage:
     """One page of a ranking.
 
-    ``score`` is the raw logit of the page's letter in the last window that scored it; compare it only with pages of
-    the same window. ``probability`` is the softmax of ``score`` over that window. With one window both fall with the
-    rank; with several, ``rank`` is the final order, which is the one to use.
+    ``score`` is the logit of the page in the last pass that held it, ``probability`` the softmax of these logits over
+    the pages of that pass, and ``sigmoid`` that of the logit alone. All three fall with the rank, strictly: where an
+    early pass said more of a page than a later one of a page above it, the value is lowered to just under that page's.
     """
 
     index: int  # 0-based position among the candidates
     score: float
     probability: float
+    sigmoid: float
     rank: int  # 1 is the best
     kept: tuple[int, ...] = field(repr=False)  # ascending indices of the visual tokens not pruned, row by row
     tokens: int  # visual tokens before anything is left out, (height / 32) * (width / 32)
@@ -73,18 +76,23 @@ class RankedPage:
     source: str  # file name, or "bytes", "image", "array"
     page: int | None  # 1-based page of a PDF
     warnings: tuple[str, ...] = ()  # what the pixels do not show of the page
+    passes: tuple[int, ...] = ()  # numbers from 1 of the passes that held it; empty if the first stage left it behind
 
     @property
     def label(self) -> str:
         """``file.pdf p. 3`` or ``photo.png``."""
         return page_label(self.source, self.page)
 
+    def on_scale(self, scale: Scale) -> float:
+        """Returns ``score`` for ``"logit"``, else the field of that name."""
+        return {"logit": self.score, "probability": self.probability, "sigmoid": self.sigmoid}[scale]
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Wall-clock milliseconds. Stages overlap, so ``pages`` is only what the engine had to wait for pixels."""
 
-    pages: float  # opening the inputs and waiting for pixels
+    pages: float  # opening the inputs, the first stage, and waiting for pixels
     tokenize: float
     vision: float  # page features: looked up or computed
     rerank: float  # pruning and the decoder
@@ -105,6 +113,9 @@ class Tokens:
 class Ranking:
     """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` ranked candidates.
 
+    ``first_stage`` is what picked the pages that the model has read, ``"text"`` or ``"none"``; pages that it left
+    behind follow the others in its order. ``windows`` counts the passes over those, by ``strategy``.
+
     ``warnings`` are those of all ranked pages, in the order of the candidates, whether or not they are in ``results``.
     ``skipped`` are the candidates that could not be ranked, with their reasons; they are not among ``pages``.
     """
@@ -117,6 +128,8 @@ class Ranking:
     tokens: Tokens
     warnings: tuple[PageNote, ...] = ()
     skipped: tuple[PageNote, ...] = ()
+    first_stage: Literal["text", "none"] = "none"
+    strategy: Literal["windows", "partition"] = "windows"
 
     def __iter__(self) -> Iterator[RankedPage]:
         return iter(self.results)
@@ -144,12 +157,16 @@ class Ranking:
                     "warnings": list(page.warnings),
                     "score": page.score,
                     "probability": page.probability,
+                    "sigmoid": page.sigmoid,
                     "rank": page.rank,
                     "kept": len(page.kept),
                     "tokens": page.tokens,
+                    "passes": list(page.passes),
                 }
                 for page in self.results
             ],
+            "first_stage": self.first_stage,
+            "strategy": self.strategy,
             "warnings": [note.to_dict() for note in self.warnings],
             "skipped": [note.to_dict() for note in self.skipped],
             "timings_ms": {stage: round(value, 3) for stage, value in asdict(self.timings).items()},

@@ -11,14 +11,17 @@ from types import TracebackType
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
 from ziprerank.errors import InvalidInput, PageError, quoted
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions, choose
+from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.inputs.feed import PageFeed
-from ziprerank.inputs.pages import PageInput, open_pages
+from ziprerank.inputs.pages import PageInput, PageSource, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
+from ziprerank.planning import PassOptions, Planned, plan_queries
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
-from ziprerank.prompt import PromptBuilder
+from ziprerank.prompt import Prompt, PromptBuilder
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import (
     PAGE_CACHE_BYTES,
@@ -32,8 +35,9 @@ from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.runtime.passes import Cancel, Passes
 from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
+from ziprerank.strategies import StrategyOption, run_passes, strategy_of
 from ziprerank.values import real_number, whole_number
-from ziprerank.windows import Outcome, Plan, WindowOption, plan_windows, run_windows
+from ziprerank.windows import Outcome, WindowOption, pass_width
 
 
 class Reranker:
@@ -67,6 +71,7 @@ class Reranker:
         self.prompts = PromptBuilder(bundle, None if options is None else options.max_prompt_tokens)
         self._options = options
         self._owner = ""
+        self._texts = TextStore()
         self._lifetime = Lifetime("this reranker")
         self.page_limits = PageLimits() if options is None else options.page_limits
         pool().warm_up(self.page_limits)
@@ -194,6 +199,9 @@ class Reranker:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
@@ -208,6 +216,14 @@ class Reranker:
             window: Pages in one pass when there are more than one pass takes; ``"auto"`` is the bundle's, ``"off"``
                 insists on one pass.
             stride: Pages by which the window moves; None is the bundle's.
+            strategy: ``"windows"`` slides windows from the end of the candidates to their front. ``"partition"``
+                compares groups of pages with one page of the first pass, and ranks the best in a last one.
+                ``"auto"`` is partition where ``top_k`` is at most half a window and it takes fewer passes.
+            first_stage: What picks the pages that the model reads. ``"text"`` is BM25 over the text layer of PDFs,
+                read once for each file; pages without text are never left out. ``"none"`` reads all pages.
+                ``"auto"`` is text where there are more pages than a pass takes and nine tenths of them have text. The
+                pages that are left out follow the others, in the order of the first stage.
+            candidates: Pages that the first stage leaves for the model.
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
@@ -234,6 +250,9 @@ class Reranker:
             keep_ratio=keep_ratio,
             window=window,
             stride=stride,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
             on_bad_page=on_bad_page,
             progress=progress,
             cancel=cancel,
@@ -248,6 +267,9 @@ class Reranker:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
@@ -265,61 +287,92 @@ class Reranker:
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
                 skip = check_on_bad_page(on_bad_page) == "skip"
+                options = PassOptions(window, stride, strategy, StageOptions(first_stage, candidates), top_k)
                 rules, limits = self.bundle.image, self.page_limits
                 sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = good_candidates(sources, bad)
-                plan = plan_windows(len(good), window, stride, self.bundle.defaults)
-                for text in texts:
-                    self.prompts.check_length(text, plan.width)
-            passes = opened.enter_context(Passes(cancel))
-            steps = Steps(progress, len(texts) * (plan.pages + len(plan.starts)), passes.check)
+                passes = opened.enter_context(Passes(cancel))
+                steps = Steps(progress, len(texts) * (len(good) + 1), passes.check)  # while texts are read
+                planned = self._plan(texts, sources, good, options, steps)
+                for text, one in zip(texts, planned, strict=True):
+                    self.prompts.check_length(text, one.plan.width)
+            each = max((one.steps for one in planned), default=0)  # as many for each query, whatever it reads
+            steps.begin_again(len(texts) * each)
             feed = opened.enter_context(PageFeed(sources, self.watch))
             filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
             open_window = opened.enter_context(filled)
-            outcomes: list[tuple[Outcome[Scored], Meter]] = []
+            outcomes: list[tuple[Outcome[Scored], Planned, Meter]] = []
             while len(outcomes) < len(texts):
+                text, one = texts[len(outcomes)], planned[len(outcomes)]
                 try:
-                    text = texts[len(outcomes)]
-                    outcome = self._score(
-                        text, plan, good, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes
-                    )
+                    outcome = self._score(text, one, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes)
                 except PageError as error:
                     if not skip or error.index is None:
                         raise
                     with meter.stage("pages"):
-                        bad |= {error.index: error} | feed.bad_pages(good, lambda: steps.advance(0))
+                        bad |= {error.index: error} | feed.bad_pages(one.choice.chosen, lambda: steps.advance(0))
                         good = good_candidates(sources, bad)
-                        plan = plan_windows(len(good), window, stride, self.bundle.defaults)
-                    steps.begin_again(len(texts) * (plan.pages + len(plan.starts)))
+                        planned = self._plan(texts, sources, good, options, steps)
+                    each = max(one.steps for one in planned)
+                    steps.begin_again(len(texts) * each)
                     meter.forget_tokens()
                     outcomes.clear()
                 else:
-                    outcomes.append((outcome, meter))
+                    steps.advance(each - one.steps)
+                    outcomes.append((outcome, one, meter))
                     meter.stop()
                     meter = Meter()
             factor = self.bundle.image.factor
             return [
                 Ranking(
                     query,
-                    ranked_pages(outcome, good, sources, feed.warnings, top_k, factor),
-                    plan.pages,
-                    len(plan.starts),
+                    ranked_pages(outcome, one.choice, sources, feed.warnings, top_k, factor),
+                    len(good),
+                    one.plan.passes,
                     spent.timings(),
                     spent.tokens(),
                     tuple(
                         note_on(sources, index, text) for index in sorted(good) for text in feed.warnings.get(index, ())
                     ),
                     tuple(note_on(sources, index, error.reason) for index, error in sorted(bad.items())),
+                    one.choice.stage,
+                    strategy_of(one.plan),
                 )
-                for query, (outcome, spent) in zip(queries, outcomes, strict=True)
+                for query, (outcome, one, spent) in zip(queries, outcomes, strict=True)
             ]
+
+    def read_texts(
+        self,
+        pages: Sequence[PageSource],
+        window: WindowOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
+    ) -> None:
+        """Reads the texts that ``rank`` with these options would read of opened pages, and needs no engine for it.
+
+        A service calls it before its request waits for the engine, so that no other request waits for the reading.
+        Raises InvalidInput and MissingDependency as ``rank``.
+        """
+        good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
+        width = pass_width(window, self.bundle.defaults)
+        choose(self._texts, (), pages, good, StageOptions(first_stage, candidates), width, self._owner)
+
+    def _plan(
+        self,
+        queries: Sequence[str],
+        sources: Sequence[PageSource],
+        good: Sequence[int],
+        options: PassOptions,
+        steps: Steps,
+    ) -> list[Planned]:
+        defaults, owner = self.bundle.defaults, self._owner
+        return plan_queries(queries, sources, good, options, defaults, self._texts, owner, lambda: steps.advance(0))
 
     def _score(
         self,
         query: str,
-        plan: Plan,
-        good: Sequence[int],
+        planned: Planned,
         open_window: OpenWindow,
         *,
         ratio: float,
@@ -327,14 +380,18 @@ class Reranker:
         steps: Steps,
         passes: Passes,
     ) -> Outcome[Scored]:
-        """Runs every window of the plan: tokenize, encode the window's pages, prune and score them.
+        """Runs every pass of the plan: tokenize, encode the pass's pages, prune and score them."""
+        plan, good = planned.plan, planned.choice.chosen
+        prompts: dict[int, Prompt] = {}
 
-        The plan is over ``good``, the candidates that are ranked.
-        """
-        with self.watch("tokenize", None), meter.stage("tokenize"):
-            prompt = self.prompts.build(query, plan.width)
+        def prompt_for(pages: int) -> Prompt:
+            if pages not in prompts:
+                with self.watch("tokenize", None), meter.stage("tokenize"):
+                    prompts[pages] = self.prompts.build(query, pages)
+            return prompts[pages]
 
         def score(step: int, places: Sequence[int]) -> list[Scored]:
+            prompt = prompt_for(len(places))
             fresh = {good[place] for place in plan.fresh(step)}
             window = open_window.over(
                 [good[place] for place in places],
@@ -349,7 +406,7 @@ class Reranker:
             steps.advance(1)
             return by_page(scored)
 
-        return run_windows(plan, score, key=lambda page: page.score)
+        return run_passes(plan, score, key=lambda page: page.score)
 
 
 def _checked_ratio(ratio: float) -> float:

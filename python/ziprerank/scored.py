@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ziprerank.errors import EngineError, PageError
+from ziprerank.first_stage.stage import Choice
 from ziprerank.inputs.bad_pages import none_left
 from ziprerank.inputs.pages import PageSource
 from ziprerank.ranking import PageNote, RankedPage
 from ziprerank.runtime.engine import WindowScores
+from ziprerank.scales import falling, sigmoid
 from ziprerank.windows import Outcome
 
 
@@ -52,29 +55,52 @@ def note_on(sources: Sequence[PageSource], index: int, text: str) -> PageNote:
 
 def ranked_pages(
     outcome: Outcome[Scored],
-    good: Sequence[int],
+    choice: Choice,
     sources: Sequence[PageSource],
     warnings: Mapping[int, tuple[str, ...]],
     top_k: int | None,
     factor: int,
 ) -> tuple[RankedPage, ...]:
-    """Returns the best ``top_k`` of the pages ``good``; ``factor`` is the side of a visual token in px."""
+    """Returns the best ``top_k`` of the pages ``good``, their scores falling with the rank (``scales.py``).
+
+    Args:
+        outcome: The order of the chosen candidates, and what the passes said of them.
+        choice: The chosen candidates, and those that the first stage put after them.
+        sources: All candidates.
+        warnings: What is known of a candidate's pixels.
+        top_k: How many pages to return; None is all, also of those that the model has not read.
+        factor: Side of a visual token in px.
+    """
+    said = [outcome.latest[place] for place in outcome.order]
+    unsaid = [math.inf] * len(choice.rest)  # which is lowered to just under the score of the page above
+    scores = falling([*(one.score for one in said), *unsaid])
+    probabilities = falling([*(one.probability for one in said), *unsaid], 0.0)
+    sigmoids = falling([*(sigmoid(one.score) for one in said), *unsaid], 0.0)
+    order: list[int | None] = [*outcome.order, *([None] * len(choice.rest))]
     pages = []
-    for rank, place in enumerate(outcome.order[:top_k], start=1):
-        index, scored = good[place], outcome.latest[place]
+    for rank, place in enumerate(order[:top_k], start=1):
+        kept: tuple[int, ...] = ()
+        passes: tuple[int, ...] = ()
+        if place is None:
+            index = choice.rest[rank - 1 - len(said)]
+        else:
+            index, kept = choice.chosen[place], outcome.latest[place].kept
+            passes = tuple(step + 1 for step in outcome.passes[place])
         source = sources[index]
         pages.append(
             RankedPage(
                 index=index,
-                score=scored.score,
-                probability=scored.probability,
+                score=scores[rank - 1],
+                probability=probabilities[rank - 1],
+                sigmoid=sigmoids[rank - 1],
                 rank=rank,
-                kept=scored.kept,
+                kept=kept,
                 tokens=source.size[0] * source.size[1] // factor**2,
                 size=source.size,
                 source=source.source,
                 page=source.page,
                 warnings=warnings.get(index, ()),
+                passes=passes,
             )
         )
     return tuple(pages)

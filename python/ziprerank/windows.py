@@ -27,6 +27,11 @@ class Plan:
     width: int
     starts: tuple[int, ...]
 
+    @property
+    def passes(self) -> int:
+        """How many windows there are."""
+        return len(self.starts)
+
     def fresh(self, step: int) -> range:
         """Positions that window ``step`` is the first to cover; no earlier window has reordered them."""
         end = self.starts[step] + self.width if step == 0 else self.starts[step - 1]
@@ -66,19 +71,34 @@ def run_windows(
     """Scores every window by ``score(step, page indices)`` and sorts it by ``key``, descending, stably."""
     order = list(range(plan.pages))
     latest: dict[int, _Scored] = {}
+    passes: dict[int, tuple[int, ...]] = {}
     for step, start in enumerate(plan.starts):
         window = order[start : start + plan.width]
         latest.update(zip(window, score(step, window), strict=True))
+        for page in window:
+            passes[page] = (*passes.get(page, ()), step)
         order[start : start + plan.width] = sorted(window, key=lambda page: -key(latest[page]))
-    return Outcome(tuple(order), latest)
+    return Outcome(tuple(order), latest, passes)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[_Scored]):
-    """``order`` is the final permutation of the pages; ``latest`` holds what the last window with a page said of it."""
+    """What the passes over some pages said.
+
+    Attributes:
+        order: The final permutation of the pages.
+        latest: What the last pass with a page said of it.
+        passes: The passes that held a page, by their numbers from 0.
+    """
 
     order: tuple[int, ...]
     latest: dict[int, _Scored]
+    passes: dict[int, tuple[int, ...]]
+
+
+def pass_width(window: WindowOption, defaults: Defaults) -> int:
+    """Returns the most pages of a pass with this option. Raises InvalidInput."""
+    return MAX_WINDOW if window == "off" else _width(0, window, defaults)
 
 
 def _width(pages: int, window: WindowOption, defaults: Defaults) -> int:

@@ -31,8 +31,8 @@ def expected(job: Job, reranker: Reranker) -> dict[str, list[dict[str, Any]] | N
             if number not in BROKEN:
                 rows[f"{number}/{at}"] = [
                     {"rank": page.rank, "document": page.index if page.page is None else 0, "page": page.page}
-                    | {"score": page.score, "probability": page.probability}
-                    | {"kept": len(page.kept), "tokens": page.tokens}
+                    | {"score": page.score, "probability": page.probability, "sigmoid": page.sigmoid}
+                    | {"kept": len(page.kept), "tokens": page.tokens, "passes": list(page.passes)}
                     for page in reranker.rank(query, documents)
                 ]
     return rows

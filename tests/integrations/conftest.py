@@ -15,6 +15,7 @@ from PIL import Image
 from small_bundle import copy_default_bundle
 from ziprerank.inputs.pages import PageInput
 from ziprerank.reranker import Reranker
+from ziprerank.scales import Scale
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 os.environ["LANGSMITH_TRACING"] = "false"
@@ -30,6 +31,10 @@ class Want:
     order: list[int]
     probabilities: list[float]
     logits: list[float]
+    sigmoids: list[float]
+
+    def on_scale(self, scale: Scale) -> list[float]:
+        return {"probability": self.probabilities, "sigmoid": self.sigmoids, "logit": self.logits}[scale]
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +66,10 @@ def ranked(reranker: Reranker) -> Callable[..., Want]:
     def rank(pages: PageInput | Sequence[PageInput], **options: float) -> Want:
         ranking = reranker.rank(QUERY, pages, **options)  # type: ignore[arg-type]
         return Want(
-            [page.index for page in ranking], [page.probability for page in ranking], [page.score for page in ranking]
+            [page.index for page in ranking],
+            [page.probability for page in ranking],
+            [page.score for page in ranking],
+            [page.sigmoid for page in ranking],
         )
 
     return rank

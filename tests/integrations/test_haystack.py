@@ -38,7 +38,7 @@ def pages(best: list[Document]) -> list[int]:
     return [document.meta["page_number"] - 1 for document in best]
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("scale", ["probability", "sigmoid", "logit"])
 def test_ranks_as_the_library(
     reranker: Reranker, documents: list[Document], query: str, want: Want, *, scale: Any
 ) -> None:
@@ -47,7 +47,7 @@ def test_ranks_as_the_library(
         warnings.simplefilter("error")  # Haystack warns if a component changes its input
         best = ZipRerankRanker(reranker=reranker, scale=scale).run(query, documents)["documents"]
     assert pages(best) == want.order
-    assert [document.score for document in best] == (want.probabilities if scale == "probability" else want.logits)
+    assert [document.score for document in best] == want.on_scale(scale)
     assert documents == before
     assert [document.id for document in best] == [documents[at].id for at in want.order]
 

@@ -36,7 +36,7 @@ def compressor(reranker: Reranker) -> ZipRerankCompressor:
     return ZipRerankCompressor(reranker=reranker)
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("scale", ["probability", "sigmoid", "logit"])
 def test_ranks_as_the_library(
     reranker: Reranker, documents: list[Document], query: str, want: Want, *, scale: Any
 ) -> None:
@@ -45,7 +45,7 @@ def test_ranks_as_the_library(
     assert isinstance(compressor, BaseDocumentCompressor)
     best = compressor.compress_documents(documents, query)
     assert [document.metadata["page"] for document in best] == want.order
-    scores = want.probabilities if scale == "probability" else want.logits
+    scores = want.on_scale(scale)
     assert [document.metadata["relevance_score"] for document in best] == scores
     assert documents == before  # the retriever's own documents are unchanged
     assert [(document.id, document.page_content) for document in best] == [

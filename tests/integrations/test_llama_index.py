@@ -59,7 +59,7 @@ def positions(best: list[NodeWithScore]) -> list[int]:
     return [int(found.node.node_id.removeprefix("n")) for found in best]
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("scale", ["probability", "sigmoid", "logit"])
 def test_ranks_as_the_library(
     reranker: Reranker, nodes: list[NodeWithScore], query: str, want: Want, *, scale: Any
 ) -> None:
@@ -68,7 +68,7 @@ def test_ranks_as_the_library(
     assert isinstance(postprocessor, BaseNodePostprocessor)
     best = postprocessor.postprocess_nodes(nodes, query_str=query)
     assert positions(best) == want.order
-    assert [found.score for found in best] == (want.probabilities if scale == "probability" else want.logits)
+    assert [found.score for found in best] == want.on_scale(scale)
     assert nodes == before
     assert all(found.node.metadata == nodes[at].node.metadata for found, at in zip(best, want.order, strict=True))
 

@@ -38,7 +38,7 @@ def ranker(reranker: Reranker) -> ZipRerankRanker:
     return ZipRerankRanker(reranker=reranker)
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("scale", ["probability", "sigmoid", "logit"])
 def test_ranks_as_the_library(
     reranker: Reranker, documents: list[Document], query: str, want: Want, *, scale: Any
 ) -> None:
@@ -48,7 +48,7 @@ def test_ranks_as_the_library(
     ranked = ranker.rank(query, documents)
     assert isinstance(ranked, RankedResults)
     assert [result.doc_id for result in ranked] == [f"d{page}" for page in want.order]
-    scores = want.probabilities if scale == "probability" else want.logits
+    scores = want.on_scale(scale)
     assert [result.score for result in ranked] == scores
     assert [result.rank for result in ranked] == list(range(1, 19))
     assert [result.document.metadata["chapter"] for result in ranked] == [page // 6 for page in want.order]
@@ -58,12 +58,13 @@ def test_ranks_as_the_library(
     assert asyncio.run(ranker.rank_async(query, documents)).results[0].doc_id == f"d{want.order[0]}"
 
 
-def test_top_k_goes_by_rank_where_scores_do_not_compare(
+def test_scores_fall_with_the_rank_over_windows(
     reranker: Reranker, documents: list[Document], query: str, sample: Path, ranked: Any
 ) -> None:
     result = ZipRerankRanker(reranker=reranker, window=4, stride=1).rank(query, documents)
     wanted = ranked(sample, window=4, stride=1)
-    assert wanted.probabilities != sorted(wanted.probabilities, reverse=True)
+    assert result.has_scores
+    assert [found.score for found in result] == sorted(wanted.probabilities, reverse=True)
     assert [found.doc_id for found in result.top_k(18)] == [f"d{page}" for page in wanted.order]
 
 

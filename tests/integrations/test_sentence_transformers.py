@@ -23,12 +23,12 @@ def encoder(reranker: Reranker) -> ZipRerankCrossEncoder:
     return ZipRerankCrossEncoder(reranker=reranker)
 
 
-@pytest.mark.parametrize("scale", ["probability", "logit"])
+@pytest.mark.parametrize("scale", ["probability", "sigmoid", "logit"])
 def test_ranks_as_the_library(reranker: Reranker, sample: Path, query: str, want: Want, *, scale: Any) -> None:
     documents = [{"image": sample, "page": page + 1} for page in range(18)]
     best = ZipRerankCrossEncoder(reranker=reranker, scale=scale).rank(query, documents)
     assert [found["corpus_id"] for found in best] == want.order
-    assert [found["score"] for found in best] == (want.probabilities if scale == "probability" else want.logits)
+    assert [found["score"] for found in best] == want.on_scale(scale)
 
 
 @pytest.mark.parametrize("kind", [float, np.int32, str])

@@ -13,7 +13,8 @@ from ziprerank import PageNote, Pdf, RankedPage, Ranking, Reranker, Timings, Tok
 
 OPTIONS = (
     "top_k: 'int | None' = None, *, keep_ratio: 'float | None' = None, window: 'WindowOption' = 'auto', "
-    "stride: 'int | None' = None, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None, "
+    "stride: 'int | None' = None, strategy: 'StrategyOption' = 'auto', first_stage: 'FirstStage' = 'auto', "
+    "candidates: 'int' = 20, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None, "
     "cancel: 'Cancel | None' = None"
 )
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
@@ -29,8 +30,32 @@ SIGNATURES = {
     "password: 'str | None' = None) -> None",
 }
 FIELDS = {
-    RankedPage: ["index", "score", "probability", "rank", "kept", "tokens", "size", "source", "page", "warnings"],
-    Ranking: ["query", "results", "pages", "windows", "timings", "tokens", "warnings", "skipped"],
+    RankedPage: [
+        "index",
+        "score",
+        "probability",
+        "sigmoid",
+        "rank",
+        "kept",
+        "tokens",
+        "size",
+        "source",
+        "page",
+        "warnings",
+        "passes",
+    ],
+    Ranking: [
+        "query",
+        "results",
+        "pages",
+        "windows",
+        "timings",
+        "tokens",
+        "warnings",
+        "skipped",
+        "first_stage",
+        "strategy",
+    ],
     PageNote: ["index", "source", "page", "text"],
     Timings: ["pages", "tokenize", "vision", "rerank", "total"],
     Tokens: ["text", "visual", "blank", "kept"],

@@ -41,12 +41,14 @@ def test_json(small_pages: Path, sample: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     ranking = json.loads(done.stdout)
-    assert list(ranking) == ["query", "results", "warnings", "skipped", "timings_ms", "tokens"]
+    names = ["query", "results", "first_stage", "strategy", "warnings", "skipped", "timings_ms", "tokens"]
+    assert list(ranking) == names
     assert ranking["query"] == "fish soup"
     assert [page["rank"] for page in ranking["results"]] == [1, 2, 3, 4]
     for page in ranking["results"]:
         assert page.pop("warnings") == []
-        assert list(page) == ["index", "file", "page", "score", "probability", "rank", "kept", "tokens"]
+        assert page.pop("passes") == [1]
+        assert list(page) == ["index", "file", "page", "score", "probability", "sigmoid", "rank", "kept", "tokens"]
         assert page["file"] == str(sample)
         assert page["page"] == page["index"] + 3
         assert page["kept"] == max(1, round(0.25 * page["tokens"]))

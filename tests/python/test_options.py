@@ -18,11 +18,14 @@ from ziprerank.errors import InvalidInput
 from ziprerank.integrations.haystack import ZipRerankRanker as HaystackRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
 from ziprerank.integrations.llama_index import ZipRerankPostprocessor
+from ziprerank.integrations.ranking import RankOptions
 from ziprerank.integrations.rerankers import ZipRerankRanker
 from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineKeywords, EngineOptions, load_engine, options_of, parse_size, show_size
 from ziprerank.scale.ray_serve import Options as RayOptions
+from ziprerank.serve.routes import rerank_files
+from ziprerank.serve.schemas import Options as RequestOptions
 
 FIELDS = [field.name for field in dataclasses.fields(EngineOptions)]
 FLAGS = [name.removesuffix("_bytes") + "_size" if name.endswith("_bytes") else name for name in FIELDS]
@@ -76,6 +79,25 @@ def test_ray_serve_and_the_adapters_take_every_option() -> None:
     assert ZipRerankRanker(VALUES["bundle"], **others).reranker.options == expected
     assert ZipRerankCrossEncoder(VALUES["bundle"], **others).reranker.options == expected
     assert list(typing.get_type_hints(EngineKeywords)) == FIELDS[1:]
+
+
+RANKING = ("keep_ratio", "window", "stride", "strategy", "first_stage", "candidates", "on_bad_page")
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_an_option_of_a_ranking_is_one_everywhere(name: str) -> None:
+    defaults = inspect.signature(Reranker.rank).parameters
+    takers: list[Any] = [Reranker.rank_many, RankOptions, Ranker]
+    takers += [one.__init__ for one in (HaystackRanker, ZipRerankRanker, ZipRerankCrossEncoder)]
+    others = [inspect.signature(taker).parameters[name].default for taker in takers]
+    others += [taker.model_fields[name].default for taker in (ZipRerankCompressor, ZipRerankPostprocessor)]
+    assert others == [defaults[name].default] * len(others)
+    for command in ("rank", "explain", "batch"):
+        found = {one.name: one for one in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
+        assert found[name].default == defaults[name].default
+    served = None if name == "on_bad_page" else defaults[name].default  # which the server has a default for
+    assert RequestOptions.model_fields[name].default == served
+    assert inspect.signature(rerank_files).parameters[name].default == served
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

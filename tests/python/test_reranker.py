@@ -125,7 +125,12 @@ def test_windows_agree_with_the_engine_run_by_hand(reranker: Reranker, sample: P
         order[start : start + 4] = sorted(window, key=lambda index: -latest[index])
     ranking = reranker.rank("fish", Pdf(sample, pages="1-6"), window=4, stride=2, keep_ratio=0.5)
     assert [page.index for page in ranking] == order
-    assert scores(ranking) == {index: pytest.approx(float(value), abs=1e-5) for index, value in latest.items()}
+    least = [min(latest[index] for index in order[: rank + 1]) for rank in range(6)]  # no score is over one above it
+    assert [page.score for page in ranking] == pytest.approx(least, abs=1e-5)
+    held = ({2, 3, 4, 5}, set(window))
+    assert [page.passes for page in ranking] == [
+        tuple(number for number, pages in enumerate(held, start=1) if page.index in pages) for page in ranking
+    ]
 
 
 def test_top_k(reranker: Reranker, sample: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,12 @@ import cohere
 import httpx
 import pytest
 from PIL import Image
+from reportlab.pdfgen.canvas import Canvas
 from server_process import Server
 from ziprerank.explain import kept_mask
 from ziprerank.inputs.pages import Pdf
 from ziprerank.reranker import Reranker
+from ziprerank.scales import SCALES, Scale
 
 Text = Callable[[bytes], str]
 QUERY = "dividend shareholders board directors"
@@ -138,10 +141,73 @@ def test_pdf_in_json(client: httpx.Client, reranker: Reranker, sample: bytes, im
         assert head == "data:image/jpeg;base64"
         assert max(Image.open(io.BytesIO(base64.b64decode(picture))).size) == 100
     assert answer["meta"]["windows"] == ranking.windows
-    assert "windows" in answer["meta"]["warnings"][0]
+    assert ranking.windows > 1
+    for name in ("relevance_score", "logit"):
+        by_score = sorted(answer["results"], key=lambda result: -result[name])
+        assert by_score == answer["results"]
     timings = answer["meta"]["timings_ms"]
     assert set(timings) == {"prepare", "queue", "pages", "tokenize", "vision", "rerank", "total"}
     assert answer["usage"]["kept_tokens"] == ranking.tokens.kept
+
+
+def long_pdf(pages: int = 40) -> bytes:
+    """A PDF whose page i is about ``subject<i>`` and a few words more."""
+    stream = io.BytesIO()
+    canvas = Canvas(stream, pagesize=(200, 260), invariant=1)
+    for page in range(pages):
+        canvas.drawString(20, 200, f"about subject{page} and nothing else")
+        canvas.showPage()
+    canvas.save()
+    return stream.getvalue()
+
+
+def test_a_long_document(client: httpx.Client, reranker: Reranker, text: Text) -> None:
+    """Text picks the pages that the model reads; the answer says so, and sorted by score it is the ranking."""
+    document = long_pdf()
+    body = {"query": "subject7", "documents": [{"pdf": text(document)}], "include": ["passes"], "candidates": 12}
+    body |= {"first_stage": "text"}
+    answer = client.post("/v1/rerank", json=body).raise_for_status().json()
+    ranking = reranker.rank("subject7", document, first_stage="text", candidates=12)
+    assert [result["page"] for result in answer["results"]] == [page.page for page in ranking]
+    assert [result["passes"] for result in answer["results"]] == [[1]] * 12 + [[]] * 28
+    assert 8 in [result["page"] for result in answer["results"][:12]]
+    found = [result["relevance_score"] for result in answer["results"]]
+    assert found == sorted(set(found), reverse=True)
+    told = answer["meta"]
+    assert (told["first_stage"], told["strategy"], told["windows"], told["pages"]) == ("text", "windows", 1, 40)
+
+    form = {"query": "subject7", "first_stage": "none", "strategy": "partition", "window": "12", "top_n": "3"}
+    sent = client.post("/v1/rerank/files", data=form, files={"files": document}).raise_for_status().json()
+    plain = reranker.rank("subject7", document, 3, first_stage="none", strategy="partition", window=12)
+    assert [result["page"] for result in sent["results"]] == [page.page for page in plain]
+    assert (sent["meta"]["strategy"], sent["meta"]["windows"]) == ("partition", plain.windows)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("first_stage", "words"), ("candidates", 0), ("strategy", "best"), ("scale", "points")]
+)
+def test_bad_options_of_long_documents(
+    client: httpx.Client, images: list[bytes], text: Text, field: str, value: Any
+) -> None:
+    answer = client.post("/v1/rerank", json={"query": QUERY, "documents": [text(images[0])], field: value})
+    assert answer.status_code == 422
+    assert field in answer.json()["message"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_request_says_what_its_scores_are(
+    client: httpx.Client, reranker: Reranker, images: list[bytes], text: Text, scale: Scale
+) -> None:
+    """The softmax over a single page is 1 whatever the query; its sigmoid is not."""
+    body = {"query": QUERY, "documents": [text(images[0])], "scale": scale}
+    answer = client.post("/v1/rerank", json=body).raise_for_status().json()
+    (page,) = reranker.rank(QUERY, images[0])
+    (result,) = answer["results"]
+    wanted = {"probability": 1.0, "logit": page.score, "sigmoid": 1 / (1 + math.exp(-page.score))}[scale]
+    assert result["relevance_score"] == pytest.approx(wanted, abs=1e-5)
+    assert answer["meta"]["scale"] == scale
+    form = client.post("/v1/rerank/files", data={"query": QUERY, "scale": scale}, files={"files": images[0]})
+    assert form.raise_for_status().json()["results"][0]["relevance_score"] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_uploaded_files(client: httpx.Client, reranker: Reranker, sample: bytes, images: list[bytes]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ziprerank.errors import ZipRerankError
-from ziprerank.evaluation.bm25 import Index
+from ziprerank.first_stage.bm25 import Index
 from ziprerank.train.errors import TrainError
 
 from .base import Candidate, by_score, texts_of

@@ -39,7 +39,9 @@ SCHEMA = pa.schema(
         pa.field("query", pa.string(), nullable=False),
         ("documents", pa.list_(pa.string())),  # paths; "bytes" for a document given as bytes
         ("pages", pa.int32()),  # candidates
-        ("windows", pa.int32()),  # passes; with several, go by rank: a score comes from the page's last window
+        ("windows", pa.int32()),  # passes
+        ("first_stage", pa.string()),  # what picked the pages that the model read: text or none
+        ("strategy", pa.string()),  # windows or partition
         (
             "results",  # best first
             pa.list_(
@@ -50,8 +52,10 @@ SCHEMA = pa.schema(
                         ("page", pa.int32()),  # from 1; null for an image
                         ("score", pa.float64()),
                         ("probability", pa.float64()),
+                        ("sigmoid", pa.float64()),
                         ("kept", pa.int32()),
                         ("tokens", pa.int32()),
+                        ("passes", pa.list_(pa.int32())),  # from 1; empty if the first stage left the page behind
                     ]
                 )
             ),

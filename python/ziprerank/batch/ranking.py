@@ -12,11 +12,13 @@ from typing import Any
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.batch.rows import Document, Group, Row, printable
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
 from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.strategies import StrategyOption, check_strategy
 from ziprerank.values import real_number
 from ziprerank.windows import WindowOption
 
@@ -33,6 +35,9 @@ class Ranker:
         keep_ratio: As for ``Reranker.rank``.
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
+        strategy: As for ``Reranker.rank``.
+        first_stage: As for ``Reranker.rank``.
+        candidates: As for ``Reranker.rank``.
         password: Opens encrypted PDFs.
         on_bad_page: As for ``Reranker.rank``.
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
@@ -45,11 +50,16 @@ class Ranker:
     keep_ratio: float | None = None
     window: WindowOption = "auto"
     stride: int | None = None
+    strategy: StrategyOption = "auto"
+    first_stage: FirstStage = "auto"
+    candidates: int = CANDIDATES
     password: str | None = None
     on_bad_page: OnBadPage = "raise"
     row_timeout: float | None = ROW_TIMEOUT
 
     def __post_init__(self) -> None:
+        check_strategy(self.strategy)
+        StageOptions(self.first_stage, self.candidates)
         if self.row_timeout is not None and (real_number(self.row_timeout) or 0) <= 0:
             raise InvalidInput(f"row timeout {self.row_timeout!r}: must be a number of seconds over 0, or None")
 
@@ -115,6 +125,9 @@ class Ranker:
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
+                strategy=self.strategy,
+                first_stage=self.first_stage,
+                candidates=self.candidates,
                 on_bad_page=self.on_bad_page,
                 progress=lambda done, steps: clock.step(done, steps, len(rows)),
                 cancel=clock,
@@ -190,7 +203,7 @@ class Done:
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
-    nothing = dict.fromkeys(("pages", "windows", "results", "warnings", "skipped"))
+    nothing = dict.fromkeys(("pages", "windows", "first_stage", "strategy", "results", "warnings", "skipped"))
     error = printable(said_for(error, _PASSWORD_WAY))
     return [
         {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing}
@@ -207,14 +220,18 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
             "page": page.page,
             "score": page.score,
             "probability": page.probability,
+            "sigmoid": page.sigmoid,
             "kept": len(page.kept),
             "tokens": page.tokens,
+            "passes": list(page.passes),
         }
         for page in ranking
     ]
     return {"id": row.id, "query": row.query, "documents": _labels(row.documents)} | {
         "pages": ranking.pages,
         "windows": ranking.windows,
+        "first_stage": ranking.first_stage,
+        "strategy": ranking.strategy,
         "results": results,
         "warnings": _notes(ranking.warnings, owners),
         "skipped": _notes(ranking.skipped, owners),

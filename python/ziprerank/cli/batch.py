@@ -14,8 +14,11 @@ from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import (
     BadPages,
+    Candidates,
     KeepRatio,
     Password,
+    Stage,
+    Strategies,
     Stride,
     Window,
     parse_window,
@@ -23,6 +26,7 @@ from ziprerank.cli.options import (
     with_engine_options,
 )
 from ziprerank.errors import InvalidInput
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions
 
@@ -41,6 +45,9 @@ def batch(
     keep_ratio: KeepRatio = None,
     window: Window = "auto",
     stride: Stride = None,
+    strategy: Strategies = "auto",
+    first_stage: Stage = "auto",
+    candidates: Candidates = CANDIDATES,
     password: Password = None,
     on_bad_page: BadPages = "raise",
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
@@ -94,6 +101,9 @@ def batch(
         keep_ratio,
         parse_window(window),
         stride,
+        strategy,
+        first_stage,
+        candidates,
         password,
         on_bad_page,
         row_timeout=row_timeout or None,

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ziprerank.cli.extras import needs_extra
-from ziprerank.cli.options import BadPages, Stride, Window, parse_window, progress_bar, with_engine_options
+from ziprerank.cli.options import BadPages, Strategies, Stride, Window, parse_window, progress_bar, with_engine_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
@@ -36,6 +36,7 @@ def evaluate(
     ] = None,
     window: Window = "auto",
     stride: Stride = None,
+    strategy: Strategies = "auto",
     on_bad_page: BadPages = "raise",
     baseline: Annotated[
         list[str] | None,
@@ -92,7 +93,7 @@ def evaluate(
         systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
         reranker = Reranker.from_options(engine)
-        systems.append(Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page))
+        systems.append(Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy))
     systems += [
         Endpoint(
             url,

@@ -11,11 +11,14 @@ from rich.markup import escape
 
 from ziprerank.cli.options import (
     BadPages,
+    Candidates,
     Files,
     KeepRatio,
     Pages,
     Password,
     Query,
+    Stage,
+    Strategies,
     Stride,
     Window,
     parse_window,
@@ -23,6 +26,7 @@ from ziprerank.cli.options import (
     show_notes,
     with_engine_options,
 )
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.runtime.engine import EngineOptions
 
 
@@ -36,6 +40,9 @@ def explain(
     keep_ratio: KeepRatio = None,
     window: Window = "auto",
     stride: Stride = None,
+    strategy: Strategies = "auto",
+    first_stage: Stage = "auto",
+    candidates: Candidates = CANDIDATES,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -57,6 +64,9 @@ def explain(
             keep_ratio=keep_ratio,
             window=parse_window(window),
             stride=stride,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
             on_bad_page=on_bad_page,
             progress=report,
         )

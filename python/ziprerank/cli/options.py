@@ -16,9 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ziprerank.bundle import Blank, Check
 from ziprerank.errors import InvalidInput, quoted, said_for
+from ziprerank.first_stage.stage import CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
+from ziprerank.strategies import STRATEGY, StrategyOption
 from ziprerank.windows import MAX_WINDOW, WindowOption
 
 Query = Annotated[str, typer.Argument(help="What to look for.")]
@@ -32,6 +34,9 @@ Window = Annotated[
     str, typer.Option(help=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' (the bundle's) or 'off' (all at once).")
 ]
 Stride = Annotated[int | None, typer.Option(help="Pages by which the window moves. Default: the bundle's.")]
+Strategies = Annotated[StrategyOption, typer.Option("--strategy", help=STRATEGY)]
+Stage = Annotated[FirstStage, typer.Option("--first-stage", help=FIRST_STAGE)]
+Candidates = Annotated[int, typer.Option("--candidates", help=CANDIDATES_HELP)]
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF or TIFF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Queries = Annotated[list[str] | None, typer.Option("--query", help="A query for these pages; may be repeated.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]

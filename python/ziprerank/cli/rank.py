@@ -14,11 +14,14 @@ from rich.table import Table
 from ziprerank.cli.options import (
     PASSWORD_WAY_HERE,
     BadPages,
+    Candidates,
     Files,
     KeepRatio,
     Pages,
     Password,
     Query,
+    Stage,
+    Strategies,
     Stride,
     TopK,
     Window,
@@ -28,6 +31,7 @@ from ziprerank.cli.options import (
     with_engine_options,
 )
 from ziprerank.errors import said_for
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
 
@@ -41,6 +45,9 @@ def rank(
     keep_ratio: KeepRatio = None,
     window: Window = "auto",
     stride: Stride = None,
+    strategy: Strategies = "auto",
+    first_stage: Stage = "auto",
+    candidates: Candidates = CANDIDATES,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -62,6 +69,9 @@ def rank(
             keep_ratio=keep_ratio,
             window=parse_window(window),
             stride=stride,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
             on_bad_page=on_bad_page,
             progress=report,
         )
@@ -89,13 +99,14 @@ def show_ranking(ranking: Ranking) -> None:
             escape(page.label),
             f"{page.probability:.3f}",
             f"{page.score:.2f}",
-            f"{len(page.kept)} of {page.tokens}",
+            f"{len(page.kept)} of {page.tokens}" if page.passes else "not read",
         )
     console.print(table)
     timings, tokens = ranking.timings, ranking.tokens
-    windows = "1 pass" if ranking.windows == 1 else f"{ranking.windows} windows"
+    passes = "1 pass" if ranking.windows == 1 else f"{ranking.windows} passes ({ranking.strategy})"
+    picked = "" if ranking.first_stage == "none" else ", of which text picked those to read,"
     console.print(
-        f"\n{ranking.pages} pages in {windows}, {timings.total / 1e3:.2f} s "
+        f"\n{ranking.pages} pages{picked} in {passes}, {timings.total / 1e3:.2f} s "
         f"(vision {timings.vision / 1e3:.2f}, rerank {timings.rerank / 1e3:.2f}); "
         f"{tokens.kept:,} of {tokens.visual:,} visual tokens kept"
         + (f", {tokens.blank:,} were blank" if tokens.blank else ""),
@@ -103,6 +114,3 @@ def show_ranking(ranking: Ranking) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    if ranking.windows > 1:
-        note = "Score and probability are those of a page's last window; the rank is final."
-        console.print(note, style="dim", soft_wrap=True)

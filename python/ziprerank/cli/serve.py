@@ -11,6 +11,7 @@ from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import with_engine_options
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.scales import SCALE, Scale
 from ziprerank.serve.settings import MIB, Settings
 
 _DEFAULT = Settings()
@@ -102,6 +103,7 @@ def serve(
     on_bad_page: Annotated[
         OnBadPage, _option("ON_BAD_PAGE", f"{ON_BAD_PAGE} A request may say otherwise.")
     ] = _DEFAULT.on_bad_page,
+    scale: Annotated[Scale, _option("SCALE", f"{SCALE} A request may say otherwise.")] = _DEFAULT.scale,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "JSON log.")] = "info",
     engine: EngineOptions,
 ) -> None:
@@ -149,6 +151,7 @@ def serve(
         render_text=render_text,
         text_font=text_font,
         on_bad_page=on_bad_page,
+        scale=scale,
     )
     check_certificate(ssl_certfile, ssl_keyfile)
     bound = listen(host, port) if uds is None else listen_at(uds)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ziprerank.errors import InvalidInput
-from ziprerank.evaluation.bm25 import Index, words_of
 from ziprerank.evaluation.data import Data, Query, is_text
 from ziprerank.evaluation.runs import read_run, sorted_pages
+from ziprerank.first_stage.bm25 import Index, words_of
 
 DEPTH = 20  # candidates of a first stage, as in the paper
 BM25, NONE = "bm25", "none"

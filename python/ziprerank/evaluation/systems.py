@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ziprerank.evaluation.bm25 import Index, words_of
 from ziprerank.evaluation.data import Data
+from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput
 from ziprerank.ranking import Ranking, Timings
 from ziprerank.reranker import Reranker
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 
@@ -73,6 +74,7 @@ class Engine:
         window: WindowOption = "auto",
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
+        strategy: StrategyOption = "auto",
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
@@ -82,6 +84,7 @@ class Engine:
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a skipped page is not in the order.
+            strategy: As for ``Reranker.rank``. The candidates are the task's, so that the engine has no first stage.
         """
         self.reranker = reranker
         own = reranker.bundle.defaults.keep_ratio
@@ -89,6 +92,7 @@ class Engine:
         self.window: WindowOption = window
         self.stride = stride
         self.on_bad_page: OnBadPage = on_bad_page
+        self.strategy: StrategyOption = strategy
 
     @property
     def names(self) -> list[str]:
@@ -105,6 +109,7 @@ class Engine:
             "provider": info["provider"],
             "window": self.window,
             "stride": self.stride,
+            "strategy": self.strategy,
         }
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
@@ -121,6 +126,8 @@ class Engine:
                 keep_ratio=ratio,
                 window=self.window,
                 stride=self.stride,
+                strategy=self.strategy,
+                first_stage="none",
                 on_bad_page=self.on_bad_page,
             )
             for ratio in self.keep_ratios

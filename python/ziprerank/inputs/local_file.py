@@ -49,6 +49,17 @@ class LocalFile:
         """Returns the printed label of every page of the PDF."""
         return self._opened().labels()
 
+    def texts(self, pages: Sequence[int]) -> list[str | None]:
+        """Returns the text of pages of the PDF, None where it does not stand for the page or the page is damaged."""
+        file = self._opened()
+        found: list[str | None] = []
+        for page in pages:
+            try:
+                found.append(file.text(page))
+            except PageError:
+                found.append(None)
+        return found
+
     def render(self, page: int, size: Size, warn: bool, canvas: Canvas) -> list[str]:
         """Renders a page of the PDF over white at ``size``; with ``warn`` it returns warnings about it."""
         return list(self._opened().render(page, size, canvas(*size), warn=warn))

@@ -25,7 +25,7 @@ from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import frames_left_out, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
-from ziprerank.inputs.prepared import Prepared, WarningPage
+from ziprerank.inputs.prepared import Prepared, TextPlace, WarningPage
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
@@ -91,6 +91,9 @@ class PdfPage(WarningPage):
     @property
     def source(self) -> str:
         return self.file.name
+
+    def text_place(self) -> TextPlace:
+        return TextPlace(self.file, self.page)
 
     def read(self) -> Prepared:
         return self.file.render(self.page, self.size, warn=True)

@@ -23,6 +23,7 @@ import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
 from ziprerank.errors import PASSWORD_WAY, PageError
 from ziprerank.inputs.fonts import use_font_folders
 from ziprerank.inputs.lost_text import lost_text
+from ziprerank.inputs.page_text import page_text
 from ziprerank.inputs.pdf_password import password_bytes
 from ziprerank.inputs.pdf_repair import mended_pdf
 from ziprerank.inputs.sizes import Size
@@ -121,6 +122,17 @@ class PdfFile:
                 finally:
                     pdfium_c.FPDFBitmap_Destroy(bitmap)
                 return (*self._notes, *lost_text(shown, pixels)) if warn else ()
+            finally:
+                shown.close()
+
+    def text(self, page: int) -> str | None:
+        """Returns the page's text where it stands for the page (``page_text.py``). Raises PageError."""
+        with PDFIUM_LOCK:
+            shown = self._page(page)
+            try:
+                return page_text(shown)
+            except pdfium.PdfiumError:
+                return None
             finally:
                 shown.close()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,28 @@ class Prepared(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+class TextFile(Protocol):
+    """A file whose pages have text: ``StoredFile``."""
+
+    def identity(self) -> tuple[object, ...] | None: ...
+    def texts(self, pages: Sequence[int]) -> list[str | None]: ...
+
+
+class TextPlace(NamedTuple):
+    """Where a page's text is: a PDF and its 1-based page."""
+
+    file: TextFile
+    page: int
+
+
 class WarningPage:
     """Base of a ``PageSource`` that knows what its pixels do not show."""
 
     __slots__ = ()
+
+    def text_place(self) -> TextPlace | None:
+        """Returns where the page's text is; None for a page without."""
+        return None
 
     def read(self) -> Prepared:
         """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""

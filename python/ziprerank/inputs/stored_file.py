@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import threading
@@ -29,6 +30,7 @@ _DEEDS = {
     "pages": "opening it",
     "points": "reading the sizes of its pages",
     "labels": "reading the labels of its pages",
+    "texts": "reading the text of its pages",
     "render": "rendering it",
     "image_pages": "reading its header",
     "image": "decoding it",
@@ -60,6 +62,7 @@ class StoredFile:
         self._key = next(_KEYS)
         self._here = LocalFile(self._data, name, password) if self._limits.processes == 0 else None
         self._lock = threading.Lock()
+        self._digest = b""
         self._shared = -1  # descriptor of ``_data`` in memory that a worker can map
 
     def content(self) -> bytes:
@@ -90,6 +93,22 @@ class StoredFile:
     def labels(self) -> list[str]:
         """Returns the printed label of every page of the PDF, such as ``"iv"``, or its number where it has none."""
         return [str(label) for label in self._ask("labels", "pdf")]
+
+    def texts(self, pages: Sequence[int]) -> list[str | None]:
+        """Returns the text of pages of the PDF, None for one whose text layer does not stand for it."""
+        return [None if text is None else str(text) for text in self._ask("texts", "pdf", pages=list(pages))]
+
+    def identity(self) -> tuple[object, ...] | None:
+        """Returns what tells the file and its password from others: of bytes a digest; None if there is no file."""
+        if isinstance(self._data, bytes):
+            if not self._digest:
+                self._digest = hashlib.blake2b(self._data, digest_size=16).digest()
+            return self._digest, self._password
+        try:
+            found = self._data.stat()
+        except OSError:
+            return None
+        return str(self._data), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, self._password
 
     def render(self, page: int, size: Size, *, warn: bool = False) -> Prepared:
         """Renders a page of the PDF over white at ``size``, (height, width) in px; ``warn`` looks for what is lost."""

@@ -22,12 +22,15 @@ try:
 except ImportError as error:
     raise missing_extra("haystack", error) from error
 
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankedDocument, RankOptions, Scale, rank_documents, read_documents
+from ziprerank.integrations.ranking import RankedDocument, RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.scales import Scale
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ class ZipRerankRanker:
         root_path: str | None = None,
         password: Secret | None = None,
         on_bad_page: OnBadPage = "raise",
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -71,12 +77,15 @@ class ZipRerankRanker:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
+            scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             file_path_meta_field: Key in ``meta`` of the PDF's or the image's path.
             page_number_meta_field: Key in ``meta`` of the page in a PDF, from 1.
             root_path: Folder that paths are relative to and must stay in.
             password: Opens encrypted PDFs.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
+            strategy: As for ``Reranker.rank``.
+            first_stage: As for ``Reranker.rank``.
+            candidates: As for ``Reranker.rank``.
             reranker: A loaded reranker, which several components may share; ``to_dict`` writes its options.
             **engine: Any other field of ``EngineOptions``.
 
@@ -91,6 +100,9 @@ class ZipRerankRanker:
             scale,
             None if password is None else password.resolve_value(),
             on_bad_page,
+            strategy,
+            first_stage,
+            candidates,
         )
         self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
@@ -111,6 +123,9 @@ class ZipRerankRanker:
             stride=options.stride,
             scale=options.scale,
             on_bad_page=options.on_bad_page,
+            strategy=options.strategy,
+            first_stage=options.first_stage,
+            candidates=options.candidates,
             file_path_meta_field=rules.path_key,
             page_number_meta_field=rules.page_key,
             root_path=rules.root,

@@ -21,6 +21,7 @@ from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import warn_of_pages
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.strategies import StrategyOption, check_strategy
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ZipRerankSearch:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        strategy: StrategyOption = "auto",
         on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
@@ -55,6 +57,7 @@ class ZipRerankSearch:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            strategy: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped, and counts
                 as not found.
             reranker: A loaded reranker, which may be shared.
@@ -67,6 +70,8 @@ class ZipRerankSearch:
         self.keep_ratio = keep_ratio
         self.window: WindowOption = window
         self.stride = stride
+        check_strategy(strategy)
+        self.strategy: StrategyOption = strategy
         self.on_bad_page: OnBadPage = check_on_bad_page(on_bad_page)
         self._corpus: CorpusDatasetType | None = None
 
@@ -81,6 +86,7 @@ class ZipRerankSearch:
             "keep_ratio": ratio,
             "window": self.window,
             "stride": self.stride,
+            "strategy": self.strategy,
             "on_bad_page": self.on_bad_page,
             "blank": blank,
         }
@@ -151,6 +157,7 @@ class ZipRerankSearch:
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
+                strategy=self.strategy,
                 on_bad_page=self.on_bad_page,
             )
             warn_of_pages(ranking)

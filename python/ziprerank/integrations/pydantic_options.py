@@ -7,12 +7,15 @@ from dataclasses import asdict
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
+from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.integrations.documents import MetadataRules
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankOptions, Scale
+from ziprerank.integrations.ranking import RankOptions
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine_fields import EngineFields
+from ziprerank.scales import SCALE, Scale
+from ziprerank.strategies import STRATEGY, StrategyOption
 from ziprerank.windows import MAX_WINDOW, WindowOption
 
 
@@ -27,11 +30,14 @@ class PydanticOptions(EngineFields):
     )
     window: WindowOption = Field(default="auto", description=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' or 'off'.")
     stride: int | None = Field(default=None, description="Pages that the window moves by.")
-    scale: Scale = Field(default="probability", description="Scores to return: 'probability' or 'logit'.")
+    scale: Scale = Field(default="probability", description=SCALE)
     password: SecretStr | None = Field(default=None, description="Password of encrypted PDFs.")
     on_bad_page: OnBadPage = Field(
         default="raise", description=f"{ON_BAD_PAGE} A Python warning (PageWarning) names what is skipped."
     )
+    strategy: StrategyOption = Field(default="auto", description=STRATEGY)
+    first_stage: FirstStage = Field(default="auto", description=FIRST_STAGE)
+    candidates: int = Field(default=CANDIDATES, ge=1, description=CANDIDATES_HELP)
     path_key: str = Field(default="file_path", description="Metadata key of the PDF's or the image's path.")
     page_key: str = Field(default="page_number", description="Metadata key of the page in a PDF.")
     first_page: int = Field(default=1, description="Number of a PDF's first page in the metadata.")
@@ -53,7 +59,17 @@ class PydanticOptions(EngineFields):
 
     def _rank_options(self) -> RankOptions:
         password = None if self.password is None else self.password.get_secret_value()
-        return RankOptions(self.keep_ratio, self.window, self.stride, self.scale, password, self.on_bad_page)
+        return RankOptions(
+            self.keep_ratio,
+            self.window,
+            self.stride,
+            self.scale,
+            password,
+            self.on_bad_page,
+            self.strategy,
+            self.first_stage,
+            self.candidates,
+        )
 
     def _metadata_rules(self) -> MetadataRules:
         return MetadataRules(self.path_key, self.page_key, self.first_page, self.root_path)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
-from ziprerank.errors import InvalidInput, PageError, PageWarning, quoted, said_for
+from ziprerank.errors import PageError, PageWarning, said_for
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.integrations.candidates import Shown, open_documents
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.reranker import Reranker
+from ziprerank.scales import Scale, check_scale
+from ziprerank.strategies import StrategyOption, check_strategy
 from ziprerank.windows import WindowOption
 
-Scale: TypeAlias = Literal["probability", "logit"]
 _Document = TypeVar("_Document")
 
 
@@ -27,14 +29,16 @@ class RankOptions:
         keep_ratio: As for ``Reranker.rank``.
         window: As for ``Reranker.rank``.
         stride: As for ``Reranker.rank``.
-        scale: Scores to return. ``"probability"`` is the softmax over the page's window (the HTTP API's
-            relevance_score); ``"logit"`` is the raw score. With several windows, scores need not fall with the rank: go
-            by the order.
+        scale: Scores to return; all fall with the rank. ``"probability"`` is the softmax over the pages of the page's
+            last pass, ``"sigmoid"`` that of the page's logit alone, and ``"logit"`` the logit.
         password: Opens encrypted PDFs.
         on_bad_page: As for ``Reranker.rank``; what is skipped is not among the results, and a Python warning names it.
+        strategy: As for ``Reranker.rank``.
+        first_stage: As for ``Reranker.rank``.
+        candidates: As for ``Reranker.rank``.
 
     Raises:
-        InvalidInput: ``scale`` or ``on_bad_page`` is none of its values.
+        InvalidInput: An option is none of its values.
     """
 
     keep_ratio: float | None = None
@@ -43,11 +47,15 @@ class RankOptions:
     scale: Scale = "probability"
     password: str | None = None
     on_bad_page: OnBadPage = "raise"
+    strategy: StrategyOption = "auto"
+    first_stage: FirstStage = "auto"
+    candidates: int = CANDIDATES
 
     def __post_init__(self) -> None:
         check_on_bad_page(self.on_bad_page)
-        if self.scale not in ("probability", "logit"):
-            raise InvalidInput(f"scale {quoted(self.scale)}: must be 'probability' or 'logit'")
+        check_scale(self.scale)
+        StageOptions(self.first_stage, self.candidates)
+        check_strategy(self.strategy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class RankedDocuments:
 
     Attributes:
         results: The documents, best first.
-        windows: Number of windows; with more than one, scores need not fall with the rank.
+        windows: Number of passes.
     """
 
     results: tuple[RankedDocument, ...]
@@ -161,6 +169,9 @@ def rank_documents(
                 keep_ratio=options.keep_ratio,
                 window=options.window,
                 stride=options.stride,
+                strategy=options.strategy,
+                first_stage=options.first_stage,
+                candidates=options.candidates,
                 on_bad_page=options.on_bad_page,
             )
         except PageError as error:
@@ -172,7 +183,7 @@ def rank_documents(
     for one in candidates.shown:
         showing.setdefault(one.candidate, []).append(one)
     results = [
-        RankedDocument(one.document, page.probability if options.scale == "probability" else page.score, one.page)
+        RankedDocument(one.document, page.on_scale(options.scale), one.page)
         for page in ranking
         for one in showing[page.index]
     ]

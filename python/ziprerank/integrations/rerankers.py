@@ -23,12 +23,15 @@ except ImportError as error:
     raise missing_extra("rerankers", error) from error
 
 from ziprerank.errors import InvalidInput, quoted
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
+from ziprerank.integrations.ranking import RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.scales import Scale
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
@@ -59,6 +62,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         scale: Scale = "probability",
         password: str | None = None,
         on_bad_page: OnBadPage = "raise",
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -70,9 +76,12 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
+            scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             password: Opens encrypted PDFs.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
+            strategy: As for ``Reranker.rank``.
+            first_stage: As for ``Reranker.rank``.
+            candidates: As for ``Reranker.rank``.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -81,7 +90,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         """
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
-        self.options = RankOptions(keep_ratio, window, stride, scale, password, on_bad_page)
+        self.options = RankOptions(
+            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates
+        )
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
     def rank(
@@ -101,9 +112,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
 
         Returns:
             All documents, best first; ``rank`` counts from 1. A PDF or a TIFF without a page has a result for each of
-            its pages, with the number from 1 in ``metadata["page_number"]``. With several windows ``has_scores`` is
-            false, so that ``top_k`` goes by rank, because the scores of pages from different windows cannot be
-            compared.
+            its pages, with the number from 1 in ``metadata["page_number"]``.
 
         Raises:
             InvalidInput: The query, an option or a document is invalid (a ValueError).
@@ -117,7 +126,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             Result(document=_of_page(documents[result.index], result.page), score=result.score, rank=rank)
             for rank, result in enumerate(ranked.results, start=1)
         ]
-        return RankedResults(results=results, query=query, has_scores=ranked.windows <= 1)
+        return RankedResults(results=results, query=query, has_scores=True)
 
     def score(self, query: str, doc: str | Document) -> float:
         """Returns the logit of a single page, whatever the scale; the probability of a single page is always 1.
@@ -155,6 +164,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             stride=options.stride,
             scale=options.scale,
             on_bad_page=options.on_bad_page,
+            strategy=options.strategy,
+            first_stage=options.first_stage,
+            candidates=options.candidates,
             password=None if options.password is None else SecretStr(options.password),
             reranker=self.reranker,
         )

@@ -15,12 +15,15 @@ import numpy as np
 from PIL import Image
 
 from ziprerank.errors import InvalidInput, quoted
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankOptions, Scale, rank_documents, read_documents
+from ziprerank.integrations.ranking import RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.scales import Scale
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ class ZipRerankCrossEncoder:
         scale: Scale = "probability",
         password: str | None = None,
         on_bad_page: OnBadPage = "raise",
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int = CANDIDATES,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -59,16 +65,21 @@ class ZipRerankCrossEncoder:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
-            scale: Scores to return: ``"probability"`` within the page's window, or the ``"logit"``.
+            scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             password: Opens encrypted PDFs.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
+            strategy: As for ``Reranker.rank``.
+            first_stage: As for ``Reranker.rank``.
+            candidates: As for ``Reranker.rank``.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
         Raises:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
-        self.options = RankOptions(keep_ratio, window, stride, scale, password, on_bad_page)
+        self.options = RankOptions(
+            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates
+        )
         given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)
 

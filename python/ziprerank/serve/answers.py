@@ -14,6 +14,7 @@ from ziprerank.bundle import Bundle
 from ziprerank.errors import said_for
 from ziprerank.inputs.bad_pages import BadPage
 from ziprerank.ranking import RankedPage, Ranking, summed_up
+from ziprerank.scales import Scale
 from ziprerank.serve.documents import Candidates
 from ziprerank.serve.failures import PASSWORD_FIELD, Refused
 from ziprerank.serve.logs import request_id
@@ -33,7 +34,6 @@ from ziprerank.serve.schemas import (
 
 _NOT_RETURNED = "documents that have pages (PDF, TIFF) are not returned: index and page say where a result comes from"
 _FIELDS = 2_500  # bytes of a result or a skipped page without document, kept tokens and thumbnail; 250 are usual
-_SEVERAL = "ranked in {} windows: go by the order of the results; each score comes from the page's last window"
 
 
 def build_answer(
@@ -43,6 +43,7 @@ def build_answer(
     ranking: Ranking,
     options: Options,
     *,
+    scale: Scale,
     drawn: Sequence[str],
     echo: Sequence[dict[str, Any]] | None,
     timings: Timings | None,
@@ -55,6 +56,7 @@ def build_answer(
         candidates: The pages that were ranked.
         ranking: Their order.
         options: The request's options.
+        scale: What ``relevance_score`` is.
         drawn: A thumbnail for each ranked page; empty returns none.
         echo: The documents as results return them; None returns none. Those that have pages are never returned, since
             each page would repeat the whole file.
@@ -67,9 +69,10 @@ def build_answer(
             Result.model_construct(
                 index=document,
                 page=page.page,
-                relevance_score=page.probability,
+                relevance_score=page.on_scale(scale),
                 document=None if echo is None or page.page is not None else echo[document],
                 logit=page.score if "logit" in options.include else None,
+                passes=list(page.passes) if "passes" in options.include else None,
                 kept=_kept(page, bundle.image.factor) if "kept" in options.include else None,
                 warnings=list(page.warnings) or None,
                 thumbnail=drawn[place] if drawn else None,
@@ -82,7 +85,10 @@ def build_answer(
         tokens=BilledTokens(input_tokens=read),
         pages=ranking.pages,
         windows=ranking.windows,
+        first_stage=ranking.first_stage,
+        strategy=ranking.strategy,
         keep_ratio=bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio,
+        scale=scale,
         timings_ms=timings,
         warnings=_warnings(ranking, candidates, echo) or None,
         skipped=_skipped(ranking, candidates) or None,
@@ -171,7 +177,7 @@ def draw_thumbnails(candidates: Candidates, ranking: Ranking, side: int, room: A
 
 def _warnings(ranking: Ranking, candidates: Candidates, echo: Sequence[object] | None) -> list[str]:
     """Returns what a reader of the answer should know, as ``meta.warnings`` says it."""
-    warnings = [_SEVERAL.format(ranking.windows)] if ranking.windows > 1 else []
+    warnings = []
     if echo is not None and any(page.page is not None for page in ranking):
         warnings.append(_NOT_RETURNED)
     return warnings + summed_up(ranking.warnings, lambda note: candidates.origins[note.index].param)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 from PIL import Image
@@ -18,7 +18,7 @@ from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, read_page, with_pdf_options
-from ziprerank.inputs.prepared import Prepared, WarningPage
+from ziprerank.inputs.prepared import Prepared, TextPlace, WarningPage
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
@@ -186,14 +186,19 @@ class Candidates:
             self.origins += [piece] * len(opened)
             piece.data = b""  # the pages hold what they need
 
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Lets ``give_up`` end what this thread has page workers do meanwhile."""
+        return self._interrupt.applied()
+
     def check_stop(self) -> None:
         """Raises Interrupted after ``give_up``; called at every step of what may take long in this process."""
         if self._interrupt.is_set:
             raise Interrupted
 
     def ahead(self) -> None:
-        """Starts to prepare the pages of the first window, which is at the end of the list."""
-        for page in [page for page in self.pages if isinstance(page, PreparedPage)][-AHEAD:]:
+        """Starts to prepare the pages, where they fit into one pass: of more, only the ranking knows the first."""
+        pages = [page for page in self.pages if isinstance(page, PreparedPage)]
+        for page in pages if len(pages) <= AHEAD else ():
             page.start()
 
     @property
@@ -323,6 +328,10 @@ class PreparedPage(WarningPage):
         with self._lock:
             self._pixels = None  # the caller holds them now
         return prepared
+
+    def text_place(self) -> TextPlace | None:
+        """Returns where the page's text is; None for a page without."""
+        return self._source.text_place() if isinstance(self._source, WarningPage) else None
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""

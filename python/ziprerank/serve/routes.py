@@ -11,7 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from ziprerank._version import __version__
+from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
+from ziprerank.scales import SCALE, Scale
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.dialects.answers import document_of
 from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, SHARED_PATHS
@@ -28,6 +30,7 @@ from ziprerank.serve.schemas import (
     RerankResponse,
 )
 from ziprerank.serve.service import Service
+from ziprerank.strategies import STRATEGY, StrategyOption
 from ziprerank.windows import MAX_WINDOW
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -111,7 +114,11 @@ async def rerank_files(
     keep_ratio: Annotated[float | None, Form(gt=0, le=1, allow_inf_nan=False)] = None,
     window: Annotated[str, Form(pattern=_WINDOW)] = "auto",
     stride: Annotated[int | None, Form(ge=1)] = None,
+    strategy: Annotated[StrategyOption, Form(description=STRATEGY)] = "auto",
+    first_stage: Annotated[FirstStage, Form(description=FIRST_STAGE)] = "auto",
+    candidates: Annotated[int, Form(ge=1, description=CANDIDATES_HELP)] = CANDIDATES,
     on_bad_page: Annotated[OnBadPage | None, Form(description=f"{ON_BAD_PAGE} Default: the server's.")] = None,
+    scale: Annotated[Scale | None, Form(description=f"{SCALE} Default: the server's.")] = None,
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
 ) -> RerankResponse:
@@ -121,7 +128,11 @@ async def rerank_files(
         keep_ratio=keep_ratio,
         window=window if window in ("auto", "off") else int(window),  # type: ignore[arg-type]
         stride=stride,
+        strategy=strategy,
+        first_stage=first_stage,
+        candidates=candidates,
         on_bad_page=on_bad_page,
+        scale=scale,
         include=include,
         thumbnail_side=thumbnail_side,
     )
@@ -170,6 +181,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "stride": bundle.defaults.stride,
             "render_text": settings.render_text,
             "on_bad_page": settings.on_bad_page,
+            "scale": settings.scale,
         },
         "limits": {
             "queue": settings.queue,

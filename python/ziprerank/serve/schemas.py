@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage, StageDone
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
+from ziprerank.scales import SCALE, Scale
+from ziprerank.strategies import STRATEGY, Strategy, StrategyOption
 from ziprerank.windows import MAX_WINDOW
 
 MOST_QUERY, MOST_RANGE, MOST_PASSWORD = 100_000, 10_000, 1_000  # characters
-Extra = Literal["logit", "kept", "timings", "thumbnail"]
+Extra = Literal["logit", "kept", "passes", "timings", "thumbnail"]
 
 _IMAGE = (
     "A PDF or an image (JPEG, PNG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF or HEIC), as base64, a `data:` URL, or an "
@@ -106,9 +109,13 @@ class Options(_Strict):
         "auto", description="Pages in one pass; `auto` is the bundle's default, `off` demands a single pass."
     )
     stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's default.")
+    strategy: StrategyOption = Field("auto", description=STRATEGY)
+    first_stage: FirstStage = Field("auto", description=FIRST_STAGE)
+    candidates: int = Field(CANDIDATES, ge=1, description=CANDIDATES_HELP)
     on_bad_page: OnBadPage | None = Field(
         None, description=f"{ON_BAD_PAGE} `meta.skipped` names what was skipped. Null is the server's default."
     )
+    scale: Scale | None = Field(None, description=f"{SCALE} Null is the server's default.")
     include: list[Extra] = Field([], max_length=8, description="What to return in addition to index and score.")
     thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side of a thumbnail in pixels.")
 
@@ -146,11 +153,14 @@ class Result(BaseModel):
 
     index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
     page: int | None = Field(None, description="Number of the page from 1 if the document has pages (PDF, TIFF).")
-    relevance_score: float = Field(description="Softmax of the logit over the page's last window.")
+    relevance_score: float = Field(description="Falls from result to result; `scale` says what it is.")
     document: dict[str, Any] | None = Field(
         None, description="As it was sent; a string under `text`, content parts under `multi_modal`."
     )
     logit: float | None = None
+    passes: list[int] | None = Field(
+        None, description="Numbers from 1 of the passes that held the page; none if the first stage left it behind."
+    )
     kept: Kept | None = None
     warnings: list[str] | None = Field(None, description="What the pixels of the page do not show.")
     thumbnail: str | None = Field(None, description="A `data:` URL of a JPEG.")
@@ -200,15 +210,18 @@ class Meta(BaseModel):
     api_version: ApiVersion
     tokens: BilledTokens
     pages: int
-    windows: int
+    windows: int = Field(description="Passes.")
+    first_stage: StageDone = Field(description="What picked the pages that the model has read.")
+    strategy: Strategy
     keep_ratio: float
+    scale: Scale = Field(description="What `relevance_score` is.")
     timings_ms: Timings | None = None
     warnings: list[str] | None = Field(None, description="Also those of pages that `results` leave out.")
     skipped: list[Skipped] | None = Field(None, description="What could not be ranked, with `on_bad_page` `skip`.")
 
 
 class RerankResponse(BaseModel):
-    """The results, best first. With several windows go by the order: each score comes from the page's last window."""
+    """The results, best first; their scores fall, on every scale."""
 
     id: str
     model: str

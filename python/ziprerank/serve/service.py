@@ -30,7 +30,8 @@ from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import check_font
 from ziprerank.serve.tracing import note_ranking
-from ziprerank.windows import Plan, plan_windows
+from ziprerank.strategies import AnyPlan, plan_passes
+from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
 KEY_HEADERS = ("api-key", "x-api-key")  # besides Authorization: of Azure's clients and of many gateways
@@ -184,6 +185,8 @@ class Service:
             await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
+            reading = self._threads.submit(self._read_texts, candidates, options, permit.owner)
+            await settled(reading, candidates.give_up)
             plan = self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
             await settled(self._threads.submit(self._check_prompt, text, plan.width))
             room = AnswerRoom(self.settings.max_answer_bytes)
@@ -209,6 +212,7 @@ class Service:
                 candidates,
                 done.value,
                 options,
+                scale=options.scale or self.settings.scale,
                 drawn=drawn,
                 echo=echo,
                 timings=timings,
@@ -232,6 +236,9 @@ class Service:
                             keep_ratio=options.keep_ratio,
                             window=options.window,
                             stride=options.stride,
+                            strategy=options.strategy,
+                            first_stage=options.first_stage,
+                            candidates=options.candidates,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
                             progress=check,
                             cancel=stop,
@@ -251,6 +258,13 @@ class Service:
                 raise
             origin = candidates.origins[error.index]
             raise refuse_page(error, origin.param, origin.index) from error
+
+    def _read_texts(self, candidates: Candidates, options: Options, owner: str) -> None:
+        """Reads what the first stage needs, before the request waits for the engine."""
+        with candidates.interruptible():
+            self.reranker.for_owner(owner).read_texts(
+                candidates.pages, options.window, options.first_stage, options.candidates
+            )
 
     def _check(self, query: str, pieces: Sequence[Piece]) -> str:
         """Checks what can be checked before a document is opened. Returns the query as it goes into the prompt.
@@ -275,14 +289,15 @@ class Service:
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
 
-    def _check_plan(self, pages: int, options: Options) -> Plan:
-        defaults = self.reranker.bundle.defaults
+    def _check_plan(self, pages: int, options: Options) -> AnyPlan:
+        defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
+        read = pages if options.first_stage == "none" else min(pages, options.candidates)  # at least
         try:
-            plan_windows(pages, options.window, None, defaults)
+            plan_windows(read, options.window, None, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="window") from error
         try:
-            plan = plan_windows(pages, options.window, options.stride, defaults)
+            plan = plan_passes(read, options.strategy, options.window, options.stride, top_k, defaults)
         except InvalidInput as error:
             raise Refused(422, str(error), param="stride") from error
         shown = min(pages, options.top_n or pages)

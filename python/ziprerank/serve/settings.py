@@ -10,6 +10,7 @@ from typing import Literal
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.runtime.cpus import usable_cpus
+from ziprerank.scales import Scale, check_scale
 
 Fetch = Literal["off", "public", "listed"]
 
@@ -72,6 +73,7 @@ class Settings:
         text_font: Main font of texts that are drawn; None is DejaVu Sans, which has Latin, Greek and Cyrillic. Fonts of
             this machine draw what it lacks.
         on_bad_page: What becomes of pages and documents that cannot be shown, unless a request says otherwise.
+        scale: What ``relevance_score`` is, unless a request says otherwise (``scales.py``).
 
     Raises:
         InvalidInput: With these values no request could be answered.
@@ -117,6 +119,7 @@ class Settings:
     render_text: bool = False
     text_font: Path | None = None
     on_bad_page: OnBadPage = "raise"
+    scale: Scale = "probability"
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
@@ -141,5 +144,6 @@ class Settings:
             raise InvalidInput(f"root_path {self.root_path!r}: must be like /ranker, without a slash at the end")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise InvalidInput("ssl_keyfile without ssl_certfile: give both, or neither")
+        check_scale(self.scale)
         if any(not key.strip() for key in self.api_keys):
             raise InvalidInput("an API key is empty: leave it out, or give one")

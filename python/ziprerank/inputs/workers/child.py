@@ -19,7 +19,7 @@ from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.local_file import LocalFile
 from ziprerank.inputs.workers.channel import Ended, Message, receive_with_descriptors, send
 
-METHODS = ("pages", "points", "labels", "render", "image_pages", "image", "picture")
+METHODS = ("pages", "points", "labels", "texts", "render", "image_pages", "image", "picture")
 """the methods of ``LocalFile`` that a parent may ask for"""
 DRAWING = ("render", "image", "picture")
 """those of them that fill a canvas"""

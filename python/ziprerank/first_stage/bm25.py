@@ -1,4 +1,4 @@
-"""BM25 over words, by the bm25s library (extra ``eval``)."""
+"""BM25 over words, by the bm25s library."""
 
 from __future__ import annotations
 
@@ -11,11 +11,29 @@ from ziprerank.errors import InvalidInput, MissingDependency
 # PDFium writes this where a line breaks within a word; it cannot tell whether the hyphen belongs to the word
 SOFT_BREAK = "\ufffe"
 
+# of scripts that are written without spaces: kana, Chinese, and Thai to Burmese and Khmer
+_UNSPACED = re.compile(
+    r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+)"
+)
+
 
 def words_of(text: str) -> list[str]:
-    """Returns lower-case runs of letters and digits, with ligatures taken apart."""
+    """Returns lower-case runs of letters and digits, with ligatures taken apart.
+
+    Of scripts without spaces between words, such as Chinese, it returns all pairs of neighbouring characters.
+    """
     plain = unicodedata.normalize("NFKC", text.replace(SOFT_BREAK, ""))
-    return re.findall(r"[^\W_]+", plain.lower())
+    words: list[str] = []
+    for run in re.findall(r"[^\W_]+", plain.lower()):
+        if run.isascii():
+            words.append(run)
+            continue
+        for part in filter(None, _UNSPACED.split(run)):
+            if _UNSPACED.match(part):
+                words += [part[at : at + 2] for at in range(len(part) - 1)] or [part]
+            else:
+                words.append(part)
+    return words
 
 
 class Index:

@@ -1,0 +1,1 @@
+"""What picks the pages that the model reads, where a document has more than one pass takes."""

@@ -1,0 +1,121 @@
+"""The first stage: which pages the model reads, and in which order the others follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ziprerank.errors import InvalidInput, quoted
+from ziprerank.first_stage.bm25 import words_of
+from ziprerank.first_stage.texts import TextStore
+from ziprerank.inputs.pages import PageSource
+from ziprerank.values import whole_number
+
+FirstStage: TypeAlias = Literal["auto", "text", "none"]
+StageDone: TypeAlias = Literal["text", "none"]
+CANDIDATES = 20
+FIRST_STAGE = (
+    "What picks the pages that the model reads: text is BM25 over the text layer of PDFs, none reads all, and auto is "
+    "text where there are more pages than a pass takes and nine tenths of them have text."
+)
+CANDIDATES_HELP = "Pages that the first stage leaves for the model."
+_MOST_WITHOUT = 0.1  # share of pages without text up to which auto goes by text
+
+
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """How pages are picked.
+
+    Attributes:
+        first_stage: ``"text"``, ``"none"`` or ``"auto"``.
+        candidates: Pages that are left for the model, at least 1.
+
+    Raises:
+        InvalidInput: A value that is none of these.
+    """
+
+    first_stage: FirstStage = "auto"
+    candidates: int = CANDIDATES
+
+    def __post_init__(self) -> None:
+        if self.first_stage not in ("auto", "text", "none"):
+            raise InvalidInput(f"first_stage {quoted(self.first_stage)}: must be 'auto', 'text' or 'none'")
+        number = whole_number(self.candidates)
+        if number is None or number < 1:
+            raise InvalidInput(f"candidates {quoted(self.candidates)}: must be a whole number of at least 1")
+        object.__setattr__(self, "candidates", number)
+
+    def may_pick(self, pages: int, width: int) -> bool:
+        """Whether ``pages`` are more than are left for the model, of which a pass takes ``width``."""
+        most = self.candidates if self.first_stage == "text" else max(self.candidates, width)
+        return self.first_stage != "none" and pages > most
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the first stage says for one query.
+
+    Attributes:
+        chosen: Indices of the candidates that the model reads, the best first where there was a first stage.
+        rest: Indices of the others, the best first.
+        stage: What picked them.
+    """
+
+    chosen: tuple[int, ...]
+    rest: tuple[int, ...] = ()
+    stage: StageDone = "none"
+
+
+def choose(
+    store: TextStore,
+    queries: Sequence[str],
+    sources: Sequence[PageSource],
+    good: Sequence[int],
+    options: StageOptions,
+    width: int,
+    owner: str = "",
+    waiting: Callable[[], None] = lambda: None,
+) -> list[Choice]:
+    """Picks the pages that the model reads, for each query.
+
+    A page without text that could stand for it is never left out: such pages take up to half of the places, and if
+    they are more, all of them are read beside as many of the others. A query that shares no word with any page leaves
+    none out either.
+
+    Args:
+        store: Reads and keeps the texts.
+        queries: What is looked for.
+        sources: All candidates.
+        good: Indices of those that are ranked.
+        options: How pages are picked.
+        width: Pages that a pass takes.
+        owner: Whose texts these are.
+        waiting: Called while texts are read; may raise to end that.
+
+    Raises:
+        MissingDependency: bm25s is not installed.
+    """
+    every = [Choice(tuple(good))] * len(queries)
+    if not options.may_pick(len(good), width):
+        return every
+    most_without = int(_MOST_WITHOUT * len(good)) if options.first_stage == "auto" else None
+    texts = store.texts(sources, good, owner, most_without, waiting)
+    if texts is None:
+        return every
+    found = {index: text for index, text in texts.items() if text is not None}
+    worded = [index for index in good if index in found]
+    wordless = [index for index in good if index not in found]
+    room = max(options.candidates - len(wordless), (options.candidates + 1) // 2)
+    if len(worded) <= room:
+        return every
+    index = store.index([found[one] for one in worded])
+    return [_by_words(index.scores(words_of(query)), worded, wordless, room) or every[0] for query in queries]
+
+
+def _by_words(scores: Sequence[float], worded: Sequence[int], wordless: Sequence[int], room: int) -> Choice | None:
+    """Returns the ``room`` best of the pages with words, and all without; None if no word of the query is on any."""
+    if max(scores) <= 0:
+        return None
+    order = [worded[at] for at in sorted(range(len(worded)), key=lambda at: -scores[at])]
+    return Choice((*order[:room], *wordless), tuple(order[room:]), "text")

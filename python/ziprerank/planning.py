@@ -1,0 +1,64 @@
+"""What a call of ``rank`` is to do: for each query the pages that the model reads, and the passes over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ziprerank.bundle import Defaults
+from ziprerank.first_stage.stage import Choice, StageOptions, choose
+from ziprerank.first_stage.texts import TextStore
+from ziprerank.inputs.pages import PageSource
+from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
+from ziprerank.windows import WindowOption, pass_width
+
+
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """The options of a ranking that say which pages the model reads in which passes; as for ``Reranker.rank``."""
+
+    window: WindowOption
+    stride: int | None
+    strategy: StrategyOption
+    stage: StageOptions
+    top_k: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One query's pages, and the passes over those that the model reads."""
+
+    choice: Choice
+    plan: AnyPlan
+
+    @property
+    def steps(self) -> int:
+        """Steps of progress: a page, or a pass."""
+        return self.plan.pages + self.plan.passes
+
+
+def plan_queries(
+    queries: Sequence[str],
+    sources: Sequence[PageSource],
+    good: Sequence[int],
+    options: PassOptions,
+    defaults: Defaults,
+    store: TextStore,
+    owner: str,
+    waiting: Callable[[], None],
+) -> list[Planned]:
+    """Plans each query's passes over the candidates ``good``. ``waiting`` is called while texts are read.
+
+    Raises:
+        InvalidInput: A value out of its bounds, or more pages than one pass takes with ``window="off"``.
+        MissingDependency: The first stage needs bm25s, which is not installed.
+    """
+    width = pass_width(options.window, defaults)
+    choices = choose(store, queries, sources, good, options.stage, width, owner, waiting)
+    return [
+        Planned(
+            choice,
+            plan_passes(len(choice.chosen), options.strategy, options.window, options.stride, options.top_k, defaults),
+        )
+        for choice in choices
+    ]

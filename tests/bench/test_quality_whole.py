@@ -1,0 +1,62 @@
+"""Whole documents: what each system is measured on, and rows without times of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from reportlab.pdfgen.canvas import Canvas
+from small_bundle import copy_default_bundle
+from ziprerank.reranker import Reranker
+
+from bench.quality import whole
+from bench.quality.queries import Query
+
+PAGES = 26
+
+
+@pytest.fixture(scope="module")
+def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("manual") / "manual.pdf"
+    canvas = Canvas(str(file), pagesize=(200, 260), invariant=1)
+    for page in range(PAGES):
+        canvas.drawString(20, 200, f"about subject{page} and nothing else")
+        canvas.showPage()
+    canvas.save()
+    return file
+
+
+def asked(page: int) -> Query:
+    return Query("manual.pdf", f"subject{page}", "title", page, tuple(range(max(0, page - 19), max(0, page - 19) + 20)))
+
+
+def test_each_system_ranks_the_document(manual: Path, tmp_path: Path) -> None:
+    queries = [asked(22), asked(3)]
+    bundle = copy_default_bundle(tmp_path / "small", 192, min_pixels=1024, dpi=None)
+    with Reranker.from_bundle(bundle, threads=1) as reranker:
+        found = {system: {manual.name: whole.measured(system, reranker, manual, queries)} for system in whole.SYSTEMS}
+        plain = reranker.rank("subject22", manual, 5, first_stage="none", strategy="windows")
+    passes = {system: documents[manual.name].passes for system, documents in found.items()}
+    assert passes == {"twenty": [1, 1], "bm25": [0, 0], "text": [1, 1], "partition": [2, 2], "windows": [2, 2]}
+    assert found["bm25"][manual.name].ranks == [1, 1]
+    order = [page.index for page in plain]
+    assert found["windows"][manual.name].ranks[0] == (order.index(22) + 1 if 22 in order else None)
+    rows = list(whole.rows(found))
+    assert all("ms" not in json.dumps(row) for row in rows)
+    assert {(row["system"], "first" in row) for row in rows if row["document"] != "all"} == {
+        (system, system != "twenty") for system in whole.SYSTEMS
+    }
+    assert len(whole.table(rows).splitlines()) == 2 + len(rows)
+
+
+def test_measures_count_what_is_shown() -> None:
+    parts = [whole.Found(50, [1, None], [3, 3], [1.0, 1.0]), whole.Found(70, [5, 6], [4, 6], [1.0, 1.0])]
+    assert whole.measures(parts) == {
+        "n": 4,
+        "pages": 120,
+        "recall@1": 0.25,
+        "recall@5": 0.5,
+        "recall@20": 0.75,
+        "passes": 4.0,
+    }
