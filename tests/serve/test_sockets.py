@@ -6,10 +6,14 @@ import datetime
 import ipaddress
 import re
 import runpy
+import signal
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -126,6 +130,36 @@ def test_https(bundle_path: Path, certificate: tuple[Path, Path]) -> None:
         assert is_healthy(["ziprerank", "serve"], {**where, "ZIPRERANK_SSL_CERTFILE": str(certificate[0])})
         assert is_healthy(["ziprerank", "serve", f"--ssl-certfile={certificate[0]}"], where)
         assert server.stop() == 0
+
+
+def test_https_while_the_server_ends(bundle_path: Path, certificate: tuple[Path, Path]) -> None:
+    """Clients that wait for their handshake are answered, silent ones hold nothing, and no answer is lost."""
+    files = ["--ssl-certfile", certificate[0], "--ssl-keyfile", certificate[1]]
+    context = ssl.create_default_context(cafile=certificate[0])
+    with Server("--bundle", bundle_path, *files, "--header-timeout", 600, "--max-body-mib", 1) as server:
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with (
+            socket.create_connection(address) as plain,
+            context.wrap_socket(plain, server_hostname=address[0]) as early,
+        ):
+            early.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
+            early.sendall(b"Content-Type: application/json\r\nContent-Length: 33554432\r\n\r\n" + b" " * (32 << 20))
+            answer = b""
+            while not answer.endswith(b"}"):
+                part = early.recv(65536)
+                assert part
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 413 ")
+        server.signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(4) as threads, ExitStack() as stack:
+            for _ in range(100):  # more than are accepted at a time
+                stack.enter_context(socket.create_connection(address))
+            asked = [threads.submit(httpx.get, f"{server.url}/ready", verify=context, timeout=60) for _ in range(4)]
+            time.sleep(1)  # until they wait for the server
+            server.terminate()
+            server.signal(signal.SIGCONT)
+            assert [answer.result().status_code for answer in asked] == [503] * 4
+            assert server.wait() == 0
 
 
 def test_a_unix_socket(bundle_path: Path, tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.table.remove(self)
         super().connection_lost(exc)
+        self._closer.let_go()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():

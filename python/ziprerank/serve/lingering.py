@@ -41,8 +41,12 @@ class Lingering:
             return
         self.lingers = True
         try:
-            self._transport.write_eof()
+            if self._transport.can_write_eof():  # not with TLS, where the client closes because the answer says so
+                self._transport.write_eof()
+            self._transport.resume_reading()
         except OSError:  # the client has reset the connection
             self._transport.abort()
-        else:
-            self._transport.resume_reading()
+
+    def let_go(self) -> None:
+        """Drops ``sending`` when the connection is lost: else its protocol, and a body with it, would wait for gc."""
+        self._sending = lambda: False

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from ziprerank.errors import InvalidInput
 from ziprerank.serve.admission import Admission
-from ziprerank.serve.connections import Connections, bind
+from ziprerank.serve.connections import QUIET, Connections, bind
 from ziprerank.serve.logs import logger
 from ziprerank.serve.service import Service
 from ziprerank.serve.sockets import address_of, remove
@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.remove_reader(bound)
         await asyncio.sleep(0)  # the loop takes over what it has accepted, which it could not once the server is closed
-        more = _WAITING
+        more, late = _WAITING, set[asyncio.Task[None]]()
         while more > 0:
             accepted: list[socket.socket] = []
             with contextlib.suppress(OSError):  # BlockingIOError where there are no more
@@ -147,8 +147,16 @@ class _Server(uvicorn.Server):
             more = more - len(accepted) if len(accepted) == _ACCEPTED_AT_ONCE else 0
             if not more:
                 server.close()  # at once, before another one comes
-            for one in accepted:
-                await loop.connect_accepted_socket(self._protocol, one, **self._tls())
+            if taken := {asyncio.create_task(self._take(one)) for one in accepted}:
+                late |= (await asyncio.wait(taken, timeout=0.1))[1]
+        if late:
+            await asyncio.wait(late)
+
+    async def _take(self, accepted: socket.socket) -> None:
+        """Serves an accepted connection. One whose TLS handshake fails, or takes long, is closed."""
+        taken = asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted, **self._tls())
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(taken, QUIET)
 
     async def _sweep(self) -> None:
         """Keeps the deadlines of connections while the server drains, when there are no ticks any more."""
