@@ -126,6 +126,7 @@ def test_https(bundle_path: Path, certificate: tuple[Path, Path]) -> None:
         assert is_healthy(["ziprerank", "serve"], {**where, "ZIPRERANK_SSL_CERTFILE": str(certificate[0])})
         assert is_healthy(["ziprerank", "serve", f"--ssl-certfile={certificate[0]}"], where)
         assert server.stop() == 0
+    assert [line for line in server.log if line.get("level") not in ("info", "warning")] == []
 
 
 def test_a_unix_socket(bundle_path: Path, tmp_path: Path) -> None:
