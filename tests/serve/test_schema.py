@@ -23,8 +23,8 @@ from ziprerank.serve.dialects.table import DIALECTS
 from ziprerank.serve.settings import Settings
 
 load_all_checks()
-# A schema cannot say which base64 is an image, so what is valid by it may be refused all the same (422). And the service
-# reads more than it documents: nulls as absence, "3" for 3, fields of other APIs. What it refuses is in test_bad_input.
+# A schema cannot say which base64 is an image, so what is valid by it may be refused all the same (422); and the
+# service reads more than it documents: nulls as absence, "3" for 3. What it refuses is in test_bad_input.
 LENIENT = {"positive_data_acceptance", "negative_data_rejection"}
 ALL_CHECKS = [check for check in CHECKS.get_all() if check.__name__ not in LENIENT]
 
