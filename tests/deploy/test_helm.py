@@ -85,7 +85,14 @@ def test_the_validation_can_fail() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"replica": 2}, {"autoscaling": {"kind": "vpa"}}, {"settings": {"drain": 5}}, {"drain": {"unlisted": -1}}],
+    [
+        {"replica": 2},
+        {"autoscaling": {"kind": "vpa"}},
+        {"settings": {"drain": 5}},
+        {"settings": {"uds": "/tmp/http"}},  # the chart's probes and its service ask a port, without TLS
+        {"settings": {"ssl-certfile": "cert.pem"}},
+        {"drain": {"unlisted": -1}},
+    ],
 )
 def test_values_that_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(helm_python.HelmError):

@@ -21,10 +21,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi.testclient import TestClient
 from server_process import Server
 from typer.testing import CliRunner
 from ziprerank.cli.app import app
 from ziprerank.errors import InvalidInput
+from ziprerank.reranker import Reranker
+from ziprerank.serve.app import create_app
 from ziprerank.serve.prefix import check_prefix
 from ziprerank.serve.sockets import listen_at, remove
 
@@ -95,6 +98,16 @@ def test_the_prefix_alone_leads_to_the_page(below: Server) -> None:
     assert answer.headers["Location"] == "/ranker/of/pages/"
 
 
+def test_the_prefix_of_another_server_counts(reranker: Reranker) -> None:
+    """Ray's proxy gives its route_prefix as ASGI's root_path, with whole paths."""
+    client = TestClient(create_app(reranker), root_path="/of/ray")
+    assert client.get("/of/ray/openapi.json").json()["servers"] == [{"url": "/of/ray"}]
+    for path in ("/", "/docs", "/static/app.js", "/health"):
+        assert client.get(f"/of/ray{path}").status_code == 200
+    counted = client.get("/of/ray/metrics").text
+    assert 'ziprerank_requests_total{path="/docs",status="200"} 1.0' in counted
+
+
 @pytest.mark.parametrize("prefix", ["/v1", "/docs", "/static"])
 def test_a_prefix_that_begins_other_paths_is_refused(prefix: str) -> None:
     with pytest.raises(InvalidInput, match=f"root_path '{prefix}': the service has a path {prefix}"):
@@ -130,6 +143,7 @@ def test_https(bundle_path: Path, certificate: tuple[Path, Path]) -> None:
         assert is_healthy(["ziprerank", "serve"], {**where, "ZIPRERANK_SSL_CERTFILE": str(certificate[0])})
         assert is_healthy(["ziprerank", "serve", f"--ssl-certfile={certificate[0]}"], where)
         assert server.stop() == 0
+    assert [line for line in server.log if line.get("level") not in ("info", "warning")] == []
 
 
 def test_https_while_the_server_ends(bundle_path: Path, certificate: tuple[Path, Path]) -> None:

@@ -24,6 +24,7 @@ from ziprerank.serve.dialects.table import DIALECTS
 from ziprerank.serve.failures import from_exception
 from ziprerank.serve.logs import logger
 from ziprerank.serve.models import HeadAsGet, models
+from ziprerank.serve.openapi import describe
 from ziprerank.serve.prefix import Prefixed, check_prefix
 from ziprerank.serve.routes import bedrock, operations, ranking
 from ziprerank.serve.service import Service
@@ -69,6 +70,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     if service.settings.web_page:
         app.mount("/static", StaticFiles(directory=STATIC), name="static")
         app.add_api_route("/", _page, include_in_schema=False)
+    describe(app, service.settings)
     paths = set(app.openapi()["paths"]) | set(DIALECTS) | {"/", "/docs", "/openapi.json"}
     origins = service.settings.cors_origins
     app.add_middleware(HeadAsGet)
