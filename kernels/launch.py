@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .errors import KernelError
 
 ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}  # by a bundle's `precision`
-TARGETS = (80, 86, 89, 90, 100, 103, 120, 121)  # compute capabilities: 90 is 9.0
+TARGETS = (80, 86, 87, 89, 90, 100, 103, 110, 120, 121)  # compute capabilities: 90 is 9.0, 87 Orin, 110 Thor
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _relevance_tile(capability: int | None, dtype: str, hidden: int) -> tuple[in
         return 64, 64, 64, 8, 2
     if capability == 90:  # 176 of 227 KB
         return 128, 256, 64, 8, 4
-    if capability in (100, 103):  # 128 of 227 KB; with 256 text tokens it spills
+    if capability in (100, 103, 110):  # 128 of 227 KB; with 256 text tokens it spills
         return 128, 128, 64, 8, 4
-    if capability == 80:  # 96 of 163 KB
+    if capability in (80, 87):  # 96 of 163 KB
         return 128, 128, 64, 8, 4
     return 64, 128, 64, 4, 4  # 72 of the 99 KB that 8.6, 8.9 and 12.x have

@@ -251,7 +251,7 @@ def test_kernels_come_with_the_bundle_when_asked_for(make_checkpoint, tmp_path: 
     assert listed == {f"kernels/{file.name}" for file in (out / "kernels").iterdir()}
     shown = CliRunner().invoke(app, ["kernels", str(out), "--json"])
     rows = json.loads(shown.output)
-    assert {row["arch"] for row in rows if row["kind"] == "cubin"} == {80, 86, 89, 90, 100, 103, 120, 121}
+    assert {row["arch"] for row in rows if row["kind"] == "cubin"} == {80, 86, 87, 89, 90, 100, 103, 110, 120, 121}
     assert {f"kernels/{row['file']}" for row in rows} | {"kernels/launch.json", "kernels/launch.txt"} == listed
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ziprerank.errors import MissingDependency
+from ziprerank.errors import MissingDependency, quoted
+from ziprerank.runtime.gpus import capabilities, without_code
 from ziprerank.runtime.onnxruntime import OLDEST_CUDA, Runtime, preload_cuda
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
@@ -30,9 +30,13 @@ def prepare(provider: str, runtime: Runtime) -> str:
         The path of the provider's own library where the engine must be told of one, else "".
 
     Raises:
-        MissingDependency: A package is missing; the error names it.
+        MissingDependency: A package is missing, or the installed one has no code for the GPU; the error says which.
     """
-    kind = provider.partition(":")[0]
+    kind, _, number = provider.partition(":")
+    if kind == "cuda" and (library := _beside(runtime, kind)) is not None:
+        lack = without_code(library, int(number) if number.isdecimal() else 0)
+        if lack is not None:
+            raise MissingDependency(f"provider {quoted(provider)} needs {lack}")
     if kind != "cpu" and "onnxruntime-gpu" in runtime.distributions:
         preload_cuda()
     if kind == "tensorrt" and (library := _beside(runtime, kind)) is not None:
@@ -40,6 +44,12 @@ def prepare(provider: str, runtime: Runtime) -> str:
     if kind == "tensorrt-rtx":
         return _load_rtx()
     return ""
+
+
+def best(provider: str, runtime: Runtime) -> str:
+    """Returns ``provider``, but "cpu" for "auto" where the CUDA provider has no code for the first GPU."""
+    library = _beside(runtime, "cuda") if provider == "auto" else None
+    return provider if library is None or without_code(library, 0) is None else "cpu"
 
 
 def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> list[str]:
@@ -56,8 +66,11 @@ def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> lis
         missing.append(_tensorrt_package(library))
     elif provider == "cuda" and len(runtime.release) == 2 and runtime.release < OLDEST_CUDA:
         missing.append(_newer(runtime))
-    if not _has_gpu():
+    gpus = len(capabilities())
+    if not gpus:
         missing.append(_DRIVER)
+    elif provider == "cuda" and runtime is not None and (library := _beside(runtime, provider)) is not None:
+        missing += [lack for number in range(gpus) if (lack := without_code(library, number)) is not None]
     if files and provider != "tensorrt-rtx" and "kernels/launch.txt" not in files:
         missing.append("kernels in the bundle (ziprerank export --target cuda --kernels)")
     if files and provider != "cuda" and f"{provider}/plan.txt" not in files:
@@ -117,13 +130,3 @@ def _load_rtx() -> str:
     for runtime in path.parent.glob("libcudart.so.*"):  # it brings this too, and leaves it to the loader
         ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
     return str(path)
-
-
-def _has_gpu() -> bool:
-    """Whether the CUDA driver, or what stands in for it (ZIPRERANK_CUDA_DRIVER), sees a GPU."""
-    try:
-        driver = ctypes.CDLL(os.environ.get("ZIPRERANK_CUDA_DRIVER") or "libcuda.so.1")
-        count = ctypes.c_int(0)
-        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-    except (OSError, AttributeError):
-        return False
