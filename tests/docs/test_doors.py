@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 import yaml
 import ziprerank
 
@@ -63,9 +64,30 @@ def test_workflows_run_what_exists(path: Path) -> None:
 
 
 def test_wheels_rank_a_page() -> None:
-    (command,) = [job["env"]["CIBW_TEST_COMMAND"] for job in load(".github/workflows/wheels.yml")["jobs"].values()]
-    (sample,) = re.findall(r"\{project\}/(\S+)", command)
+    wheels = tomllib.loads(PROJECT)["tool"]["cibuildwheel"]
+    (sample,) = re.findall(r"\{project\}/(\S+)", " ".join(wheels["test-command"]))
     assert (ROOT / sample).is_file()
+    assert wheels["manylinux-x86_64-image"] == wheels["manylinux-aarch64-image"] == "manylinux_2_28"
+    machines = load(".github/workflows/wheels.yml")["jobs"]["wheels"]["strategy"]["matrix"]["machine"]
+    assert {name.endswith("-arm") for name in machines} == {False, True}
+
+
+def test_only_a_tag_publishes_and_without_a_token() -> None:
+    workflow = load(".github/workflows/wheels.yml")
+    publish = workflow["jobs"]["publish"]
+    assert publish["permissions"] == {"id-token": "write"}
+    assert (publish["if"], publish["environment"]) == ("github.event_name == 'push'", "pypi")
+    assert workflow[True] == {"push": {"tags": ["v*"]}, "workflow_dispatch": None}  # YAML reads `on` as true
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "wheels.yml").read_text(encoding="utf-8")
+
+
+def test_images_are_built_for_both_processors() -> None:
+    steps = load(".github/workflows/wheels.yml")["jobs"]["images"]["steps"]
+    (build,) = [step["with"] for step in steps if step["uses"].startswith("docker/build-push-action")]
+    assert build["platforms"] == "linux/amd64,linux/arm64"
+    assert build["push"] == "${{ github.event_name == 'push' }}"
+    stages = re.findall(r"^FROM base AS (\w+)$", (ROOT / build["file"]).read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(stages) == load(".github/workflows/wheels.yml")["jobs"]["images"]["strategy"]["matrix"]["target"]
 
 
 @pytest.mark.parametrize("name", ["bug", "feature"])

@@ -29,7 +29,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     before = Path.cwd()
     os.chdir(ROOT)
     try:
-        name = build_wheel(str(folder), {"wheel.cmake": "false", "build-dir": str(folder / "build")})
+        name = build_wheel(
+            str(folder), {"wheel.cmake": "false", "wheel.py-api": "", "build-dir": str(folder / "build")}
+        )
     finally:
         os.chdir(before)
     return ZipFile(folder / name)
