@@ -101,7 +101,8 @@ def _forward(ours: Ours, baselines: Baselines, features: Features) -> Outcome[Sc
     letters = model.whole(baselines.prompt.text_ids, pixels, features)
     spread = float(letters.max() - letters.min())
     latest = {page: Scored(logit, spread) for page, logit in enumerate(letters[: len(ours.pixels)].tolist())}
-    return Outcome(tuple(sorted(latest, key=lambda page: -latest[page].logit)), latest)
+    order = tuple(sorted(latest, key=lambda page: -latest[page].logit))
+    return Outcome(order, latest, dict.fromkeys(latest, (0,)))
 
 
 def _error(mine: dict[int, float], theirs: Outcome[Scored]) -> float:

@@ -42,6 +42,12 @@ def test_a_window(engine: _engine.Engine, pages: Pages) -> None:
     assert result.rerank_ms > 0
 
 
+@pytest.mark.parametrize("seed", range(9))
+def test_every_query_of_these_tests_tells_the_pages_apart(engine: _engine.Engine, pages: Pages, seed: int) -> None:
+    """Equal scores would agree with those of a broken engine."""
+    assert np.ptp(score(engine, pages, prompt_ids(engine.info, len(pages), seed)).scores) > 1
+
+
 def test_cached_pages_score_the_same(default_bundle: Path, runtime_library: str, pages: Pages) -> None:
     engine = _engine.Engine(str(default_bundle), runtime_library, blank="keep")
     ids = prompt_ids(engine.info, len(pages))
