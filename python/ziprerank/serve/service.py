@@ -187,7 +187,7 @@ class Service:
             await settled(opened, candidates.give_up)
             reading = self._threads.submit(self._read_texts, candidates, options, permit.owner)
             await settled(reading, candidates.give_up)
-            plan = self._check_plan(max(1, candidates.good), options)  # if none is good, the ranking says why
+            plan = self._check_plan(candidates, options)
             await settled(self._threads.submit(self._check_prompt, text, plan.width))
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
@@ -289,9 +289,11 @@ class Service:
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
 
-    def _check_plan(self, pages: int, options: Options) -> AnyPlan:
+    def _check_plan(self, candidates: Candidates, options: Options) -> AnyPlan:
         defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
-        read = pages if options.first_stage == "none" else min(pages, options.candidates)  # at least
+        read = pages = max(1, candidates.good)  # if none is good, the ranking says why
+        if options.first_stage != "none" and candidates.may_have_text:
+            read = min(pages, options.candidates)  # or more, as the ranking finds out
         try:
             plan_windows(read, options.window, None, defaults)
         except InvalidInput as error:
