@@ -163,8 +163,8 @@ def measures(parts: Sequence[Found]) -> dict[str, Any]:
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table. Recall@20 is that of BM25 alone: the others show five pages."""
-    names = ("system", "document", "pages", "n", "recall@1", f"recall@{SHOWN}", f"recall@{CANDIDATES}", "passes")
-    names += ("first", "next")
+    recalls = ("recall@1", f"recall@{SHOWN}", f"recall@{CANDIDATES}")
+    names = ("system", "document", "pages", "n", *recalls, "passes", "first", "next")
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in found:
         shown = dict(row)
