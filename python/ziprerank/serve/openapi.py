@@ -70,6 +70,7 @@ def _add(document: dict[str, Any], path: str, dialect: Dialect) -> None:
         description = "Any name; the server has one model."
         place = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         post["parameters"] = [{**place, "description": description}]
+        post["responses"]["404"] = {**post["responses"]["400"], "description": "The path is another one"}
     if path == BEDROCK_PATH:
         post["summary"] = "Rerank (Amazon Bedrock)"
     document["paths"][shown] = {"post": post}
