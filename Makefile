@@ -19,7 +19,7 @@ GPU_ROWS ?= build/gpu.jsonl
 LOWEST := build/lowest
 LOWEST_TESTS := tests/batch/test_rows.py tests/batch/test_output.py tests/batch/test_bad_rows.py \
   tests/python/test_pages.py tests/python/test_pdf_pages.py tests/python/test_reranker.py \
-  tests/serve/test_server.py tests/serve/test_operations.py tests/serve/test_bad_input.py
+  tests/serve/test_server.py tests/serve/test_operations.py tests/serve/test_bad_input.py tests/attack
 
 .PHONY: demo test test-all gpu test-lowest wheel audit lint format docs clean
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import time
+import weakref
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from attackers import encode, rank
 from PIL import Image
 from server_process import Server
+from uvicorn.server import ServerState
+from ziprerank.serve.connections import Connections, bind
+from ziprerank.serve.settings import Settings
 
 KEYS = {"ZIPRERANK_API_KEY": "first second"}
 
@@ -54,6 +61,24 @@ def test_memory_of_large_images_is_given_back(bundle_path: Path, picture: str) -
             assert time.monotonic() < deadline, f"{server.memory() >> 20} MiB, {start >> 20} at the start"
             time.sleep(0.1)
         assert server.stop() == 0
+
+
+def test_a_lost_connection_is_freed_at_once() -> None:
+    """With the body that it holds; a cycle of references would keep both until the garbage collector comes."""
+
+    async def lost() -> weakref.ref[asyncio.BaseProtocol]:
+        config = uvicorn.Config(lambda *_: None, http=bind(Connections(Settings(), lambda _: None)), log_config=None)
+        config.load()
+        connection = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+        connection.connection_made(asyncio.Transport())
+        connection.connection_lost(ConnectionResetError())
+        return weakref.ref(connection)
+
+    gc.disable()
+    try:
+        assert asyncio.run(lost())() is None
+    finally:
+        gc.enable()
 
 
 def test_texts_take_no_memory_of_pages(picture: str) -> None:

@@ -1,4 +1,8 @@
-"""Gives freed memory back to the system, which the C library keeps otherwise: after large images over a gigabyte."""
+"""Gives freed memory back to the system, which the C library keeps otherwise.
+
+Measured beside other work: after 32 unread answers of 13 MB 286 MiB stay in place of 526, and without page workers 160
+in place of 421 after 16 pictures of 36 million pixels. With page workers, pictures leave 165 or 174 in the server.
+"""
 
 from __future__ import annotations
 
