@@ -23,6 +23,10 @@ function(ziprerank_install_library)
 endfunction()
 
 function(ziprerank_install_python module)
-  set_target_properties(${module} PROPERTIES INSTALL_RPATH "$ORIGIN")
+  if(APPLE)  # untested
+    set_target_properties(${module} PROPERTIES INSTALL_RPATH "@loader_path")
+  else()
+    set_target_properties(${module} PROPERTIES INSTALL_RPATH "$ORIGIN")
+  endif()
   install(TARGETS ${module} LIBRARY DESTINATION ziprerank)
 endfunction()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,13 @@ def test_exported_symbols(build: Build, preset: str) -> None:
     )
     assert [name for name in demangled if "ziprerank::" in name and not public.search(name)] == []
     assert [name for name in demangled if re.search(r"\b(std|Ort|nanobind)::", name.split("(")[0])] == []
+
+
+def test_apples_list_of_exports_says_the_same(build: Build) -> None:
+    """exports.txt lets through what exports.map lets through here; Apple's linker drops what is hidden by itself."""
+    lines = (ROOT / "engine" / "src" / "api" / "exports.txt").read_text().splitlines()
+    patterns = [line for line in lines if not line.startswith("#")]
+    names = run("nm", "-D", "--defined-only", build("dev") / "libziprerank.so").splitlines()
+    shown = {f"_{name.split()[-1]}" for name in names}
+    assert [name for name in sorted(shown) if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
+    assert [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in shown)] == []

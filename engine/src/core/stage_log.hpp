@@ -2,8 +2,12 @@
 #ifndef ZIPRERANK_STAGE_LOG_HPP_
 #define ZIPRERANK_STAGE_LOG_HPP_
 
+#if defined(__APPLE__)
+#include <pthread.h>
+#else
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 
 #include <chrono>
 #include <cstdint>
@@ -53,7 +57,15 @@ class StageLog {
     const auto now = std::chrono::high_resolution_clock::now().time_since_epoch();
     return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
   }
+#if defined(__APPLE__)
+  static std::int64_t Thread() {
+    std::uint64_t id = 0;
+    pthread_threadid_np(nullptr, &id);
+    return static_cast<std::int64_t>(id);
+  }
+#else
   static std::int64_t Thread() { return syscall(SYS_gettid); }
+#endif
 
   std::mutex mutex_;
   std::vector<StageTime> stages_;
