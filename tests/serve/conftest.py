@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -16,6 +19,9 @@ from reportlab.pdfgen.canvas import Canvas
 from server_process import Server
 from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 
@@ -92,3 +98,32 @@ def make_pdf() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def encrypted(make_pdf: Callable[..., bytes]) -> bytes:
     return make_pdf(password="secret")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on the path: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The web page; afterwards the fixture checks its requests and console errors: it needs nothing but this server."""
+    page = browser.new_page()
+    page.set_default_timeout(60_000)  # ms; a busy machine
+    hosts, complaints = set(), []
+    page.on("request", lambda request: hosts.add(re.sub(r"^(\w+://[^/]*|data:).*", r"\1", request.url)))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto(server.url)
+    yield page
+    assert hosts <= {server.url, "data:"}
+    assert [text for text in complaints if "422" not in text] == []  # that a request was refused, as tests want it
+    page.close()

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from server_process import Server
+from web_page import QUERY, SAMPLE, WAIT, drag, rank, ratio_slider, shade_switch
 from ziprerank.reranker import Reranker
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: apt-get install chromium")
-SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
-QUERY = "dividend shareholders board directors"
-DRAGGED = """encoded => {
-  const files = new DataTransfer();
-  const bytes = Uint8Array.from(atob(encoded), letter => letter.charCodeAt(0));
-  files.items.add(new File([bytes], "dropped.pdf", {type: "application/pdf"}));
-  return files;
-}"""
-WAIT = 60_000  # ms; a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page; afterwards the fixture checks its requests and console errors: it needs nothing but this server."""
-    page = browser.new_page()
-    page.set_default_timeout(WAIT)
-    hosts, complaints = set(), []
-    page.on("request", lambda request: hosts.add(re.sub(r"^(\w+://[^/]*|data:).*", r"\1", request.url)))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.goto(server.url)
-    yield page
-    assert hosts <= {server.url, "data:"}
-    assert complaints == []
-    page.close()
-
-
-def rank(page: Page) -> None:
-    page.get_by_label("Drop a PDF").set_input_files(SAMPLE)
-    page.get_by_label("What to look for").fill(QUERY)
-    page.get_by_label("Show the best").select_option("6")
-    page.get_by_label("What to look for").press("Enter")
-    expect(page.get_by_role("listitem")).to_have_count(6, timeout=WAIT)
 
 
 def kept(page: Page) -> list[int]:
@@ -66,7 +20,7 @@ def kept(page: Page) -> list[int]:
 def test_ranks_a_pdf(page: Page, reranker: Reranker) -> None:
     rank(page)
     ranking = reranker.rank(QUERY, SAMPLE, 6)
-    shown = page.get_by_role("heading", level=2).all_inner_texts()
+    shown = page.get_by_role("heading", level=3).all_inner_texts()
     assert [" ".join(text.split()) for text in shown] == [
         f"{best.rank} page {best.page} of sample.pdf" for best in ranking
     ]
@@ -84,13 +38,11 @@ def test_ranks_a_pdf(page: Page, reranker: Reranker) -> None:
 @pytest.mark.parametrize("where", ["#drop", "h1"])
 def test_takes_files_that_are_dropped(page: Page, reranker: Reranker, where: str) -> None:
     """A file may be dropped anywhere, also outside the box."""
-    encoded = base64.b64encode(SAMPLE.read_bytes()).decode()
-    dragged = page.evaluate_handle(DRAGGED, encoded)
-    page.dispatch_event(where, "drop", {"dataTransfer": dragged})
+    drag(page, where, "dropped.pdf", SAMPLE.read_bytes())
     page.get_by_label("What to look for").fill(QUERY)
     page.get_by_role("button", name="Rank pages").press("Enter")
     expect(page.get_by_role("status")).to_contain_text(f"Ranked {reranker.rank(QUERY, SAMPLE).pages} pages")
-    expect(page.get_by_role("heading", level=2).first).to_contain_text("of dropped.pdf")
+    expect(page.get_by_role("heading", level=3).first).to_contain_text("of dropped.pdf")
 
 
 def test_tab_goes_through_every_control(page: Page) -> None:
@@ -101,17 +53,18 @@ def test_tab_goes_through_every_control(page: Page) -> None:
             found.append(page.evaluate("document.activeElement.id"))
         return found
 
-    assert walk(6) == ["", "files", "query", "pages", "show", "rank"]  # first the link to the API's pages
+    # first the link to the API's pages; then, behind the files, the three queries for the sample
+    assert walk(9) == ["", "files", "", "", "", "query", "pages", "show", "rank"]
     rank(page)
     page.get_by_role("button", name="Rank pages").focus()
-    assert walk(2) == ["ratio", "shade"]
+    assert walk(3) == ["ratio", "shade", "compare"]
 
 
 def test_shades_what_was_dropped(page: Page) -> None:
     rank(page)
-    masks = page.locator(".sheet canvas")
+    masks = page.locator("#results canvas")
     expect(masks.first).to_be_hidden()
-    page.get_by_role("switch").focus()
+    shade_switch(page).focus()
     page.keyboard.press("Space")
     expect(masks.first).to_be_visible()
     clear = masks.evaluate_all(
@@ -126,7 +79,7 @@ def test_shades_what_was_dropped(page: Page) -> None:
 def test_the_slider_ranks_again_from_the_cache(page: Page, server: Server) -> None:
     rank(page)
     misses, before = server.metric("ziprerank_page_cache_misses_total"), kept(page)
-    slider = page.get_by_label("Keep ratio")
+    slider = ratio_slider(page)
     value = float(slider.input_value())
     slider.focus()
     with page.expect_response("**/files"):

@@ -2,9 +2,11 @@
 
 const part = (id) => document.getElementById(id);
 const STAGES = { prepare: "open", queue: "queue", pages: "render", vision: "vision", rerank: "rerank" };
+const NOTHING = "Drop a PDF or page images here, or choose files";
 let shaded = false;
+let names = []; // of the files, by which messages call what the server calls files[0]
 
-function element(tag, text, ...children) {
+export function element(tag, text, ...children) {
   const made = document.createElement(tag);
   if (text !== null) made.textContent = text;
   made.append(...children);
@@ -24,13 +26,23 @@ export function showModel(info) {
   part("model").textContent = `${info.model}, ${info.precision} on ${info.provider}; pages of ${info.image.longest_side} px`;
 }
 
-export function showRatio(value) {
-  part("ratio-value").textContent = Number(value).toFixed(2);
+export function showRatios(ratio, other, compared) {
+  part("ratio-value").textContent = Number(ratio).toFixed(2);
+  part("other-value").textContent = Number(other).toFixed(2);
+  part("other-field").hidden = !compared;
+  if (compared) return;
+  part("others-column").hidden = true;
+  part("columns").classList.remove("two");
 }
 
+// Names the files, and takes away what was said and shown of those before.
 export function showFiles(files) {
-  const names = files.map((file) => file.name).join(", ");
-  part("chosen").textContent = names || "Drop a PDF or page images here, or choose files";
+  names = files.map((file) => file.name);
+  part("chosen").textContent = names.join(", ") || NOTHING;
+  part("samples").hidden = names.length > 0;
+  part("error").hidden = part("outcome").hidden = true;
+  const count = names.length === 1 ? "1 file" : `${names.length} files`;
+  part("status").textContent = names.length ? `${count} to rank.` : "No pages yet.";
 }
 
 export function askForKey() {
@@ -46,27 +58,46 @@ export function begin() {
 
 export function end() {
   part("results").removeAttribute("aria-busy");
-  if (!part("error").hidden) part("status").textContent = "";
 }
 
+// Says what went wrong. Results of another request do not stay beside it.
 export function fail(message) {
-  part("error").textContent = message;
+  part("error").textContent = named(message);
   part("error").hidden = false;
+  part("outcome").hidden = true;
+  part("status").textContent = "";
 }
 
-export function draw({ results, usage, meta }) {
+const named = (message) => message.replace(/\bfiles\[(\d+)\]/g, (text, index) => names[index] ?? text);
+
+// `other` is the answer at another keep ratio, or null. `enlarge(results, place, list)` opens a page large.
+export function draw(answer, other, enlarge) {
+  const { results, usage, meta } = answer;
   const share = Math.round((100 * usage.kept_tokens) / usage.visual_tokens);
-  const passes = meta.windows === 1 ? "one pass" : `${meta.windows} windows`;
+  const passes = meta.windows === 1 ? "one pass" : `${meta.windows} passes`;
+  const picked = meta.first_stage === "none" ? "" : "their text picked those that the model read; ";
   part("status").textContent =
     `Ranked ${meta.pages} pages in ${passes} and ${(meta.timings_ms.total / 1000).toFixed(2)} s; ` +
-    `the decoder read ${share}% of the patches. Best: ${results[0].label}.`;
+    `${picked}the decoder read ${share}% of the patches. Best: ${results[0].label}.`;
   drawTimings(meta.timings_ms);
   const skipped = (meta.skipped ?? []).map(({ index, page, reason }) =>
-    `files[${index}]${page ? ` p. ${page}` : ""} was skipped: ${reason}`);
-  part("warnings").replaceChildren(...[...(meta.warnings ?? []), ...skipped].map((text) => element("li", text)));
-  part("results").replaceChildren(...results.map(card));
+    `${names[index]}${page ? ` p. ${page}` : ""} was skipped: ${reason}`);
+  const several = meta.windows > 1;
+  const order = several ? [`Ranked in ${meta.windows} passes: a share is among the pages of one pass, so go by the order.`] : [];
+  const notes = [...order, ...(meta.warnings ?? []).map(named), ...skipped];
+  part("warnings").replaceChildren(...notes.map((text) => element("li", text)));
+  const fill = (list, ranked, before) => list.replaceChildren(...ranked.map((result, place) =>
+    card(result, place, several, before, () => enlarge(ranked, place, list))));
+  fill(part("results"), results, null);
+  fill(part("others"), other?.results ?? [], results);
+  part("others-column").hidden = !other;
+  part("results-title").textContent = title(answer);
+  if (other) part("others-title").textContent = title(other);
+  part("columns").classList.toggle("two", Boolean(other));
   part("outcome").hidden = false;
 }
+
+const title = ({ meta }) => `Keep ratio ${meta.keep_ratio.toFixed(2)}: rerank in ${meta.timings_ms.rerank.toFixed(1)} ms`;
 
 function drawTimings(timings) {
   const longest = Math.max(...Object.keys(STAGES).map((stage) => timings[stage]), 1);
@@ -76,21 +107,43 @@ function drawTimings(timings) {
   part("timings").replaceChildren(...rows);
 }
 
-function card(result, place) {
-  const heading = element("h2", null, element("b", String(place + 1)), element("span", result.label));
-  const kept = `${result.kept.tokens.length} of ${result.kept.rows * result.kept.columns} kept`;
-  const numbers = element("p", null, element("span", `${(100 * result.relevance_score).toFixed(1)}%`),
-    element("span", `score ${result.logit.toFixed(2)}`), element("span", kept));
+const isRead = (result) => result.passes.length > 0; // by the model; others a first stage left behind
+
+// The numbers of a result: probability, score, and how much of the page was kept.
+export function numbers(result) {
+  if (!isRead(result)) return [element("span", "left behind by its text: the model has not read it")];
+  return [element("span", `${(100 * result.relevance_score).toFixed(1)}%`),
+    element("span", `score ${result.logit.toFixed(2)}`),
+    element("span", `${result.kept.tokens.length} of ${result.kept.rows * result.kept.columns} kept`)];
+}
+
+function card(result, place, several, before, enlarge) {
+  const heading = element("h3", null, element("b", String(place + 1)), element("span", result.label));
   const image = element("img", null);
   image.src = result.thumbnail;
   image.alt = `Picture of ${result.label}`;
-  const sheet = element("figure", null, image, mask(result.kept));
+  const sheet = element("button", null, image, mask(result.kept));
+  sheet.type = "button";
   sheet.className = "sheet";
-  return element("li", null, heading, bar(result.relevance_score), numbers, sheet);
+  sheet.setAttribute("aria-label", `Show ${result.label} large`);
+  sheet.addEventListener("click", enlarge);
+  const made = element("li", null, heading);
+  if (before) made.append(element("p", moved(result, place, before)));
+  if (!several && isRead(result)) made.append(bar(result.relevance_score)); // shares of different windows cannot be compared
+  made.append(element("p", null, ...numbers(result)), sheet);
+  return made;
+}
+
+// Where a page stands in the other ranking.
+function moved(result, place, before) {
+  const was = before.findIndex((one) => one.index === result.index && one.page === result.page);
+  if (was < 0) return "not shown at the other ratio";
+  const by = was - place;
+  return by === 0 ? "same place" : `${Math.abs(by)} ${by > 0 ? "better" : "worse"} than at the other ratio`;
 }
 
 // Covers a page with a canvas of one pixel per patch, grey where pruning dropped the patch.
-function mask({ rows, columns, tokens }) {
+export function mask({ rows, columns, tokens }) {
   const canvas = element("canvas", null);
   [canvas.width, canvas.height, canvas.hidden] = [columns, rows, !shaded];
   canvas.setAttribute("aria-hidden", "true");
@@ -103,5 +156,5 @@ function mask({ rows, columns, tokens }) {
 
 export function shade(on) {
   shaded = on;
-  for (const canvas of document.querySelectorAll(".sheet canvas")) canvas.hidden = !on;
+  for (const canvas of document.querySelectorAll(".cards canvas")) canvas.hidden = !on;
 }
