@@ -14,9 +14,10 @@ from ziprerank.kernels import compile_kernels
 
 from .calibrate import activation_ranges
 from .checkpoint import Checkpoint, Tensor, Tensors, read_shard
-from .description import Description, image_rules
+from .description import Description, Identity, image_rules
 from .errors import ExportError
 from .files import bring_shard, checksums, new_directory
+from .identity import graph_digest, values_digest
 from .manifest import write_manifest
 from .options import Defaults, ExportOptions
 from .pack import pack_weights
@@ -34,15 +35,15 @@ class _Written:
         precision: The precision of the graphs, for fp8 with its ranges.
         tensors: Where the checkpoint's weights are.
         derived: Where the weights are that the export computed.
+        ranges: The ranges of activations that fp8 was calibrated to; empty for every other precision.
         files: SHA-256 of every file so far, by name.
-        bundle_id: The id of the bundle with these weights.
     """
 
     precision: Precision
     tensors: Tensors
     derived: Mapping[str, Tensor]
+    ranges: Mapping[str, float]
     files: Mapping[str, str]
-    bundle_id: str
 
 
 def export_checkpoint(checkpoint: str | Path, out: Path, options: ExportOptions | None = None) -> Path:
@@ -65,9 +66,8 @@ def export_checkpoint(checkpoint: str | Path, out: Path, options: ExportOptions 
     description = _validate(checkpoint, out, options)
     with new_directory(out) as folder:
         written = _write_weights(description, options, folder)
-        _write_graphs(description, written, folder, kernels=options.kernels)
-        manifest = description.manifest(written.bundle_id, written.precision, folder, written.files)
-        write_manifest(folder, manifest)
+        ids = _write_graphs(description, written, folder, kernels=options.kernels)
+        write_manifest(folder, description.manifest(ids, written.precision, folder, written.files))
     return out
 
 
@@ -96,8 +96,7 @@ def _write_weights(description: Description, options: ExportOptions, folder: Pat
     else:
         for shard in source.shards:
             bring_shard(shard, folder / shard.name, options.weights)
-    files = checksums(folder)
-    return _Written(precision, tensors, derived, files, description.identity(precision, ranges, files))
+    return _Written(precision, tensors, derived, ranges, checksums(folder))
 
 
 def _derive(description: Description, file: Path) -> dict[str, Tensor]:
@@ -107,14 +106,24 @@ def _derive(description: Description, file: Path) -> dict[str, Tensor]:
     return read_shard(file)
 
 
-def _write_graphs(description: Description, written: _Written, folder: Path, *, kernels: bool) -> None:
-    """Writes both graphs, and with ``kernels`` the pruning kernels for the model's shapes."""
+def _write_graphs(description: Description, written: _Written, folder: Path, *, kernels: bool) -> Identity:
+    """Writes both graphs, and with ``kernels`` the pruning kernels for the model's shapes; returns the bundle's ids."""
     precision, config = written.precision, description.source.config
-    metadata = description.metadata(written.bundle_id, precision)
-    _save(build_vision(written.tensors, written.derived, precision.vision, metadata), folder / "vision.onnx")
-    _save(build_rerank(written.tensors, description.letters, precision.decoder, metadata), folder / "rerank.onnx")
+    graphs = {
+        "vision.onnx": build_vision(written.tensors, written.derived, precision.vision),
+        "rerank.onnx": build_rerank(written.tensors, description.letters, precision.decoder),
+    }
+    digests = {name: graph_digest(graph) for name, graph in graphs.items()}
+    ids = Identity(
+        description.bundle_id(precision, written.ranges, written.files, digests),
+        values_digest(graphs["vision.onnx"], folder),
+    )
+    for name, graph in graphs.items():
+        graph.metadata_props.update(description.metadata(ids, precision))
+        _save(graph, folder / name)
     if kernels:
         compile_kernels(folder / "kernels", config.decoder.hidden_size, precision.compute, config.levels)
+    return ids
 
 
 def _save(model: ir.Model, file: Path) -> None:

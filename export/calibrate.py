@@ -81,9 +81,9 @@ def _write_recording(description: Description, derived: Mapping[str, Tensor], fo
         bring_shard(file, folder / file.name, "auto")
     (folder / "tokenizer.json").write_bytes(source.tokenizer_file.read_bytes())
     plain = precision_for("cpu", "fp32")
-    ir.save(build_vision(source, derived, plain.vision, {}), folder / "vision.onnx")
+    ir.save(build_vision(source, derived, plain.vision), folder / "vision.onnx")
     recording = replace(plain.decoder, linear=Recording())
-    ir.save(build_rerank(source, description.letters, recording, {}), folder / "rerank.onnx")
+    ir.save(build_rerank(source, description.letters, recording), folder / "rerank.onnx")
     tokens = {
         "image_pad": config.image_pad_id,
         "vision_start": config.vision_start_id,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ziprerank.strict_json import Fields, read_fields
 
-from .config import ModelConfig
+from .config import EMBEDDINGS, HEAD, ModelConfig
 from .errors import CheckpointError
 from .processor import Processor
 from .shards import PACKED_DTYPES, Tensor, read_shard, read_tensors
@@ -45,6 +45,15 @@ class Tensors:
         if tensor.shape != shape:
             raise CheckpointError(f"tensor {name!r} has shape {list(tensor.shape)}, config.json asks for {list(shape)}")
         return tensor
+
+    @property
+    def head_name(self) -> str:
+        """Name of the tensor whose rows are the output head's.
+
+        A head that is stored is the head, whatever ``tie_word_embeddings`` says: transformers ties two tensors that are
+        both stored only where they are equal.
+        """
+        return EMBEDDINGS if self.config.decoder.tied and HEAD not in self.tensors else HEAD
 
 
 class Checkpoint(Tensors):

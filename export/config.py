@@ -13,6 +13,7 @@ from .errors import CheckpointError
 
 ARCHITECTURE = "Qwen3VLForConditionalGeneration"
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
+HEAD = "lm_head.weight"
 
 # Far above every model there is, and far below what a product of them could overflow.
 _MOST_LAYERS = 1024
@@ -57,7 +58,7 @@ class DecoderConfig:
 
     Attributes:
         rope_sections: Rotary frequencies of time, row and column, interleaved.
-        tied: Whether the output head is the embedding table.
+        tied: Whether the output head is the embedding table, in a checkpoint that stores no head of its own.
     """
 
     layers: int
@@ -88,11 +89,6 @@ class ModelConfig:
     def levels(self) -> int:
         """Number of feature vectors of a visual token: its embedding and one for each DeepStack layer."""
         return 1 + len(self.vision.deepstack)
-
-    @property
-    def head_name(self) -> str:
-        """Name of the tensor whose rows are the output head's."""
-        return EMBEDDINGS if self.decoder.tied else "lm_head.weight"
 
     @staticmethod
     def parse(config: Fields) -> ModelConfig:

@@ -22,6 +22,20 @@ _RECOMMENDED = ("keep_ratio", "window", "stride", "prune_text", "blank")
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """The digests by which a bundle and its page features are known, each 64 hex digits.
+
+    Attributes:
+        bundle: SHA-256 over configuration, weights, graphs, target and precision.
+        features: SHA-256 over what the vision tower computes, with the values of its weights: bundles that share it
+            make the same features of the same pixels.
+    """
+
+    bundle: str
+    features: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """Everything about a bundle that is known before its files are written.
 
@@ -41,13 +55,20 @@ class Description:
     letters: list[int]
     image: Mapping[str, Any]
 
-    def identity(self, precision: Precision, ranges: Mapping[str, float], stored: Mapping[str, str]) -> str:
-        """Computes the ``bundle_id``: 64 hex digits, SHA-256 over configuration, weights, target and precision.
+    def bundle_id(
+        self,
+        precision: Precision,
+        ranges: Mapping[str, float],
+        stored: Mapping[str, str],
+        graphs: Mapping[str, str],
+    ) -> str:
+        """Computes the ``bundle_id``: 64 hex digits, SHA-256 over configuration, weights, graphs, target and precision.
 
         Args:
             precision: The precision of the graphs.
             ranges: The ranges of activations that fp8 was calibrated to; empty for every other precision.
             stored: SHA-256 of the weights and the tokenizer, by file name.
+            graphs: Digests of the graphs, by file name.
         """
         content = {
             "format_version": FORMAT_VERSION,
@@ -57,16 +78,17 @@ class Description:
             "prompt": self.prompt,
             "image": self.image,
             "files": stored,
+            "graphs": graphs,
             **({"quantisation": {**precision.describe(), "ranges": ranges}} if precision.packed else {}),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def metadata(self, bundle_id: str, precision: Precision) -> dict[str, str]:
+    def metadata(self, ids: Identity, precision: Precision) -> dict[str, str]:
         """Returns the metadata of both graphs."""
         config = self.source.config
         values: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
-            "bundle_id": bundle_id,
+            "bundle_id": ids.bundle,
             "precision": precision.compute,
             "hidden_size": config.decoder.hidden_size,
             "levels": config.levels,
@@ -87,12 +109,13 @@ class Description:
             values |= {"weights": precision.name, "as_stored": ",".join(as_stored(self.source))}
         return {f"ziprerank.{key}": str(value) for key, value in values.items()}
 
-    def manifest(self, bundle_id: str, precision: Precision, folder: Path, stored: Mapping[str, str]) -> dict[str, Any]:
+    def manifest(self, ids: Identity, precision: Precision, folder: Path, stored: Mapping[str, str]) -> dict[str, Any]:
         """Returns the manifest of the bundle whose files are in ``folder``; files in ``stored`` are not read again."""
         source = self.source
         return {
             "format_version": FORMAT_VERSION,
-            "bundle_id": bundle_id,
+            "bundle_id": ids.bundle,
+            "features_id": ids.features,
             "created_by": f"ziprerank {_own_version()}",
             "source": {
                 "name": source.name,

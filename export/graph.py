@@ -180,8 +180,8 @@ class GraphBuilder(Ops):
         """RMSNorm over the last dimension, computed in float32."""
         return self.RMSNormalization(x, self.weight(f"{name}.weight", size), axis=-1, epsilon=epsilon)
 
-    def model(self, name: str, metadata: dict[str, str]) -> ir.Model:
-        """Returns the finished model."""
+    def model(self, name: str) -> ir.Model:
+        """Returns the finished model, without metadata."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,
@@ -195,5 +195,4 @@ class GraphBuilder(Ops):
             ir_version=IR_VERSION,
             producer_name="ziprerank",
             functions=list(self._functions.values()),
-            metadata_props=metadata,
         )

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from .checkpoint import PACKED_DTYPES, Checkpoint, Tensor, Tensors, read_shard
+from .config import HEAD
 from .linear import Linear
 from .quantise import Array
 from .rerank import LETTER_ROWS, PREFIX
@@ -69,7 +70,7 @@ def _pack(
     values = tensor.numpy()
     if is_quantised(name, tensor):
         return linear.pack(name.removesuffix(".weight"), values)
-    packed = {} if name == "lm_head.weight" else {name: np.asarray(values)}
-    if name == checkpoint.config.head_name:
+    packed = {} if name == HEAD else {name: np.asarray(values)}
+    if name == checkpoint.head_name:
         packed[LETTER_ROWS] = values[list(letters)]
     return packed

@@ -23,7 +23,7 @@ LETTER_ROWS = "letters.weight"
 """The output head's rows for the 20 letters, in a bundle that stores no others."""
 
 
-def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering, metadata: dict[str, str]) -> ir.Model:
+def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering) -> ir.Model:
     """Builds the pruning decoder as an ONNX model."""
     config, levels, dtype = tensors.config.decoder, tensors.config.levels, lowering.dtype
     op = ModelBuilder(tensors, lowering)
@@ -64,12 +64,12 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
     if LETTER_ROWS in tensors.tensors:
         rows = op.raw(LETTER_ROWS, (len(letter_ids), config.hidden_size))
     else:
-        rows = op.Gather(op.raw(tensors.config.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
+        rows = op.Gather(op.raw(tensors.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
     letters = op.cast(rows, FLOAT)  # [20, H]
     logits = op.Gemm(op.cast(x, FLOAT), letters, transB=1)  # in float32: half precisions tie close pages
     op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [len(letter_ids)])
     op.output(op.Identity(kept), "kept", INT64, ["M"])
-    return op.model("rerank", metadata)
+    return op.model("rerank")
 
 
 def _rotary(op: ModelBuilder, config: DecoderConfig, positions: ir.Value) -> tuple[ir.Value, ir.Value]:

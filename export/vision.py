@@ -48,9 +48,7 @@ def fold_patch_embedding(
     }
 
 
-def build_vision(
-    tensors: Tensors, derived: Mapping[str, Tensor], lowering: Lowering, metadata: dict[str, str]
-) -> ir.Model:
+def build_vision(tensors: Tensors, derived: Mapping[str, Tensor], lowering: Lowering) -> ir.Model:
     """Builds the vision tower as an ONNX model."""
     config, hidden = tensors.config.vision, tensors.config.decoder.hidden_size
     op = ModelBuilder(tensors, lowering)
@@ -78,7 +76,7 @@ def build_vision(
     stacked = op.Concat(*(op.Unsqueeze(level, [1]) for level in levels), axis=1)  # [B * n, L, H]
     features = op.Reshape(stacked, op.Concat(batch, [-1, len(levels), hidden], axis=0))
     op.output(features, "features", lowering.dtype, ["B", "n", len(levels), hidden])
-    return op.model("vision", metadata)
+    return op.model("vision")
 
 
 def _embed(op: ModelBuilder, config: VisionConfig, derived: Mapping[str, Tensor], patches: ir.Value) -> ir.Value:

@@ -49,7 +49,10 @@ _MOST_SMALL_FILE = 256 << 20  # bytes of the tokenizer, which is read whole
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose manifest has been read. ``model``, ``source`` and ``parity`` are its own objects, for reports."""
+    """A bundle whose manifest has been read. ``model``, ``source`` and ``parity`` are its own objects, for reports.
+
+    Bundles of the same ``features_id`` make the same features of a page; None is a bundle whose export did not say.
+    """
 
     path: Path
     bundle_id: str
@@ -64,6 +67,7 @@ class Bundle:
     model: Mapping[str, Any]
     source: Mapping[str, Any]
     parity: Mapping[str, Any] | None
+    features_id: str | None = None
     check: Check = field(default="none", compare=False)
     checked_in: Path | None = field(default=None, compare=False, repr=False)  # not ``path``: a copy for another folder
     checked: Mapping[str, Identity] = field(default_factory=dict, compare=False, repr=False)
@@ -107,6 +111,7 @@ class Bundle:
             model=manifest.object("model").values,
             source=manifest.object("source").values,
             parity=manifest.object("parity").values if "parity" in manifest else None,
+            features_id=manifest.text("features_id", "", most=256) or None,
             check=check,
             checked_in=folder,
             checked={} if check == "none" else check_files(folder, listed, digests=check == "full"),

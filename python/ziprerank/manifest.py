@@ -111,6 +111,7 @@ def check_manifest(manifest: Fields) -> None:
     """Checks every part that a program reads. Raises BundleError."""
     for key in ("bundle_id", "created_by", "target"):
         manifest.text(key, most=256)
+    manifest.text("features_id", "", most=256)
     manifest.choice("precision", ("fp32", "fp16", "bf16"))
     parse_image(manifest)
     parse_prompt(manifest)

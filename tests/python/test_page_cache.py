@@ -161,24 +161,28 @@ def test_processes_at_once_under_a_small_bound(small_pages: Path, reranker: Rera
     assert 0 < sum(path.stat().st_size for path in tmp_path.glob("*.page")) <= limit
 
 
-def test_other_engines_find_nothing(
+def test_bundles_with_the_same_tower_share_pages(
     small_pages: Path, pages: list[np.ndarray], default_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """The same checkpoint in int8, and a bundle that differs by its id or its vision graph only."""
+    """The same checkpoint in int8, whose vision tower is as stored."""
+    opened(small_pages, tmp_path / "cache")[0].rank(QUERY, pages)
+    export_checkpoint(str(default_checkpoint), tmp_path / "int8", ExportOptions(precision="int8"))
+    wanted = bits(Reranker.from_bundle(tmp_path / "int8", check="size").rank(QUERY, pages))
+    other, cache = opened(tmp_path / "int8", tmp_path / "cache")
+    assert bits(other.rank(QUERY, pages)) == wanted
+    assert (cache.stats()["hits"], cache.stats()["misses"]) == (4, 0)
+
+
+def test_other_engines_find_nothing(small_pages: Path, pages: list[np.ndarray], tmp_path: Path) -> None:
+    """A bundle whose tower differs, and bundles whose export did not say what their towers compute."""
     reranker, cache = opened(small_pages, tmp_path / "cache")
     reranker.rank(QUERY, pages)
-    export_checkpoint(str(default_checkpoint), tmp_path / "int8", ExportOptions(precision="int8"))
     bundle = reranker.bundle
-    vision = replace(bundle.files["vision.onnx"], sha256="0" * 64)
-    others = [
-        Reranker.from_bundle(tmp_path / "int8", check="size", page_cache=tmp_path / "cache").page_cache,
-        PageCache(tmp_path / "cache", 1 << 24, replace(bundle, bundle_id="0" * 64), reranker.engine),
-        PageCache(
-            tmp_path / "cache", 1 << 24, replace(bundle, files={**bundle.files, "vision.onnx": vision}), reranker.engine
-        ),
-    ]
-    for other in others:
-        assert other is not None
+    old = replace(bundle, features_id=None)
+    vision = {**bundle.files, "vision.onnx": replace(bundle.files["vision.onnx"], sha256="0" * 64)}
+    others = [replace(bundle, features_id="0" * 64), old, replace(old, bundle_id="0" * 64), replace(old, files=vision)]
+    for one in others:
+        other = PageCache(tmp_path / "cache", 1 << 24, one, reranker.engine)
         engine = Reranker.from_bundle(small_pages, check="size").engine
         window = engine.window([page.shape[:2] for page in pages])
         fresh = [other.fill(window, slot, page) for slot, page in enumerate(pages)]

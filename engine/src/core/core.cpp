@@ -72,8 +72,8 @@ std::shared_ptr<Engine::Core> Engine::Core::Make(const EngineOptions& options) {
 
 Digest Engine::Core::Name(const ImageView& image, std::string_view owner) const {
   const StageLog::Stage stage = Stage("digest");
-  SipHash128 hash(digest_key);
-  hash.Update(info.bundle_id.data(), info.bundle_id.size());
+  SipHash128 hash(digest_key);  // the pool and its key are this engine's, and so is all that runs: pixels
+                                // suffice
   const std::uint64_t owner_size = owner.size();
   hash.Update(&owner_size, sizeof owner_size);
   hash.Update(owner.data(), owner.size());

@@ -1,9 +1,10 @@
 """Page features on disk, kept over restarts and shared by processes: what the vision tower made of a page's pixels.
 
 Each page has a file: a line that says what it is, the BLAKE2b checksum of the features (16 bytes), and the features
-[tokens, row_bytes]. The file's name is the BLAKE2b digest of the pixels and of everything that the bits of the features
-depend on: bundle, vision graph, treatment of blank tokens, precision, provider, device, instruction set and versions.
-An entry is found only if all of these match. The number of threads is left out, since it does not change a bit.
+[tokens, row_bytes]. The file's name is the BLAKE2b digest of the pixels and of all that the bits of the features depend
+on: the vision tower (its graph and the values of its weights, by the bundle's ``features_id``), treatment of blank
+tokens, precision, provider, device, instruction set and versions. An entry is found only if all of these match, so that
+bundles with the same tower share pages. The number of threads is left out, since it does not change a bit.
 """
 
 from __future__ import annotations
@@ -169,10 +170,12 @@ def open_cache(options: EngineOptions, bundle: Bundle, engine: Engine) -> PageCa
 
 
 def _identity(bundle: Bundle, info: dict[str, Any]) -> str:
+    tower = {"features": bundle.features_id}
+    if bundle.features_id is None:  # of an older export
+        tower = {"bundle": bundle.bundle_id, "vision": bundle.files["vision.onnx"].sha256}
     return json.dumps(
         {
-            "bundle": bundle.bundle_id,
-            "vision": bundle.files["vision.onnx"].sha256,
+            **tower,
             "drop_blank": info["drop_blank"],
             "precision": info["precision"],
             "provider": info["provider"].partition(":")[0],
