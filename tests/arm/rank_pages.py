@@ -21,8 +21,8 @@ def main(sample: str) -> None:
         ranking = reranker.rank(QUERY, Pdf(sample, pages=PAGES))
         found = {
             "machine": platform.machine(),
-            "kernel": reranker.info["prune_kernel"],
-            "runtime": reranker.info["runtime_version"],
+            "kernel": reranker.engine.info["prune_kernel"],
+            "runtime": reranker.engine.info["runtime_version"],
             "scores": {page.label.rpartition(" ")[2]: page.score for page in ranking},
         }
     print(json.dumps(found))
