@@ -36,7 +36,7 @@ class Lingering:
         """Closes the connection after what was written, at once or when the client closes its end."""
         if self.is_closing():
             return
-        if not self._sending() or not self._transport.can_write_eof():  # TLS cannot be closed for writing only
+        if not self._sending():
             self._transport.close()
             return
         self.lingers = True
