@@ -159,7 +159,9 @@ class Connection(H11Protocol):
         now = self.loop.time()
         draining = self.table.draining
         if self._closer.lingers and self.transport.get_write_buffer_size() == 0:
-            if now - self._since > settings.body_timeout:
+            # with TLS the client cannot be told that nothing more comes, so it is not given as long
+            limit = settings.body_timeout if self.transport.can_write_eof() else settings.header_timeout
+            if now - self._since > limit:
                 self.transport.abort()
                 return "body"
         elif self.transport.is_closing() or self.transport.get_write_buffer_size() > 0:
