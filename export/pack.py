@@ -41,7 +41,7 @@ def pack_weights(checkpoint: Checkpoint, linear: Linear, letters: Sequence[int],
         waiting.clear()
 
     for name, tensor in checkpoint.tensors.items():
-        waiting.update(_pack(checkpoint, linear, letters, name, tensor))
+        waiting.update(pack_tensor(checkpoint, linear, letters, name, tensor))
         if sum(array.nbytes for array in waiting.values()) >= SHARD_BYTES:
             flush()
     if waiting:
@@ -61,9 +61,10 @@ def as_stored(checkpoint: Checkpoint) -> list[str]:
     return sorted({LETTER_ROWS, "model.visual.*", *decoder})
 
 
-def _pack(
+def pack_tensor(
     checkpoint: Checkpoint, linear: Linear, letters: Sequence[int], name: str, tensor: Tensor
 ) -> dict[str, Array]:
+    """Returns what is stored in place of one of the checkpoint's tensors, by name; nothing where it is not read."""
     if name.startswith(FOLDED):
         return {}
     values = tensor.numpy()

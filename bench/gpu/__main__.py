@@ -24,19 +24,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .bundles import export, hollow_bundle, shapes
+from .document import PAGE, ROOT, Row, write_rows
 from .prediction import (
-    PAGE,
-    RESULTS,
-    ROOT,
+    ROWS,
     Rates,
     beside,
     beside_line,
+    fitting,
     predicted_latencies,
     read_counts,
-    table,
-    with_table,
+    tables,
+    with_tables,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from .device import Device
     from .roofline import Roofline
 
-Row = dict[str, Any]
+
+COUNTED = ("bf16", "int8", "int4")
+"""Precisions that --count counts; bf16 is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def main() -> None:
             write(row)
             if row["what"] == "not run":
                 print(f"not run: {row['section']}: {row['reason']}", flush=True)
-        counts = fitting_counts(rows, options)
+        counts = fitting_counts(rows)
         for provider in options.provider:
             predicted = predicted_latencies(counts, provider) if provider.startswith("cuda") else []
             for row in beside(rows, predicted):
@@ -132,9 +135,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="--tiny on the CPU, with Triton's interpreter")
     counting = parser.add_argument_group(
         "counting, without a GPU",
-        f"Rows go to OUT, by default {RESULTS.relative_to(ROOT)}, whose table is in docs/gpu.md.",
+        f"Rows go to OUT, by default {ROWS.relative_to(ROOT)}, whose table is in docs/gpu.md.",
     )
     counting.add_argument("--count", action="store_true", help="count what rankings ask of a GPU and predict times")
+    counting.add_argument(
+        "--precision", action="append", choices=COUNTED, help=f"may be repeated; default: {', '.join(COUNTED)}"
+    )
     for name, unit in (("tflops", "TFLOP/s of products"), ("tb_s", "TB/s of memory"), ("launch_us", "us a launch")):
         default = getattr(Rates(), name)
         option = f"--{name.replace('_', '-')}"
@@ -144,6 +150,8 @@ def parse() -> argparse.Namespace:
         parser.error("give the file for the rows; only --count has one")
     if options.count and (options.dry_run or options.checkpoint is not None):
         parser.error("--count goes with --bundle, --layers and --tiny, not with --dry-run or --checkpoint")
+    if options.precision is not None and (options.bundle is not None or not options.count):
+        parser.error("--precision goes with --count, and not with --bundle, which has its own")
     if not min(options.tflops, options.tb_s, options.launch_us) > 0:
         parser.error("--tflops, --tb-s and --launch-us must be more than 0")
     options.tiny |= options.dry_run
@@ -172,7 +180,7 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
             yield not_run("rankings", error)
         else:
             compare = partial(Comparison, device, checkpoint, bundle)
-            yield {"what": "set-up", "layers": bundle.model["decoder"]["layers"], "seconds": _seconds(started)}
+            yield {"what": "set-up", "shapes": shapes(bundle, sizes.page), "seconds": _seconds(started)}
         started = time.perf_counter()
         budget = Budget(options.seconds)
         roofline = Roofline.measure(device, precision, quick=options.tiny)
@@ -186,10 +194,10 @@ def measure(options: argparse.Namespace, device: Device, precision: str) -> Iter
         yield {"what": "measured", "seconds": _seconds(started), "limit": options.seconds}
 
 
-def fitting_counts(rows: list[Row], options: argparse.Namespace) -> list[Row]:
-    """Returns the committed counts if they are of the shapes that this run measured, else none."""
-    layers = next((row["layers"] for row in rows if row["what"] == "set-up"), None)
-    return [row for row in read_counts() if not options.tiny and row["layers"] == layers]
+def fitting_counts(rows: list[Row]) -> list[Row]:
+    """Returns the committed counts of what this run measured; none where it is other work, or nothing was ranked."""
+    measured = next((row["shapes"] for row in rows if row["what"] == "set-up"), None)
+    return [] if measured is None else fitting(read_counts(), measured)
 
 
 def prepare(options: argparse.Namespace, device: Device, precision: str, scratch: Path) -> tuple[Path, Bundle]:
@@ -206,54 +214,32 @@ def prepare(options: argparse.Namespace, device: Device, precision: str, scratch
     return checkpoint, Bundle.load(folder, check="size")
 
 
-def export(checkpoint: Path, out: Path, precision: str, capability: int | None) -> Path:
-    """Exports a bundle with kernels for one GPU only, which takes seconds instead of minutes.
-
-    Args:
-        checkpoint: what to export.
-        out: a new folder.
-        precision: of the bundle.
-        capability: of the GPU, 90 for 9.0; None exports for the CPU.
-    """
-    from ziprerank.export import ExportOptions, export_checkpoint
-    from ziprerank.kernels import compile_kernels
-
-    target = "cpu" if capability is None else "cuda"
-    export_checkpoint(
-        str(checkpoint), out, ExportOptions(target=target, precision=precision, longest_side=1024, window=20, stride=10)
-    )
-    if capability is not None:
-        model = json.loads((out / "ziprerank.json").read_text(encoding="utf-8"))["model"]
-        compile_kernels(out / "kernels", model["hidden_size"], precision, model["levels"], targets=[capability])
-    return out
-
-
 def run_count(options: argparse.Namespace) -> None:
-    """Counts what rankings ask of a GPU, writes the rows, and prints the table."""
-    import torch
+    """Counts what rankings ask of a GPU, writes the rows, and prints the tables."""
     from ziprerank.bundle import Bundle
 
-    from .checkpoint import shape_8b, shape_tiny, write_hollow_checkpoint
     from .count import count, hollow_gpu
 
     sizes = Sizes.tiny() if options.tiny else Sizes()
     rates = Rates(options.tflops, options.tb_s, options.launch_us)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="ziprerank-count-", dir=options.scratch) as scratch:
         folder = Path(scratch)
         gpu = hollow_gpu(folder / "stubs")
-        if options.bundle is None:
-            shape = shape_tiny(torch.bfloat16) if options.tiny else shape_8b(options.layers)
-            checkpoint = write_hollow_checkpoint(folder / "checkpoint", shape)
-            options.bundle = export(checkpoint, folder / "bundle", "bf16", 90)
-        (folder / "run").mkdir()
-        bundle = Bundle.load(options.bundle, check="size")
-        rows = list(count(gpu, bundle, sizes.page, sorted(sizes.pages), rates, folder / "run"))
-    out = options.out or RESULTS
-    out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    if out.resolve() == RESULTS:
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        for precision in options.precision or ([None] if options.bundle else COUNTED):
+            if precision is None:
+                bundle = Bundle.load(options.bundle, check="size")
+            else:
+                bundle = hollow_bundle(folder, precision, options.layers, tiny=options.tiny)
+            run = folder / f"run {precision}"
+            run.mkdir()
+            rows += count(gpu, bundle, sizes.page, sorted(sizes.pages), rates, run)
+    out = options.out or ROWS
+    write_rows(out, rows)
+    if out.resolve() == ROWS:
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
     print(f"counted; every time is predicted, at {rates.tflops:g} TFLOP/s, {rates.tb_s:g} TB/s, {rates.launch_us:g} us")
-    print(table(rows))
+    print(tables(rows))
 
 
 def kernels(device: Device, roofline: Roofline, budget: Budget, sizes: Sizes) -> Iterator[Row]:

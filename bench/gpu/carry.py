@@ -18,12 +18,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 MB = 1_000_000
 PART = "carry.tar.part-"
+EXTRA = "gpu-test"
 
 
 class Parts:
@@ -74,13 +76,39 @@ def split(folder: Path, names: list[str], size: int) -> list[Path]:
 
 
 def collect(folder: Path) -> list[str]:
-    """Writes ``wheels`` and ``source.tar.gz`` to ``folder`` and returns their names."""
+    """Writes ``wheels`` and ``source.tar.gz``, both of the current commit, to ``folder`` and returns their names.
+
+    Raises:
+        SystemExit: A wheel is for the CPU, or one is missing.
+    """
     wheels, source = folder / "wheels", folder / "source.tar.gz"
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels), f"{ROOT}[gpu-test]"]
-    subprocess.run(command, check=True)
     archive = ["git", "archive", "--format=tar.gz", "--prefix=ziprerank/", "--output", str(source), "HEAD"]
     subprocess.run(archive, cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run(["tar", "xzf", str(source), "-C", work], check=True)
+        pip("wheel", "--wheel-dir", str(wheels), f"{work}/ziprerank[{EXTRA}]")
+    check(wheels)
     return [wheels.name, source.name]
+
+
+def check(wheels: Path) -> None:
+    """Raises SystemExit where ``make gpu WHEELS=`` would not install these wheels, or they are no use on a GPU."""
+    for wheel in wheels.glob("*+cpu*.whl"):
+        raise SystemExit(
+            f"{wheel.name} cannot use a GPU: pip prefers it where an index or a folder offers one; leave that out of "
+            "pip's configuration (pip config list, and variables PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL)"
+        )
+    try:
+        with_extra = f"ziprerank[{EXTRA}]"
+        pip("install", "--dry-run", "--ignore-installed", "--no-index", "--find-links", str(wheels), with_extra)
+    except subprocess.CalledProcessError:
+        raise SystemExit(f"{wheels} does not hold all that it needs: pip's reason stands above") from None
+
+
+def pip(*arguments: str) -> None:
+    """Runs pip."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", arguments[0], "--quiet", *arguments[1:]]
+    subprocess.run(command, check=True)
 
 
 def write_sums(folder: Path, files: list[Path]) -> None:

@@ -6,7 +6,9 @@ Its tokenizer is the small models', whose ids lie far below the 8B model's 151,9
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,20 +96,26 @@ def write_checkpoint(out: Path, shape: Shape, device: torch.device) -> Path:
 def write_hollow_checkpoint(out: Path, shape: Shape) -> Path:
     """The same with zeros as weights, in sparse files that take no room on the disk: for counting, not for values."""
     tensors = _write_configuration(out, shape)
-    width = torch.empty(0, dtype=shape.dtype).element_size()
+    dtype = str(shape.dtype).removeprefix("torch.")
+    file = out / "model-00001.safetensors"
+    write_sparse(file, {name: (dtype, tuple(tensor.shape)) for name, tensor in tensors.items()})
+    _write_index(out, dict.fromkeys(tensors, file.name))
+    return out
+
+
+def write_sparse(file: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Writes a safetensors file of zeros that takes no room on the disk; ``tensors`` are dtypes and shapes by name."""
     header: dict[str, Any] = {}
     end = 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + width * tensor.numel()
-        kind = {torch.bfloat16: "BF16", torch.float32: "F32"}[shape.dtype]
-        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    for name, (dtype, shape) in tensors.items():
+        kind, width = {"bfloat16": ("BF16", 2), "float32": ("F32", 4), "uint8": ("U8", 1)}[dtype]
+        begin, end = end, end + width * math.prod(shape)
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
-    with (out / "model-00001.safetensors").open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-    _write_index(out, dict.fromkeys(tensors, "model-00001.safetensors"))
-    return out
+    with file.open("wb") as opened:
+        opened.write(len(text).to_bytes(8, "little") + text)
+        opened.truncate(8 + len(text) + end)
 
 
 def _write_index(out: Path, weight_map: dict[str, str]) -> None:

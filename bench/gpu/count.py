@@ -5,7 +5,8 @@ ONNX Runtime's profile of the same run has the shapes of every node; from them c
 
 - operations of attention: 4 Q S D for Q queries and S keys of together D values, half of it where it is causal;
 - bytes of all other kernels: what they read and write. A Gather reads the rows that it writes, a Slice as well; Reshape
-  and its like move nothing; a Gemm with a bias writes its output once more, before the product.
+  and its like move nothing; a Gemm with a bias writes its output once more, before the product; MatMulNBits (int8,
+  int4) unpacks its weights before a product of more than one row.
 
 Bytes of the pruning kernels are those of kernels.py.
 """
@@ -19,7 +20,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .prediction import ROOT, Rates, Row, Work
+from .bundles import shapes
+from .document import ROOT, Row
+from .prediction import Rates, Work
 
 if TYPE_CHECKING:
     from hollow import HollowGpu
@@ -30,7 +33,9 @@ KEEP_RATIOS = (1.0, 0.5, 0.25)
 POOL_BYTES = 2 << 30  # of the 8B model 80 Letter pages
 LARGE_COPY = 1 << 20  # bytes; such copies are of weights, and are not carried out
 
-_PRODUCTS = ("Gemm", "MatMul", "FusedMatMul", "MatMulNBits", "Conv")
+UNPACKED = "weights of MatMulNBits unpacked"
+
+_PRODUCTS = ("Gemm", "MatMul", "FusedMatMul", "Conv")
 _ATTENTION = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Shape", "Identity", "Flatten", "QueryImagePrune")
 _BYTES = {
@@ -78,7 +83,7 @@ def count(
         steps,
         profile=folder / "profile",
         skip=LARGE_COPY,
-        options={"pool_bytes": POOL_BYTES},
+        options={"pool_bytes": POOL_BYTES, "check": "size"},
     )
     output = run.output
     failures = [output] if "error" in output else [step for step in output["steps"] if "error" in step]
@@ -88,14 +93,7 @@ def count(
     if len(vision) != sum(pages) or len(decoder) != len(steps):
         raise RuntimeError(f"the profile has {len(vision)} pages and {len(decoder)} queries, not one for each")
     parts = [run.record.parts[f"step {number}"] for number in range(len(steps))]
-    common = {
-        "page": list(page),
-        "layers": bundle.model["decoder"]["layers"],
-        "blocks": bundle.model["vision"]["depth"],
-        "hidden": bundle.model["hidden_size"],
-        "precision": bundle.precision,
-        "onnxruntime_gpu": gpu.version,
-    }
+    common = {**shapes(bundle, page), "onnxruntime_gpu": gpu.version}
     done = 0
     for place, number in enumerate(pages):
         first = place * (1 + len(KEEP_RATIOS))
@@ -171,6 +169,8 @@ def _work(nodes: Sequence[dict[str, Any]], products: list[tuple[int, int]], *, c
         if operator in _PRODUCTS:
             if operator == "Gemm" and len(inputs) == 3:
                 work.add("bias of Gemm", outputs[0])
+        elif operator == "MatMulNBits":
+            _add_packed(work, node, sum(inputs) + sum(outputs))
         elif operator in _ATTENTION:
             queries, keys = (next(iter(tensor.values())) for tensor in node["input_type_shape"][:2])
             whole = 4 * queries[-2] * keys[-2] * queries[-1]
@@ -180,6 +180,20 @@ def _work(nodes: Sequence[dict[str, Any]], products: list[tuple[int, int]], *, c
         else:
             work.add(operator, sum(inputs) + sum(outputs))
     return work
+
+
+def _add_packed(work: Work, node: dict[str, Any], moved: int) -> None:
+    """Counts what a product with packed weights does beside cuBLAS's, which reads them as numbers of the activations.
+
+    For one row of activations a kernel of its own multiplies, and ``moved`` is all that it reads and writes.
+    """
+    (activations,), (codes,), (scales,) = (list(tensor.items()) for tensor in node["input_type_shape"][:3])
+    kind, (*rows, width) = activations
+    if math.prod(rows) == 1:
+        work.add("MatMulNBits of one row", moved)
+    else:
+        packed = _size(dict([codes])) + _size(dict([scales]))
+        work.add(UNPACKED, packed + _BYTES[kind] * width * codes[1][0])
 
 
 def _size(tensor: dict[str, list[int]]) -> int:

@@ -8,21 +8,15 @@ The host launches kernels ahead of the GPU, ``launch_us`` for each: a stage take
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .aims import CACHED, FIRST
+from .document import RESULTS, Row, read_rows, with_section
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench" / "results" / "count_gpu.jsonl"
-PAGE = ROOT / "docs" / "gpu.md"
+ROWS = RESULTS / "count_gpu.jsonl"
 BEGIN, END = "<!-- counted: written by python -m bench.gpu --count -->\n", "<!-- /counted -->\n"
-STAGES = ("vision", "prune", "decoder")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +86,9 @@ class Work:
         }
 
 
-def read_counts(file: Path = RESULTS) -> list[Row]:
-    """Returns the committed rows; none where they have not been written."""
-    if not file.exists():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def fitting(counts: Iterable[Row], shapes: Row) -> list[Row]:
+    """Returns the counts of the same work: of a model, a precision and pages as `bundles.shapes` gives them."""
+    return [row for row in counts if all(row[name] == value for name, value in shapes.items())]
 
 
 def predicted_latencies(counts: Iterable[Row], provider: str) -> list[Row]:
@@ -165,8 +157,21 @@ def _case(row: Row) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in _CASE)
 
 
+def tables(rows: Sequence[Row]) -> str:
+    """The rows as tables in Markdown, for each precision one; every time in them is predicted.
+
+    The tower is the same in all precisions, and stands in the first table only.
+    """
+    precisions = list(dict.fromkeys(row["precision"] for row in rows))
+    out = [table([row for row in rows if row["precision"] == precisions[0]])]
+    for precision in precisions[1:]:
+        own = [row for row in rows if row["precision"] == precision and row["stage"] == "decoder"]
+        out.append(f"In {precision}:\n\n{table(own)}")
+    return "\n".join(out)
+
+
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a table in Markdown; every time in it is predicted."""
+    """Rows as a table in Markdown."""
     lines = [
         "| stage | pages | keep ratio | launches | GEMM, TFLOP | attention, TFLOP | other kernels, GB "
         "| predicted: kernels, ms | predicted: launches, ms | predicted: stage, ms |",
@@ -183,11 +188,14 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_table(text: str, rows: Sequence[Row]) -> str:
-    """Returns the text of docs/gpu.md with the table between its markers written again."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + table(rows) + END + after
+def with_tables(text: str, rows: Sequence[Row]) -> str:
+    """Returns the text of docs/gpu.md with the tables between its markers written again."""
+    return with_section(text, BEGIN, END, tables(rows))
+
+
+def read_counts() -> list[Row]:
+    """Returns the committed rows."""
+    return read_rows(ROWS)
 
 
 def _short(value: float) -> float:

@@ -18,11 +18,11 @@ from ziprerank.bundle import Bundle
 from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.kernels import compile_kernels
 
+from .document import PAGE, ROOT, with_section
+
 if TYPE_CHECKING:
     from hollow.summary import Summary
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- versions -->\n", "<!-- /versions -->\n"
 HEAD = (
     "| onnxruntime-gpu | CUDA | operators on the CPU | copies between CPU and GPU, a page and a query | attention "
@@ -36,8 +36,7 @@ def main(versions: list[str]) -> None:
     from hollow.summary import measure
 
     text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    table, after = rest.split(END)
+    table = text.split(BEGIN)[1].split(END)[0]
     rows = []
     with tempfile.TemporaryDirectory() as work:
         bundle = _bundle(Path(work))
@@ -48,7 +47,7 @@ def main(versions: list[str]) -> None:
             major = next(gpu.libraries.glob("libcudart.so.*[0-9]")).suffix.removeprefix(".")
             rows.append(row(version, major, measure(gpu, bundle.path, folder, any_version=True), bundle))
             sys.stdout.write(rows[-1])
-    PAGE.write_text(before + BEGIN + HEAD + "".join(rows) + END + after)
+    PAGE.write_text(with_section(text, BEGIN, END, HEAD + "".join(rows)))
 
 
 def _bundle(folder: Path) -> Bundle:

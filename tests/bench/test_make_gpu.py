@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu.carry import split, write_sums
+from bench.gpu.carry import check, split, write_sums
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,3 +70,15 @@ def test_parts_are_no_larger_than_asked_and_together_the_whole(tmp_path: Path) -
             member = archive.extractfile(f"wheels/{name}")
             assert member is not None
             assert member.read() == data
+
+
+def test_wheels_for_the_cpu_are_refused(tmp_path: Path) -> None:
+    """As pip brings them where a folder of its configuration offers one."""
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
+    with pytest.raises(SystemExit, match=r"torch-2.13.0\+cpu.* cannot use a GPU: .*PIP_FIND_LINKS"):
+        check(tmp_path)
+
+
+def test_wheels_that_lack_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="does not hold all that it needs"):
+        check(tmp_path)

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from bench.gpu.aims import aim_line, aims
-from bench.gpu.prediction import PAGE, Rates, Work, beside, predicted_latencies, read_counts, table, with_table
+from bench.gpu.document import PAGE
+from bench.gpu.prediction import (
+    Rates,
+    Work,
+    beside,
+    fitting,
+    predicted_latencies,
+    read_counts,
+    table,
+    with_tables,
+)
 
 RATES = Rates(tflops=1.0, tb_s=1.0, launch_us=1000.0)  # a billion operations or bytes, and one launch, are 1 ms
 
@@ -72,4 +82,17 @@ def test_the_page_shows_the_committed_counts() -> None:
     rows = read_counts()
     assert rows
     text = PAGE.read_text(encoding="utf-8")
-    assert with_table(text, rows) == text
+    assert with_tables(text, rows) == text
+
+
+def test_counts_stand_beside_the_same_work_only() -> None:
+    """Every size of the model counts, and so do the page and the precision."""
+    rows = read_counts()
+    own = {name: rows[0][name] for name in ("page", "precision", "model")}
+    found = fitting(rows, own)
+    assert found == [row for row in rows if row["precision"] == "bf16"] != []
+    assert fitting(rows, {**own, "page": [1024, 768]}) == []
+    assert fitting(rows, {**own, "precision": "fp16"}) == []
+    for part, name in (("decoder", "layers"), ("decoder", "intermediate_size"), ("vision", "depth")):
+        sizes = {**own["model"][part], name: own["model"][part][name] + 1}
+        assert fitting(rows, {**own, "model": {**own["model"], part: sizes}}) == []

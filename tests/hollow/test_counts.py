@@ -13,7 +13,7 @@ import pytest
 from engine_helpers import ROOT
 from ziprerank.bundle import Bundle
 
-from bench.gpu.count import KEEP_RATIOS, count
+from bench.gpu.count import KEEP_RATIOS, UNPACKED, count
 from bench.gpu.prediction import Rates
 from hollow import HollowGpu
 
@@ -82,7 +82,27 @@ def test_pruning_is_three_launches(rows: list[Row]) -> None:
     for row in of(rows, "prune"):
         assert row["launches"] == 3
         assert set(row["other"]) == {"text_scales", "relevance_scores", "select_kept"}
-        assert row["other_gb"] > 2e-9 * row["visual_tokens"] * row["hidden"]  # their rows in bfloat16
+        assert row["other_gb"] > 2e-9 * row["visual_tokens"] * row["model"]["hidden_size"]  # their rows in bfloat16
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_packed_weights_are_unpacked_in_front_of_each_product(
+    hollow_gpu: HollowGpu, bundles: Callable[[str], Path], tmp_path: Path, precision: str
+) -> None:
+    """But for the last layer's one row, of which only keys and values are of all rows."""
+    bundle = Bundle.load(bundles(precision))
+    (tower, _, decoder, *_) = count(hollow_gpu, bundle, (SIDE, SIDE), (1,), Rates(), tmp_path)
+    model = bundle.model["decoder"]
+    hidden, layers, inner = bundle.model["hidden_size"], model["layers"], model["intermediate_size"]
+    queries, keys = (model[name] * model["head_dim"] for name in ("heads", "kv_heads"))
+    bits, block = {"int8": (8, 128), "int4": (4, 32)}[precision]
+    whole = hidden * (2 * queries + 2 * keys + 3 * inner)
+    weights = (layers - 1) * whole + hidden * 2 * keys
+    assert decoder["precision"] == precision
+    assert decoder["other"][UNPACKED]["nodes"] == 7 * (layers - 1) + 2
+    assert decoder["other"][UNPACKED]["gb"] == pytest.approx(1e-9 * weights * (2 + bits / 8 + 2 / block), rel=1e-3)
+    assert decoder["other"]["MatMulNBits of one row"]["nodes"] == 5
+    assert UNPACKED not in tower["other"]
 
 
 @pytest.mark.slow
