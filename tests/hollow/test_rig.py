@@ -25,7 +25,8 @@ def test_a_ranking_runs_on_onnx_runtimes_cuda_provider(hollow_gpu: HollowGpu, bu
     for step in output["steps"]:
         assert step["tokens"] == [72, 81, 72]
         assert step["kept"] == [list(range(36)), list(range(40)), list(range(36))]
-        assert step["scores"] == [0, 0, 0]
+        # equal logits fall by the least float32 from rank to rank
+        assert step["scores"] == pytest.approx([0, 0, 0], abs=1e-40)
     first, again = (run.record.parts[f"step {number}"] for number in (0, 1))
     assert len(first.launches) > len(again.launches) > 0
     assert first.of("flash_fwd")
