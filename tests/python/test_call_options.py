@@ -21,7 +21,7 @@ from ziprerank.serve.schemas import Options
 
 CALL = set(inspect.signature(Reranker.rank).parameters) - {"self", "query", "pages", "progress", "cancel"}
 TOP = {"top_k"}  # called top_n where a framework or an API has that name
-VALUES = {"keep_ratio": 0.25, "window": 7, "stride": 3, "on_bad_page": "skip"}
+VALUES = {"keep_ratio": 0.25, "window": 7, "stride": 3, "instruction": "Find tables", "on_bad_page": "skip"}
 
 
 def test_the_values_of_this_test_are_all_options_and_no_defaults() -> None:
@@ -40,7 +40,7 @@ def test_every_command_takes_them(command: str) -> None:
 
 def test_the_profile_takes_those_that_change_its_pages() -> None:
     flags = {one.name for one in typer.main.get_command(app).commands["profile"].params}  # type: ignore[attr-defined]
-    assert {"keep_ratio", "on_bad_page"} <= flags
+    assert {"keep_ratio", "instruction", "on_bad_page"} <= flags
 
 
 def test_the_service_takes_them_in_json_and_in_forms() -> None:
