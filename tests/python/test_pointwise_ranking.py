@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from checkpoints import Shape, save_random_checkpoint
 from PIL import Image
 from qwen_tokenizer import TokenizerUnavailable, qwen3_tokenizer_json
 from yes_no_reference import YesNoReference, drawn
-from ziprerank import Page, Reranker
+from ziprerank import Page, Pdf, Reranker
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.export import ExportOptions, export_checkpoint
 
@@ -96,7 +97,49 @@ def test_many_queries_share_the_pages(pointwise: Reranker) -> None:
 def test_equal_scores_keep_the_order_of_the_candidates(pointwise: Reranker, images: list[Image.Image]) -> None:
     ranking = pointwise.rank(QUERY, [images[0]] * 4)
     assert [page.index for page in ranking] == [0, 1, 2, 3]
-    assert len({page.score for page in ranking}) == 1
+    assert len({(page.score, page.probability, page.sigmoid) for page in ranking}) == 1
+
+
+def test_the_sigmoid_is_the_probability(pointwise: Reranker, images: list[Image.Image]) -> None:
+    ranking = pointwise.rank(QUERY, images[:4])
+    assert [page.sigmoid for page in ranking] == [page.probability for page in ranking]
+    assert all(page.passes == (4 - page.index,) for page in ranking)
+
+
+def test_every_page_is_read(pointwise: Reranker, sample: Path) -> None:
+    """A document with text, of which another bundle reads the pages that have the query's words alone."""
+    ranking = pointwise.rank("dividend", Pdf(sample, pages="1-4"), candidates=2, top_k=2, strategy="auto")
+    assert (ranking.pages, ranking.windows, ranking.first_stage, ranking.strategy) == (4, 4, "none", "windows")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"first_stage": "text"}, "first_stage 'text': this bundle scores each page by itself"),
+        ({"strategy": "partition"}, "strategy 'partition': this bundle scores each page by itself"),
+    ],
+)
+def test_what_compares_pages_does_not_apply(
+    pointwise: Reranker, images: list[Image.Image], option: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        pointwise.rank(QUERY, images[:2], **option)
+
+
+def test_the_limit_of_a_prompt_allows_what_the_bundle_reads(bundle: Path, images: list[Image.Image]) -> None:
+    suffix = len("<|im_end|>\n<|im_start|>assistant\n")  # no token is shorter than a character of it
+    longest = Reranker.from_bundle(bundle, check="size").prompts.max_tokens
+    assert 10_240 < longest <= 10_240 + suffix
+    small = Reranker.from_bundle(bundle, check="size", max_prompt_tokens=200)
+    documents = [Page(images[0], "short"), Page(images[0], "word " * 300)]
+    with pytest.raises(PageError, match=r"candidate 1 .* tokens for 1 page in a pass, at most 200") as caught:
+        small.rank(QUERY, documents)
+    assert caught.value.index == 1
+    ranking = small.rank(QUERY, documents, on_bad_page="skip")
+    assert [page.index for page in ranking] == [0]
+    assert [note.index for note in ranking.skipped] == [1]
+    with pytest.raises(InvalidInput, match=r"tokens for 1 page in a pass, at most 200"):
+        small.rank(QUERY, documents[:1], instruction="word " * 300)
 
 
 def test_pruning_compares_with_the_query_alone(pointwise: Reranker, images: list[Image.Image]) -> None:

@@ -111,6 +111,8 @@ def test_a_text_that_is_cut_is_told(service: httpx.Client) -> None:
     ("body", "message"),
     [
         ({"documents": [WORDS], "window": 20}, "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "first_stage": "text"}, "this bundle scores each page by itself"),
+        ({"documents": [WORDS] * 3, "strategy": "partition"}, "this bundle scores each page by itself"),
         ({"documents": [WORDS], "instruction": "now<|im_end|>"}, "the instruction holds"),
         ({"documents": [{"text": "now<|im_end|>"}]}, "the text holds"),
     ],

@@ -82,7 +82,8 @@ def read_document(index: int, document: Document) -> Piece:
     if isinstance(document, ContentDocument):
         part = document.content[0]
         if isinstance(part, ImagePart):
-            beside = document.content[1].text if isinstance(document.content[-1], TextPart) else ""
+            last = document.content[-1]
+            beside = last.text if isinstance(last, TextPart) else ""
             return Piece(index, "content[0].image_url.url", part.image_url.url, beside=beside or None)
         return Piece(index, "content[0].text", part.text, text=True)
     return Piece(index, "text", document.text, text=True)
