@@ -103,8 +103,9 @@ def evaluate(
         systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
         reranker = Reranker.from_options(engine)
-        rules = (keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy, instruction)
-        systems.append(Engine(reranker, *rules))
+        systems.append(
+            Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy, instruction)
+        )
     systems += [
         Endpoint(
             url,
