@@ -74,8 +74,8 @@ class Engine:
         window: WindowOption = "auto",
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
-        instruction: str | None = None,
         strategy: StrategyOption = "auto",
+        instruction: str | None = None,
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
