@@ -108,7 +108,7 @@ def table(rows: Sequence[Row]) -> str:
 def most(rows: Sequence[Row], pages: int, keep_ratio: float) -> int | None:
     """The most bytes that a first query of ``pages`` at ``keep_ratio`` or the same again had; None if not counted."""
     found = (row for row in rows if (row.get("pages"), row.get("keep_ratio")) == (pages, keep_ratio))
-    return next((max(row["first"], row["next"]) for row in found), None)
+    return next((int(max(row["first"], row["next"])) for row in found), None)
 
 
 def holds(rows: Sequence[Row], card: int) -> str:

@@ -48,7 +48,8 @@ def test_json(small_pages: Path, sample: Path) -> None:
     for page in ranking["results"]:
         assert page.pop("warnings") == []
         assert page.pop("passes") == [1]
-        assert list(page) == ["index", "file", "page", "score", "probability", "sigmoid", "rank", "kept", "tokens"]
+        fields = ["index", "file", "page", "score", "probability", "sigmoid", "rank", "kept", "tokens"]
+        assert list(page) == fields
         assert page["file"] == str(sample)
         assert page["page"] == page["index"] + 3
         assert page["kept"] == max(1, round(0.25 * page["tokens"]))
