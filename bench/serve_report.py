@@ -25,8 +25,9 @@ EARLIER = {
 
 
 def under_load() -> str:
-    """Returns the table of the committed row."""
-    return table(json.loads(RESULTS.read_text(encoding="utf-8")))
+    """Returns the tables of the committed rows: under load, and under load beside attacks."""
+    rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+    return "\n\n".join(table(row) for row in rows)
 
 
 def attacked() -> str:

@@ -122,7 +122,7 @@ def run_layer(linear: BlockWeights | DynamicInt8 | Fp8, folder: Path) -> np.ndar
     op = ModelBuilder(tensors, Lowering(FLOAT, CpuAttention(), linear))
     x = op.input("x", FLOAT, ["rows", INPUTS])
     op.output(op.linear(x, "layer", INPUTS, OUTPUTS, bias=True), "y", FLOAT, ["rows", OUTPUTS])
-    ir.save(op.model("layer", {}), folder / "layer.onnx")
+    ir.save(op.model("layer"), folder / "layer.onnx")
     session = ort.InferenceSession(folder / "layer.onnx", providers=["CPUExecutionProvider"])
     return session.run(None, {"x": X})[0]
 

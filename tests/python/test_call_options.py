@@ -21,7 +21,15 @@ from ziprerank.serve.schemas import Options
 
 CALL = set(inspect.signature(Reranker.rank).parameters) - {"self", "query", "pages", "progress", "cancel"}
 TOP = {"top_k"}  # called top_n where a framework or an API has that name
-VALUES = {"keep_ratio": 0.25, "window": 7, "stride": 3, "on_bad_page": "skip"}
+VALUES = {
+    "keep_ratio": 0.25,
+    "window": 7,
+    "stride": 3,
+    "strategy": "windows",
+    "first_stage": "text",
+    "candidates": 9,
+    "on_bad_page": "skip",
+}
 
 
 def test_the_values_of_this_test_are_all_options_and_no_defaults() -> None:

@@ -29,7 +29,8 @@ HASTY = PageLimits(timeout=0.5)
 PATIENT = PageLimits(timeout=3600.0)  # a test that waits for it never ends
 OFF = PageLimits("off")
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a program started in the background ignores
 from ziprerank import Reranker
 from ziprerank.inputs.workers.pool import pool
 
