@@ -10,6 +10,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from waiting import wait_until
 from ziprerank.errors import PageError, WorkerError
 from ziprerank.inputs.pages import PageInput, Pdf, open_pages
 from ziprerank.inputs.pdf import PDFIUM_LOCK
+from ziprerank.inputs.workers.channel import send
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import close_workers, pool
 from ziprerank.reranker import Reranker
@@ -185,6 +187,27 @@ def test_ctrl_c_ends_a_ranking_whose_page_hangs(endless: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs signals for a connection that ends")
+@pytest.mark.usefixtures("fresh")
+def test_what_comes_on_its_connection_does_not_end_a_worker(endless: Path) -> None:
+    """The system may signal late that a request has come, when the worker is at it already."""
+
+    def worked(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+    with open_pages(endless, RULES, limits=PATIENT) as sources, ThreadPoolExecutor(1) as threads:
+        page = threads.submit(sources[0].prepare)
+        wait_until(lambda: bool(at_work()))
+        (worker,) = pool()._workers
+        wait_until(lambda: worked(worker.pid) > 20)  # ticks: it is at the page, not at its start
+        send(worker._link, {"do": "pages", "seconds": 1})
+        before = worked(worker.pid)
+        wait_until(lambda: worked(worker.pid) > before + 5)
+        assert not gone(worker.pid)
+        close_workers()
+        with pytest.raises(PageError):
+            page.result()
+
+
 def test_workers_end_with_a_process_that_is_killed(endless: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(endless)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -30,12 +31,17 @@ _OVER = 4 << 30  # bytes over the bound on memory, as much as a picture of PDFiu
 _GRACE = 2.0  # seconds after the deadline: the parent is to end this process first
 
 
-def serve(link: socket.socket) -> None:
-    """Answers requests until the parent closes the connection; does not return."""
+def serve(link: socket.socket, life: int) -> None:
+    """Answers requests until the parent closes the connection; does not return.
+
+    Args:
+        link: The connection.
+        life: A pipe's end to read from, whose other end the parent alone holds, and writes nothing to.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
     import ziprerank.inputs.pdf  # noqa: F401  # takes most of the start, which nobody waits for yet
 
     desk = Desk()
@@ -46,7 +52,7 @@ def serve(link: socket.socket) -> None:
         os.close(silence)
         while True:
             request, descriptors = receive_with_descriptors(link)
-            with _mortal(link, float(request["seconds"])):
+            with _mortal(life, float(request["seconds"])):
                 reply = desk.answer(request, descriptors)
             send(link, reply)
     except Ended:
@@ -148,23 +154,23 @@ class Desk:
 
 
 @contextmanager
-def _mortal(link: socket.socket, seconds: float) -> Iterator[None]:
+def _mortal(life: int, seconds: float) -> Iterator[None]:
     """Ends this process, whatever code it runs, when its parent dies or the time is over.
 
-    The parent sends nothing while it waits for a reply, so that a signal from the connection means its end.
+    The pipe signals its end and nothing else. The connection would not do: a request is here to be read before the
+    system signals that it has come, and a parent that loses its processor in between would end a worker that is well.
     """
     signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
-    flags = fcntl.fcntl(link, fcntl.F_GETFL)
-    fcntl.fcntl(link, fcntl.F_SETFL, flags | os.O_ASYNC)
+    flags = fcntl.fcntl(life, fcntl.F_GETFL)
+    fcntl.fcntl(life, fcntl.F_SETFL, flags | os.O_ASYNC)
     try:
-        try:
-            if not link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                os._exit(0)  # it died before
-        except BlockingIOError:
-            pass
+        ended = select.poll()
+        ended.register(life, select.POLLIN)
+        if ended.poll(0):
+            os._exit(0)  # it died before
         yield
     finally:
-        fcntl.fcntl(link, fcntl.F_SETFL, flags)
+        fcntl.fcntl(life, fcntl.F_SETFL, flags)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -11,7 +11,7 @@ import types
 
 
 def main() -> None:
-    """Reads where to import from, then serves requests until the connection ends."""
+    """Reads where to import from and which pipe ends with the parent, then serves until the connection ends."""
     link = socket.socket(fileno=0)
     line = b""
     while not line.endswith(b"\n"):
@@ -19,14 +19,14 @@ def main() -> None:
         if not part:
             return
         line += part
-    places = json.loads(line)
-    sys.path[:] = places["path"]
+    start = json.loads(line)
+    sys.path[:] = start["path"]
     package = types.ModuleType("ziprerank")
-    package.__path__ = places["package"]
+    package.__path__ = start["package"]
     sys.modules["ziprerank"] = package
     from ziprerank.inputs.workers.child import serve
 
-    serve(link)
+    serve(link, start["life"])
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class PageWorker:
         program = python_program()
         self._said = anonymous_file("ziprerank-start")
         self._link, theirs = socket.socketpair()
+        its_life, self._life = os.pipe()  # nothing is written: it ends with this process
         self._process: subprocess.Popen[bytes]
         try:
             self._process = subprocess.Popen(
@@ -57,15 +58,17 @@ class PageWorker:
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
                 env=os.environ | _ONE_THREAD,
+                pass_fds=(its_life,),
                 start_new_session=True,  # a terminal's Ctrl-C and Ctrl-Z are the parent's alone
             )
-            places = {"path": [entry for entry in sys.path if entry], "package": [str(_PACKAGE)]}
-            self._link.sendall(json.dumps(places).encode() + b"\n")
+            start = {"path": [entry for entry in sys.path if entry], "package": [str(_PACKAGE)], "life": its_life}
+            self._link.sendall(json.dumps(start).encode() + b"\n")
         except (OSError, ValueError) as error:
             self._close_descriptors()
             raise WorkerError(f"{program} cannot be started to prepare pages ({error}): {_WAY_OUT}") from error
         finally:
             theirs.close()
+            os.close(its_life)
         self.started = time.monotonic()
 
     def wait_until_ready(self) -> None:
@@ -171,7 +174,7 @@ class PageWorker:
 
     def _close_descriptors(self) -> None:
         self._link.close()
-        for name in ("_said", "_canvas_file"):
+        for name in ("_said", "_canvas_file", "_life"):
             descriptor = getattr(self, name)
             setattr(self, name, -1)
             if descriptor >= 0:
