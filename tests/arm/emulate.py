@@ -2,7 +2,7 @@
 
 One cross-compiled build is the wheel and the C++ tests. CTest runs, the wheel is installed with its dependencies'
 wheels for aarch64, and an arm64 Python ranks four pages, whose scores must be those of this machine.
-``--fetch`` only fetches that Python, and fails where Debian's packages cannot be had.
+``--fetch`` only fetches that Python and these wheels, and fails where they cannot be had.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import sysroot
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "arm"
@@ -42,6 +43,7 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     _step("an arm64 Python from Debian's packages", lambda: sysroot.make(SYSTEM))
     if sys.argv[1:] == ["--fetch"]:
+        _step("the dependencies' wheels for aarch64", _fetch)
         return
     _step("the wheel and the C++ tests, cross-compiled", _build)
     _step("CTest under QEMU", lambda: _run("ctest", "--test-dir", BUILD / "cmake", "--output-on-failure"))
@@ -88,21 +90,25 @@ def _wheel() -> Path:
     return wheel
 
 
+def _fetch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    _pip("download", "--dest", BUILD / "wheels", *needed)
+
+
 def _install() -> None:
     shutil.rmtree(SITE, ignore_errors=True)
+    _pip("install", "--target", SITE, f"ziprerank[cpu] @ {_wheel().as_uri()}")
+
+
+def _pip(do: str, *arguments: str | Path) -> None:
+    """Runs pip for aarch64 and the Python that is emulated."""
     platforms = ["linux_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in GLIBC), "manylinux2014_aarch64"]
     _run(
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", SITE),
-        *(
-            "--only-binary",
-            ":all:",
-            "--implementation",
-            "cp",
-            "--python-version",
-            sysroot.VERSION,
-        ),
+        *(sys.executable, "-m", "pip", do, "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"),
+        *("--implementation", "cp", "--python-version", sysroot.VERSION),
         *(part for platform in platforms for part in ("--platform", platform)),
-        f"ziprerank[cpu] @ {_wheel().as_uri()}",
+        *arguments,
     )
 
 
