@@ -54,8 +54,7 @@ def attacked() -> str:
             "Each attack meets a new server; memory (page workers included) and open files are those before, at most, "
             "and 5 s after it.",
             f"Meanwhile another client ranks one known page again and again.\n{told}",
-            f"Measured on {first['cores']} cores of an {first['processor']}, ONNX Runtime {first['onnxruntime']}, "
-            "beside other work, which makes the waits longer.",
+            f"Measured on {first['cores']} cores of an {first['processor']}, ONNX Runtime {first['onnxruntime']}.",
             "",
             *lines,
         ]
