@@ -36,10 +36,10 @@ def is_last(answer: bytes) -> bool:
 
 
 def test_connections_that_wait_to_be_accepted_are_answered(bundle_path: Path) -> None:
-    """More than the event loop accepts at a time, fewer than one address may have open; the server does not run."""
+    """More than the event loop accepts at a time, and than one address may have open, while the server does not run."""
     with Server("--bundle", bundle_path) as server:
         server.signal(signal.SIGSTOP)
-        with many(200, lambda _: connect(server, ASK)) as waiting:
+        with many(400, lambda _: connect(server, ASK)) as waiting:
             server.terminate()
             server.signal(signal.SIGCONT)
             with ThreadPoolExecutor(8) as threads:

@@ -82,9 +82,11 @@ class _Server(uvicorn.Server):
         self._admission = admission
         self._connections = connections
 
+        self._loop: asyncio.AbstractEventLoop | None = None
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])  # of the application; uvicorn would give a client a minute for its TLS handshake
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         for bound in sockets or []:
             server = await loop.create_server(
                 self._protocol,
@@ -116,8 +118,15 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self._admission.draining:
             threading.Thread(target=self._end, name="ziprerank-end", daemon=True).start()
+            if self._loop is not None:  # from now on ``shutdown`` accepts, no faster than it answers
+                self._loop.call_soon_threadsafe(self._pause)
         self._admission.draining = True
         super().handle_exit(sig, frame)
+
+    def _pause(self) -> None:
+        for server in self.servers:
+            for one in server.sockets:
+                asyncio.get_running_loop().remove_reader(one.fileno())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         admission, loop = self._admission, asyncio.get_running_loop()
@@ -138,13 +147,19 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.remove_reader(bound)
         await asyncio.sleep(0)  # the loop takes over what it has accepted, which it could not once the server is closed
+        settings = self._admission.settings
+        most = min(settings.max_connections, settings.max_connections_per_address)
+        at_once = min(_ACCEPTED_AT_ONCE, most)
+        until = loop.time() + 2 * QUIET
         more, late = _WAITING, set[asyncio.Task[None]]()
         while more > 0:
+            while len(self._connections) > most - at_once and loop.time() < until:
+                await asyncio.sleep(0.01)  # for those before to be told, whose places others would take
             accepted: list[socket.socket] = []
             with contextlib.suppress(OSError):  # BlockingIOError where there are no more
-                while len(accepted) < _ACCEPTED_AT_ONCE:
+                while len(accepted) < at_once:
                     accepted.append(bound.accept()[0])
-            more = more - len(accepted) if len(accepted) == _ACCEPTED_AT_ONCE else 0
+            more = more - len(accepted) if len(accepted) == at_once else 0
             if not more:
                 server.close()  # at once, before another one comes
             if taken := {asyncio.create_task(self._take(one)) for one in accepted}:
