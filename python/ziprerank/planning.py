@@ -51,7 +51,6 @@ def plan_queries(
 
     Raises:
         InvalidInput: A value out of its bounds, or more pages than one pass takes with ``window="off"``.
-        MissingDependency: The first stage needs bm25s, which is not installed.
     """
     width = pass_width(options.window, defaults)
     choices = choose(store, queries, sources, good, options.stage, width, owner, waiting)

@@ -352,7 +352,7 @@ class Reranker:
         """Reads the texts that ``rank`` with these options would read of opened pages, and needs no engine for it.
 
         A service calls it before its request waits for the engine, so that no other request waits for the reading.
-        Raises InvalidInput and MissingDependency as ``rank``.
+        Raises InvalidInput as ``rank``.
         """
         good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
         width = pass_width(window, self.bundle.defaults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,25 @@ EMBEDDINGS = "model.language_model.embed_tokens.weight"
 PAGES = [page_image(number, (256, 256)) for number in range(3)]
 
 
-@pytest.fixture
-def two_tables(make_checkpoint, tmp_path: Path) -> Path:
-    """A checkpoint whose configuration ties the head to the embeddings, and which stores another head."""
-    source, own = make_checkpoint(Shape(tied=True)), tmp_path / "two tables"
+def with_head(source: Path, own: Path, head: Callable[[torch.Tensor], torch.Tensor]) -> Path:
+    """Makes the checkpoint ``source``, which has no head, with the one that is made of its embeddings."""
     own.mkdir()
     for file in source.iterdir():
         if file.name != "model.safetensors":
             (own / file.name).symlink_to(file)
     tensors = load_file(source / "model.safetensors")
     assert "lm_head.weight" not in tensors
-    torch.manual_seed(1)
-    tensors["lm_head.weight"] = torch.randn_like(tensors[EMBEDDINGS]) * tensors[EMBEDDINGS].std()
+    tensors["lm_head.weight"] = head(tensors[EMBEDDINGS])
     save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
     return own
+
+
+@pytest.fixture
+def two_tables(make_checkpoint, tmp_path: Path) -> Path:
+    """A checkpoint whose configuration ties the head to the embeddings, and which stores another head."""
+    torch.manual_seed(1)
+    source = make_checkpoint(Shape(tied=True))
+    return with_head(source, tmp_path / "two tables", lambda table: torch.randn_like(table) * table.std())
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
@@ -59,14 +65,8 @@ def test_quantised_bundles_store_that_head(precision: str, two_tables: Path, tmp
 
 
 def test_a_stored_head_that_equals_the_embeddings_changes_nothing(make_checkpoint, tmp_path: Path) -> None:
-    source, own = make_checkpoint(Shape(tied=True)), tmp_path / "equal"
-    own.mkdir()
-    for file in source.iterdir():
-        if file.name != "model.safetensors":
-            (own / file.name).symlink_to(file)
-    tensors = load_file(source / "model.safetensors")
-    tensors["lm_head.weight"] = tensors[EMBEDDINGS].clone()
-    save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
+    source = make_checkpoint(Shape(tied=True))
+    own = with_head(source, tmp_path / "equal", torch.clone)
     logits = []
     for name, checkpoint in (("one", source), ("two", own)):
         host = Host(export_checkpoint(str(checkpoint), tmp_path / name))

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from ziprerank.errors import InvalidInput, MissingDependency
+from ziprerank.errors import InvalidInput
 
 # PDFium writes this where a line breaks within a word; it cannot tell whether the hyphen belongs to the word
 SOFT_BREAK = "\ufffe"
@@ -51,14 +51,11 @@ class Index:
 
         Raises:
             InvalidInput: A parameter is out of range.
-            MissingDependency: bm25s is not installed.
         """
         if not k1 >= 0 or not 0 <= b <= 1:
             raise InvalidInput(f"k1 is {k1} and b is {b}: use k1 >= 0 and b in 0..1")
-        try:
-            import bm25s  # type: ignore[import-untyped]
-        except ModuleNotFoundError as error:
-            raise MissingDependency("BM25 needs bm25s: pip install bm25s") from error
+        import bm25s  # type: ignore[import-untyped]  # here, since most rankings do without it
+
         self._count = len(documents)
         self._known = {word for document in documents for word in document}
         self._model = bm25s.BM25(k1=k1, b=b, method="lucene", dtype="float64")

@@ -92,9 +92,6 @@ def choose(
         width: Pages that a pass takes.
         owner: Whose texts these are.
         waiting: Called while texts are read; may raise to end that.
-
-    Raises:
-        MissingDependency: bm25s is not installed.
     """
     every = [Choice(tuple(good))] * len(queries)
     if not options.may_pick(len(good), width):

@@ -75,7 +75,7 @@ class TextStore:
         return None if most_without is not None and without > most_without else found
 
     def index(self, texts: Sequence[tuple[_Page, str]]) -> Index:
-        """Returns BM25 over the texts, made anew or as it was made before. Raises MissingDependency."""
+        """Returns BM25 over the texts, made anew or as it was made before."""
         key = tuple(page for page, _ in texts)
         with self._lock:
             if key in self._indexes:
