@@ -16,28 +16,18 @@
 #include <vector>
 #include <ziprerank/engine.hpp>
 
+#include "one_page.hpp"
+
 namespace {
-
-constexpr int kSide = 64;
-const std::vector<std::uint8_t> kPixels(3 * kSide * kSide, 200);
-const ziprerank::ImageView kPage{kPixels.data(), kSide, kSide};
-int failures = 0;
-
-void Fail(int line, const std::string& what) {
-  std::fprintf(stderr, "%s:%d: %s\n", __FILE__, line, what.c_str());
-  ++failures;
-}
-#define CHECK(condition) \
-  if (!(condition)) Fail(__LINE__, #condition)
 
 void AreCancelled(int line, const std::function<void()>& call) {
   try {
     call();
-    Fail(line, "no error");
+    Fail(__FILE__, line, "no error");
   } catch (const ziprerank::Error& error) {
     if (error.kind() != ziprerank::ErrorKind::kCancelled ||
         std::string(error.what()) != "the window was cancelled: open another one") {
-      Fail(line, error.what());
+      Fail(__FILE__, line, error.what());
     }
   }
 }

@@ -14,30 +14,20 @@
 #include <vector>
 #include <ziprerank/engine.hpp>
 
+#include "one_page.hpp"
+
 namespace {
 
 using ziprerank::ErrorKind;
-
-constexpr int kSide = 64;
-const std::vector<std::uint8_t> kPixels(3 * kSide * kSide, 200);
-const ziprerank::ImageView kPage{kPixels.data(), kSide, kSide};
-int failures = 0;
-
-void Fail(int line, const std::string& what) {
-  std::fprintf(stderr, "%s:%d: %s\n", __FILE__, line, what.c_str());
-  ++failures;
-}
-#define CHECK(condition) \
-  if (!(condition)) Fail(__LINE__, #condition)
 
 template <typename Call>
 void Refused(int line, ErrorKind kind, const std::string& part, Call&& call) {
   try {
     call();
-    Fail(line, "no error");
+    Fail(__FILE__, line, "no error");
   } catch (const ziprerank::Error& error) {
     if (error.kind() != kind || std::string(error.what()).find(part) == std::string::npos) {
-      Fail(line, error.what());
+      Fail(__FILE__, line, error.what());
     }
   }
 }
