@@ -22,8 +22,9 @@ from .manifest import write_manifest
 from .options import Defaults, ExportOptions
 from .pack import pack_weights
 from .precision import Precision, precision_for
-from .prompt import check_vision_tokens, letter_ids, load_prompt
-from .rerank import build_rerank
+from .prompt import answer_ids, check_vision_tokens, parse_prompt
+from .prompt_file import find_prompt
+from .rerank import build_rerank, yes_no_row
 from .vision import build_vision, fold_patch_embedding
 
 
@@ -76,11 +77,13 @@ def _validate(checkpoint: str | Path, out: Path, options: ExportOptions) -> Desc
     if out.exists():
         raise ExportError(f"{out} exists: choose a new directory, or remove it first")
     source = Checkpoint.open(str(checkpoint), revision=options.revision)
-    defaults = Defaults.of(source, options)
-    prompt = load_prompt(source)
+    file = find_prompt(source, options.prompt)
+    prompt = parse_prompt(file.fields)
     check_vision_tokens(source)
-    letters = letter_ids(source.tokenizer_file)
-    return Description(source, options.target, defaults, prompt, letters, image_rules(source, defaults))
+    answers = answer_ids(file.fields, source.tokenizer_file)
+    defaults = Defaults.of(file.fields, options, answers.most_pages)
+    image = image_rules(source, file.fields, defaults)
+    return Description(source, options.target, defaults, prompt, file, answers, image)
 
 
 def _write_weights(description: Description, options: ExportOptions, folder: Path) -> _Written:
@@ -92,7 +95,7 @@ def _write_weights(description: Description, options: ExportOptions, folder: Pat
     precision = precision_for(options.target, options.precision, ranges)
     tensors: Tensors = source
     if precision.packed:
-        tensors = pack_weights(source, precision.linear, description.letters, folder)
+        tensors = pack_weights(source, precision.linear, description.answers.letters, folder)
     else:
         for shard in source.shards:
             bring_shard(shard, folder / shard.name, options.weights)
@@ -101,7 +104,8 @@ def _write_weights(description: Description, options: ExportOptions, folder: Pat
 
 def _derive(description: Description, file: Path) -> dict[str, Tensor]:
     image = description.image
-    save_file(fold_patch_embedding(description.source, tuple(image["mean"]), tuple(image["std"])), file)
+    derived = fold_patch_embedding(description.source, tuple(image["mean"]), tuple(image["std"]))
+    save_file(derived | yes_no_row(description.source, description.answers), file)
     file.chmod(0o644)
     return read_shard(file)
 
@@ -111,7 +115,7 @@ def _write_graphs(description: Description, written: _Written, folder: Path, *, 
     precision, config = written.precision, description.source.config
     graphs = {
         "vision.onnx": build_vision(written.tensors, written.derived, precision.vision),
-        "rerank.onnx": build_rerank(written.tensors, description.letters, precision.decoder),
+        "rerank.onnx": build_rerank(written.tensors, written.derived, description.answers, precision.decoder),
     }
     digests = {name: graph_digest(graph) for name, graph in graphs.items()}
     ids = Identity(

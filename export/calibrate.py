@@ -83,7 +83,7 @@ def _write_recording(description: Description, derived: Mapping[str, Tensor], fo
     plain = precision_for("cpu", "fp32")
     ir.save(build_vision(source, derived, plain.vision), folder / "vision.onnx")
     recording = replace(plain.decoder, linear=Recording())
-    ir.save(build_rerank(source, description.letters, recording), folder / "rerank.onnx")
+    ir.save(build_rerank(source, derived, description.answers, recording), folder / "rerank.onnx")
     tokens = {
         "image_pad": config.image_pad_id,
         "vision_start": config.vision_start_id,

@@ -10,14 +10,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ziprerank.strict_json import Fields
+
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .files import checksums
 from .options import Defaults
 from .pack import as_stored
 from .precision import Precision
+from .processor import MOST_PIXELS, Processor
+from .prompt import Answers
+from .prompt_file import PromptFile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+NEW_IN_2 = {"system", "instruction", "scoring"}
+"""Keys of a prompt that readers of format 1 do not know."""
 _RECOMMENDED = ("keep_ratio", "window", "stride", "prune_text", "blank")
 
 
@@ -44,7 +51,8 @@ class Description:
         target: ``cpu`` or ``cuda``.
         defaults: What the bundle recommends.
         prompt: The manifest's ``prompt``.
-        letters: Token ids of the letters, in order.
+        prompt_file: Where the prompt is from.
+        answers: The tokens whose logits are the scores.
         image: The manifest's ``image``.
     """
 
@@ -52,8 +60,14 @@ class Description:
     target: str
     defaults: Defaults
     prompt: Mapping[str, Any]
-    letters: list[int]
+    prompt_file: PromptFile
+    answers: Answers
     image: Mapping[str, Any]
+
+    @property
+    def format_version(self) -> int:
+        """The oldest format that says all of it: 2 where older readers would leave a part of the prompt out."""
+        return FORMAT_VERSION if NEW_IN_2 & set(self.prompt) else 1
 
     def bundle_id(
         self,
@@ -71,7 +85,7 @@ class Description:
             graphs: Digests of the graphs, by file name.
         """
         content = {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "target": self.target,
             "precision": precision.compute,
             "config": self.source.config_json,
@@ -87,7 +101,7 @@ class Description:
         """Returns the metadata of both graphs."""
         config = self.source.config
         values: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "bundle_id": ids.bundle,
             "precision": precision.compute,
             "hidden_size": config.decoder.hidden_size,
@@ -95,7 +109,7 @@ class Description:
             "patch_size": config.vision.patch_size,
             "merge_size": config.vision.merge_size,
             "vocab_size": config.decoder.vocab_size,
-            "letter_ids": ",".join(map(str, self.letters)),
+            "letter_ids": ",".join(map(str, self.answers.letters or [self.answers.yes])),
             "image_pad_id": config.image_pad_id,
             "vision_start_id": config.vision_start_id,
             "vision_end_id": config.vision_end_id,
@@ -105,15 +119,17 @@ class Description:
             "stride": self.defaults.stride,
             "blank": self.defaults.blank,
         }
+        if "scoring" in self.prompt:
+            values["scoring"] = self.prompt["scoring"]
         if precision.packed:
-            values |= {"weights": precision.name, "as_stored": ",".join(as_stored(self.source))}
+            values |= {"weights": precision.name, "as_stored": ",".join(as_stored(self.source, self.answers.letters))}
         return {f"ziprerank.{key}": str(value) for key, value in values.items()}
 
     def manifest(self, ids: Identity, precision: Precision, folder: Path, stored: Mapping[str, str]) -> dict[str, Any]:
         """Returns the manifest of the bundle whose files are in ``folder``; files in ``stored`` are not read again."""
         source = self.source
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "bundle_id": ids.bundle,
             "features_id": ids.features,
             "created_by": f"ziprerank {_own_version()}",
@@ -121,13 +137,18 @@ class Description:
                 "name": source.name,
                 "revision": source.revision,
                 "architecture": source.config_json["architectures"][0],
+                "prompt": str(self.prompt_file),
             },
             "target": self.target,
             "precision": precision.compute,
-            **({"quantisation": {**precision.describe(), "as_stored": as_stored(source)}} if precision.packed else {}),
+            **(
+                {"quantisation": {**precision.describe(), "as_stored": as_stored(source, self.answers.letters)}}
+                if precision.packed
+                else {}
+            ),
             "model": _model(source),
             "tokens": {
-                "letters": self.letters,
+                **self.answers.manifest(),
                 "image_pad": source.config.image_pad_id,
                 "vision_start": source.config.vision_start_id,
                 "vision_end": source.config.vision_end_id,
@@ -144,11 +165,12 @@ class Description:
         }
 
 
-def image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
-    """Returns the manifest's ``image``, from ``preprocessor_config.json`` and the bundle's defaults.
+def image_rules(source: Checkpoint, prompt: Fields, defaults: Defaults) -> dict[str, Any]:
+    """Returns the manifest's ``image``, from ``preprocessor_config.json``, the prompt's file and the bundle's defaults.
 
     Raises:
-        CheckpointError: ``preprocessor_config.json`` is not what it must be, or contradicts ``config.json``.
+        CheckpointError: ``preprocessor_config.json`` is not what it must be, or contradicts ``config.json``, or the
+            limits of the prompt's file are out of range.
     """
     processor, config = source.processor, source.config.vision
     if (processor.patch_size, processor.merge_size) != (config.patch_size, config.merge_size):
@@ -159,13 +181,21 @@ def image_rules(source: Checkpoint, defaults: Defaults) -> dict[str, Any]:
     return {
         "patch_size": processor.patch_size,
         "merge_size": processor.merge_size,
-        "min_pixels": processor.min_pixels,
-        "max_pixels": processor.max_pixels,
+        **_areas(prompt, processor),
         "longest_side": defaults.longest_side,
         "dpi": defaults.dpi,
         "mean": list(processor.mean),
         "std": list(processor.std),
     }
+
+
+def _areas(prompt: Fields, processor: Processor) -> dict[str, Any]:
+    """Returns the smallest and largest area of a page: the prompt's, where its model was used with other ones."""
+    if "min_pixels" not in prompt and "max_pixels" not in prompt:
+        return {"min_pixels": processor.min_pixels, "max_pixels": processor.max_pixels}
+    least = prompt.whole("min_pixels", 1, MOST_PIXELS)
+    most = prompt.whole("max_pixels", max(least, (processor.patch_size * processor.merge_size) ** 2), MOST_PIXELS)
+    return {"min_pixels": least, "max_pixels": most, "origin": prompt.text("image_origin", "the prompt's file")}
 
 
 def _model(source: Checkpoint) -> dict[str, Any]:

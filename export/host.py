@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .manifest import read_manifest
 
+_DTYPES = {"fp32": np.float32, "fp16": np.float16}
 BLANK_TOLERANCE = 8
 """Largest difference of a value from that of the token's first pixel, channel by channel, in a blank visual token."""
 
@@ -40,7 +41,7 @@ class HostScores:
     """Result of one pass.
 
     Attributes:
-        logits: ``[20]``, of the letters.
+        logits: ``[20]``, of the letters; ``[1]``, the log-odds, where the bundle's scoring is ``yes_no``.
         kept: For each page its kept visual tokens, ascending indices into its grid.
     """
 
@@ -124,13 +125,15 @@ class Host:
 
         Args:
             text_ids: The tokenised prompt, with one image pad for each page.
-            pages: At most 20.
+            pages: At most 20; none for a text alone, where the bundle's scoring is ``yes_no``.
             keep_ratio: Share of each page's visual tokens to keep, in (0, 1].
             query_mask: Which tokens of ``text_ids`` visual tokens are compared with; None: all before the first image
                 except vision markers.
         """
         inputs = self.inputs(text_ids, pages, keep_ratio, query_mask)
         logits, kept = self.rerank.run(["scores", "kept"], inputs)
+        if not pages:
+            return HostScores(logits, ())
         offsets, keep = inputs["page_offsets"], inputs["keep"]
         split = np.split(kept, np.cumsum(keep)[:-1])
         by_page = zip(pages, split, offsets[:-1], strict=True)
@@ -148,10 +151,21 @@ class Host:
         ids = np.array(text_ids, np.int64)
         is_text = ids != tokens["image_pad"]
         if query_mask is None:
-            before_image = np.arange(len(ids)) < np.argmin(is_text)
+            before_image = np.arange(len(ids)) < (len(ids) if is_text.all() else np.argmin(is_text))
             mask = before_image & ~np.isin(ids, [tokens["vision_start"], tokens["vision_end"]])
         else:
             mask = np.array(query_mask)
+        text = {"text_ids": ids[is_text], "query_mask": mask[is_text], **_positions(is_text, pages)}
+        if not pages:  # the graph has at least one page: any row of the pool, which the layout leaves out
+            model = self.manifest["model"]
+            return {
+                "pool": np.zeros((1, model["levels"], model["hidden_size"]), _DTYPES[self.manifest["precision"]]),
+                "rows": np.zeros(1, np.int64),
+                "page_offsets": np.array([0, 1]),
+                "keep": np.ones(1, np.int64),
+                **text,
+                "layout": np.arange(len(ids)),
+            }
         features = np.concatenate([page.features for page in pages])
         counts = [len(page.features) for page in pages]
         offsets = np.cumsum([0, *counts])
@@ -161,9 +175,7 @@ class Host:
             "rows": np.arange(len(features), dtype=np.int64),
             "page_offsets": offsets,
             "keep": keep,
-            "text_ids": ids[is_text],
-            "query_mask": mask[is_text],
-            **_positions(is_text, pages),
+            **text,
             "layout": _layout(is_text, keep),
         }
 
@@ -209,7 +221,7 @@ def _positions(is_text: NDArray[np.bool_], pages: Sequence[HostPage]) -> dict[st
             position += max(height, width)
     return {
         "text_positions": np.array(text, np.int64).T.copy(),
-        "visual_positions": np.concatenate(visual, axis=1).astype(np.int64),
+        "visual_positions": np.concatenate(visual or [np.zeros((3, 1), np.int64)], axis=1).astype(np.int64),
     }
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ziprerank.strict_json import Fields
 
-from .checkpoint import Checkpoint
-from .errors import CheckpointError, ExportError
+from .errors import ExportError
 from .files import WEIGHTS, Weights
 from .precision import precision_for
 from .prompt import LETTERS
@@ -44,7 +43,7 @@ class ExportOptions:
     """Options of `export_checkpoint`.
 
     ``keep_ratio`` and everything after it are the bundle's defaults, which every call of the engine can override; None
-    takes the checkpoint's own (``prompt.json``), or the value of `Defaults` where it has none.
+    takes the prompt's own, or the value of `Defaults` where it has none.
 
     Attributes:
         target: ``cpu`` (operators for the CPU) or ``cuda`` (standard operators, for CUDA and TensorRT).
@@ -63,6 +62,8 @@ class ExportOptions:
         longest_side: Pixels of a page's longer side, 256..16384.
         dpi: Resolution of PDF pages, 20..1200, where ``longest_side`` allows it.
         blank: ``drop`` leaves visual tokens of blank paper out before the vision tower, ``keep`` does not.
+        prompt: ``ziprerank``, ``qwen3-vl-reranker`` or the path of a file like ``prompt.json``; None takes the
+            checkpoint's own, or that of the kind of checkpoint (`find_prompt`).
 
     Raises:
         ExportError: An option is unknown, or contradicts another. Defaults are checked by `Defaults`.
@@ -81,6 +82,7 @@ class ExportOptions:
     longest_side: int | None = None
     dpi: float | None = None
     blank: str | None = None
+    prompt: str | None = None
 
     def __post_init__(self) -> None:
         precision = precision_for(self.target, self.precision).name
@@ -129,9 +131,18 @@ class Defaults:
         check_page_size(self.longest_side, self.dpi)
 
     @staticmethod
-    def of(checkpoint: Checkpoint, options: ExportOptions) -> Defaults:
-        """Resolves the defaults: the options first, then the checkpoint's ``prompt.json``, then those of this class."""
-        prompt = Fields(checkpoint.optional_json("prompt.json") or {}, "prompt.json", CheckpointError)
+    def of(prompt: Fields, options: ExportOptions, most_pages: int = len(LETTERS)) -> Defaults:
+        """Resolves the defaults: the options first, then the prompt's file, then those of this class.
+
+        Args:
+            prompt: The content of the prompt's file.
+            options: The export's.
+            most_pages: Pages that one pass scores at most; where that is 1, pages are no window and none moves.
+
+        Raises:
+            CheckpointError: A value of the file has the wrong type or is out of range.
+            ExportError: A value is out of range.
+        """
         names = [field.name for field in fields(Defaults)]
         asked = {name: value for name in names if (value := getattr(options, name)) is not None}
         for name in ("keep_ratio", "dpi"):
@@ -141,6 +152,11 @@ class Defaults:
         own: dict[str, Any] = {name: prompt.values[name] for name in ("keep_ratio", "dpi") if name in prompt}
         own |= {name: prompt.whole(name, 0, 1 << 20) for name in ("window", "stride", "longest_side") if name in prompt}
         own |= {name: prompt.text(name, most=256) for name in ("prune_text", "blank") if name in prompt}
+        if most_pages == 1:
+            for name in ("window", "stride"):
+                if asked.get(name, own.get(name, 1)) != 1:
+                    raise ExportError(f"{name} for a prompt that is scored page by page: leave it out")
+            own |= {"window": 1, "stride": 1}
         return Defaults(**own | asked)
 
 

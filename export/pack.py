@@ -25,7 +25,8 @@ def pack_weights(checkpoint: Checkpoint, linear: Linear, letters: Sequence[int],
     Args:
         checkpoint: Where the tensors come from.
         linear: How the decoder's linear layers are stored.
-        letters: Token ids of the letters, whose rows of the output head are stored.
+        letters: Token ids of the letters, whose rows of the output head are stored; none for yes and no, whose row is
+            computed.
         folder: Where the shards ``packed-00001.safetensors`` and so on are written.
 
     Returns:
@@ -55,11 +56,16 @@ def is_quantised(name: str, tensor: Tensor) -> bool:
     return name.startswith(f"{PREFIX}.layers.") and name.endswith(".weight") and len(tensor.shape) == 2
 
 
-def as_stored(checkpoint: Checkpoint) -> list[str]:
-    """Lists the tensors that keep the checkpoint's dtype, as patterns: ``*`` replaces the numbers of layers."""
+def as_stored(checkpoint: Checkpoint, letters: Sequence[int]) -> list[str]:
+    """Lists the tensors that keep the checkpoint's dtype, as patterns: ``*`` replaces the numbers of layers.
+
+    Args:
+        checkpoint: Where the tensors come from.
+        letters: As in `pack_weights`.
+    """
     kept = [name for name, tensor in checkpoint.tensors.items() if not is_quantised(name, tensor)]
     decoder = {re.sub(r"\.\d+\.", ".*.", name) for name in kept if name.startswith(PREFIX)}
-    return sorted({LETTER_ROWS, "model.visual.*", *decoder})
+    return sorted({*([LETTER_ROWS] if letters else []), "model.visual.*", *decoder})
 
 
 def pack_tensor(
@@ -72,6 +78,6 @@ def pack_tensor(
     if is_quantised(name, tensor):
         return linear.pack(name.removesuffix(".weight"), values)
     packed = {} if name == HEAD else {name: np.asarray(values)}
-    if name == checkpoint.head_name:
+    if letters and name == checkpoint.head_name:
         packed[LETTER_ROWS] = values[list(letters)]
     return packed

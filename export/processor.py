@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ziprerank.strict_json import Fields
 
-_MOST_PIXELS = 2**31 - 1
+MOST_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Processor:
         processor = Processor(
             patch_size=fields.whole("patch_size", 1, 1024),
             merge_size=fields.whole("merge_size", 1, 64),
-            min_pixels=size.whole("shortest_edge", 1, _MOST_PIXELS),
-            max_pixels=size.whole("longest_edge", 1, _MOST_PIXELS),
+            min_pixels=size.whole("shortest_edge", 1, MOST_PIXELS),
+            max_pixels=size.whole("longest_edge", 1, MOST_PIXELS),
             mean=tuple(fields.numbers("image_mean", (3, 3), -1e3, 1e3)),
             std=tuple(fields.numbers("image_std", (3, 3), 1e-6, 1e3)),
         )

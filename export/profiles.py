@@ -10,6 +10,7 @@ Shapes: TypeAlias = "dict[str, list[list[int]]]"
 """The smallest, usual and largest shape of each input, by its name."""
 
 TEXT = (2, 256, 2048)  # tokens of the prompt, including the query
+SUFFIX = 256  # tokens of a prompt's suffix, which its limit spares
 MOST_VALUES = 2**31 - 1  # of one tensor, in TensorRT
 
 
@@ -20,9 +21,12 @@ def profiles(manifest: Mapping[str, Any]) -> dict[str, Shapes]:
     The pool may have as many rows as one tensor can hold, since its size costs a plan nothing.
     """
     image, defaults, model = manifest["image"], manifest["defaults"], manifest["model"]
-    letters = len(manifest["tokens"]["letters"])
-    side = math.ceil(image["longest_side"] / (image["patch_size"] * image["merge_size"]))
-    page, most = side * max(1, round(side / math.sqrt(2))), side * side
+    letters = len(manifest["tokens"].get("letters", [0]))  # yes/no bundles score one page
+    factor = image["patch_size"] * image["merge_size"]
+    side = math.ceil(image["longest_side"] / factor)
+    largest = max(1, image["max_pixels"] // factor**2)
+    page, most = min(side * max(1, round(side / math.sqrt(2))), largest), min(side * side, largest)
+    text = (TEXT[0], TEXT[1], max(TEXT[2], manifest["prompt"].get("most_tokens", 0) + SUFFIX))
     patches = image["merge_size"] ** 2
     values = 3 * image["patch_size"] ** 2
     visual = (1, defaults["window"] * page, letters * most)
@@ -47,10 +51,10 @@ def profiles(manifest: Mapping[str, Any]) -> dict[str, Shapes]:
             "rows": sizes(*visual),
             "page_offsets": sizes(2, defaults["window"] + 1, letters + 1),
             "keep": sizes(1, defaults["window"], letters),
-            "text_ids": sizes(*TEXT),
-            "query_mask": sizes(*TEXT),
-            "text_positions": sizes(*TEXT, before=(3,)),
+            "text_ids": sizes(*text),
+            "query_mask": sizes(*text),
+            "text_positions": sizes(*text, before=(3,)),
             "visual_positions": sizes(*visual, before=(3,)),
-            "layout": sizes(*(text + count for text, count in zip(TEXT, kept, strict=True))),
+            "layout": sizes(*(text + count for text, count in zip(text, kept, strict=True))),
         },
     }

@@ -41,7 +41,7 @@ class ReferenceScores:
     """Result of one pass.
 
     Attributes:
-        logits: ``[20]``, of the letters.
+        logits: ``[20]``, of the letters; ``[1]``, the log-odds of yes, where the answers are yes and no.
         kept: For each page the indices of its kept visual tokens, ascending.
         relevance: For each page the relevance of all its visual tokens, -inf for those that were not read.
     """
@@ -58,11 +58,18 @@ class Reference:
         checkpoint: A directory in Hugging Face format.
         mean: Of a pixel's value / 255, for each channel.
         std: The standard deviation, for each channel.
-        letters: Token ids of the letters.
+        letters: Token ids of the letters; empty where the answers are yes and no.
+        yes_no: Token ids of yes and of no.
     """
 
     def __init__(
-        self, checkpoint: Path, *, mean: Sequence[float], std: Sequence[float], letters: Sequence[int]
+        self,
+        checkpoint: Path,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        letters: Sequence[int] = (),
+        yes_no: tuple[int, int] | None = None,
     ) -> None:
         self.model = Qwen3VLForConditionalGeneration.from_pretrained(
             checkpoint, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
@@ -71,7 +78,8 @@ class Reference:
         content = {**self.model.config.to_dict(), "architectures": [ARCHITECTURE]}
         self.config = ModelConfig.parse(Fields(content, "config.json", CheckpointError))
         self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
-        self.letters = list(letters)
+        head = self.model.lm_head.weight
+        self.head = head[list(letters)] if yes_no is None else (head[yes_no[0]] - head[yes_no[1]])[None]
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], read: NDArray[np.int64] | None = None) -> EncodedPage:
@@ -133,7 +141,7 @@ class Reference:
 
         Args:
             text_ids: The tokenised prompt, with one image pad for each page.
-            pages: At most 20.
+            pages: At most 20; none for a text alone.
             keep_ratio: Share of each page's visual tokens to keep, in (0, 1].
             query_mask: Which tokens of ``text_ids`` visual tokens are compared with; None: all before the first image
                 except vision markers.
@@ -141,7 +149,7 @@ class Reference:
         expanded, is_visual = self._expand(text_ids, pages)
         positions, _ = self.model.model.get_rope_index(
             expanded[None],
-            image_grid_thw=torch.tensor([[1, *page.grid] for page in pages]),
+            image_grid_thw=torch.tensor([[1, *page.grid] for page in pages]) if pages else None,
             mm_token_type_ids=is_visual.long()[None],
         )
         table = self.model.get_input_embeddings()
@@ -167,16 +175,17 @@ class Reference:
         levels = [
             torch.cat([page.deepstack[level][chosen] for page, chosen in zip(pages, kept, strict=True)])
             for level in range(len(self.config.vision.deepstack))
+            if pages
         ]
         hidden = self.model.model.language_model(
             inputs_embeds=embeddings[keep_sequence][None],
             position_ids=positions[:, :, keep_sequence],
             attention_mask=None,
-            visual_pos_masks=is_visual[keep_sequence][None],
-            deepstack_visual_embeds=levels,
+            visual_pos_masks=is_visual[keep_sequence][None] if pages else None,
+            deepstack_visual_embeds=levels if pages else None,
             use_cache=False,
         ).last_hidden_state
-        logits = self.model.lm_head(hidden[0, -1])[self.letters]
+        logits = self.head @ hidden[0, -1]
         return ReferenceScores(
             logits.numpy(),
             tuple(page.read[chosen].numpy() for page, chosen in zip(pages, kept, strict=True)),
@@ -198,6 +207,7 @@ class Reference:
 
     def _all_before_image(self, text_ids: Sequence[int]) -> Tensor:
         ids = torch.tensor(text_ids)
-        first_image = text_ids.index(self.config.image_pad_id)
+        is_image = ids == self.config.image_pad_id
+        first_image = int(is_image.int().argmax()) if is_image.any() else len(ids)
         markers = (ids == self.config.vision_start_id) | (ids == self.config.vision_end_id)
         return (torch.arange(len(ids)) < first_image) & ~markers

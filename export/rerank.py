@@ -1,19 +1,20 @@
-"""``rerank.onnx``: one window of pages -> 20 letter logits: prune, pack, decode, score (contract: docs/bundle.md).
+"""``rerank.onnx``: a window of pages -> letter logits, or log-odds: prune, pack, decode, score (docs/bundle.md).
 
 Symbols: R pool rows, L feature levels, H hidden size, K pages, N visual tokens, M kept ones, T text tokens, S = T + M.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from .attention import attend_last
-from .checkpoint import Tensors
+from .checkpoint import Tensor, Tensors
 from .config import EMBEDDINGS, DecoderConfig
 from .lowering import Lowering, ModelBuilder
+from .prompt import Answers
 from .prune import prune_function
 from .rotary import rotary_frequencies
 
@@ -21,10 +22,29 @@ FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 PREFIX = "model.language_model"
 LETTER_ROWS = "letters.weight"
 """The output head's rows for the 20 letters, in a bundle that stores no others."""
+YES_NO_ROW = "yes_no.weight"
+"""The output head's row for yes, less that for no."""
 
 
-def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering) -> ir.Model:
-    """Builds the pruning decoder as an ONNX model."""
+def yes_no_row(tensors: Tensors, answers: Answers) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Returns the row ``[1, H]`` whose product is the log-odds of yes, subtracted in float32; nothing for letters."""
+    if answers.letters:
+        return {}
+    config = tensors.config.decoder
+    head = tensors.tensor(tensors.head_name, (config.vocab_size, config.hidden_size)).numpy()
+    yes, no = (head[index].astype(np.float32) for index in (answers.yes, answers.no))
+    return {YES_NO_ROW: (yes - no)[None]}
+
+
+def build_rerank(tensors: Tensors, derived: Mapping[str, Tensor], answers: Answers, lowering: Lowering) -> ir.Model:
+    """Builds the pruning decoder as an ONNX model.
+
+    Args:
+        tensors: The checkpoint's weights.
+        derived: Weights that the export computed: `yes_no_row`, where the answers are yes and no.
+        answers: The tokens whose logits are the scores.
+        lowering: How the graph is written down.
+    """
     config, levels, dtype = tensors.config.decoder, tensors.config.levels, lowering.dtype
     op = ModelBuilder(tensors, lowering)
     pool = op.input("pool", dtype, ["R", levels, config.hidden_size])
@@ -61,13 +81,15 @@ def build_rerank(tensors: Tensors, letter_ids: Sequence[int], lowering: Lowering
             x = op.Add(x, pack(layer + 1, no_text))
 
     x = op.rms_norm(x, f"{PREFIX}.norm", config.hidden_size, config.norm_eps)  # [1, H]
-    if LETTER_ROWS in tensors.tensors:
-        rows = op.raw(LETTER_ROWS, (len(letter_ids), config.hidden_size))
+    if not answers.letters:
+        head = op.external(derived[YES_NO_ROW])  # [1, H]
+    elif LETTER_ROWS in tensors.tensors:
+        head = op.cast(op.raw(LETTER_ROWS, (len(answers.letters), config.hidden_size)), FLOAT)  # [20, H]
     else:
-        rows = op.Gather(op.raw(tensors.head_name, (config.vocab_size, config.hidden_size)), list(letter_ids))
-    letters = op.cast(rows, FLOAT)  # [20, H]
-    logits = op.Gemm(op.cast(x, FLOAT), letters, transB=1)  # in float32: half precisions tie close pages
-    op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [len(letter_ids)])
+        table = op.raw(tensors.head_name, (config.vocab_size, config.hidden_size))
+        head = op.cast(op.Gather(table, list(answers.letters)), FLOAT)  # [20, H]
+    logits = op.Gemm(op.cast(x, FLOAT), head, transB=1)  # in float32: half precisions tie close pages
+    op.output(op.Reshape(logits, [-1]), "scores", FLOAT, [answers.most_pages])
     op.output(op.Identity(kept), "kept", INT64, ["M"])
     return op.model("rerank")
 

@@ -18,7 +18,9 @@ SIZES = ((256, 256), (320, 256), (256, 384), (288, 288))
 QUERIES = ("net revenue of the second quarter", "how to replace the filter", "table of contents", "warranty terms")
 
 
-def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) -> list[int]:
+def prompt_ids(
+    bundle: Path, prompt: Mapping[str, Any], query: str, pages: int, document_text: str | None = None
+) -> list[int]:
     """Tokenises the prompt for ``pages`` pages, with one image pad for each.
 
     Args:
@@ -26,10 +28,11 @@ def prompt_ids(bundle: Path, prompt: Mapping[str, Any], query: str, pages: int) 
         prompt: The manifest's ``prompt``.
         query: What to look for.
         pages: The number of pages.
+        document_text: The text of the document, where the prompt has a place for it.
     """
     if prompt["query_case"] == "lower":
         query = " ".join(query.lower().split())
-    text = prompt_text(prompt, query, pages)
+    text = prompt_text(prompt, query, pages, text=document_text)
     ids: list[int] = Tokenizer.from_file(str(bundle / "tokenizer.json")).encode(text, add_special_tokens=False).ids
     return ids
 

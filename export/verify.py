@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from .reference import Reference, ReferenceScores
 from .samples import SIZES, page_image, prompt_ids
 
 TOLERANCE = 1e-3
-"""Largest allowed error of a letter logit, relative to the spread of the window's logits."""
+"""Largest allowed error of a letter logit, relative to the spread of the window's logits, or of the log-odds of yes."""
 TIE = 1e-5
 """Tokens whose relevance (a cosine, float32) is this close to the threshold may swap."""
 PAGE_COUNTS = (1, 4, 20)
 KEEP_RATIOS = (1.0, 0.5, 0.25)
+TEXT = "Net revenue rose by 12% in 2024."
 QUERY = 'What was the "net revenue" in 2024?'
 
 
@@ -45,8 +46,29 @@ def verify_bundle(bundle: Path, checkpoint: Path) -> dict[str, Any]:
             "--precision fp32 to verify its graphs, and compare this bundle's rankings with that one's "
             "(ziprerank verify BUNDLE FP32_BUNDLE)"
         )
-    host = Host(bundle)
-    image = manifest["image"]
+    pointwise = manifest["prompt"].get("scoring") == "yes_no"
+    worst = _log_odds_error(bundle, manifest, checkpoint) if pointwise else _letters_error(bundle, manifest, checkpoint)
+    if not worst <= TOLERANCE:
+        what = "log-odds are off by {:.1e}" if pointwise else "letter logits are off by {:.1e} of their spread"
+        raise ExportError(f"{bundle}: {what.format(worst)}, {TOLERANCE:.0e} is allowed")
+    certificate = {
+        "reference": f"transformers {transformers.__version__}, float32",
+        "runtime": f"onnxruntime {onnxruntime.__version__}, CPU, function body",
+        "checkpoint": checkpoint.resolve().name,
+        "pages": [1] if pointwise else list(PAGE_COUNTS),
+        "keep_ratios": list(KEEP_RATIOS),
+        "max_log_odds_error" if pointwise else "max_logit_error": float(f"{worst:.3g}"),
+        "tolerance": TOLERANCE,
+        "kept_sets": "equal",
+        "date": datetime.date.today().isoformat(),
+    }
+    write_manifest(bundle, {**manifest, "parity": certificate})
+    return certificate
+
+
+def _letters_error(bundle: Path, manifest: Mapping[str, Any], checkpoint: Path) -> float:
+    """Returns the largest error of a letter logit, relative to the spread of its window's. Raises ExportError."""
+    host, image = Host(bundle), manifest["image"]
     reference = Reference(checkpoint, mean=image["mean"], std=image["std"], letters=manifest["tokens"]["letters"])
     pages = [page_image(number, SIZES[number % len(SIZES)]) for number in range(max(PAGE_COUNTS))]
     ours, theirs = [host.encode(page) for page in pages], [reference.encode(page) for page in pages]
@@ -57,21 +79,24 @@ def verify_bundle(bundle: Path, checkpoint: Path) -> dict[str, Any]:
         actual = host.score(ids, ours[:count], keep_ratio)
         compare_kept(actual.kept, expected)
         worst = max(worst, logit_error(actual, expected))
-    if not worst <= TOLERANCE:
-        raise ExportError(f"{bundle}: letter logits are off by {worst:.1e} of their spread, {TOLERANCE:.0e} is allowed")
-    certificate = {
-        "reference": f"transformers {transformers.__version__}, float32",
-        "runtime": f"onnxruntime {onnxruntime.__version__}, CPU, function body",
-        "checkpoint": checkpoint.resolve().name,
-        "pages": list(PAGE_COUNTS),
-        "keep_ratios": list(KEEP_RATIOS),
-        "max_logit_error": float(f"{worst:.3g}"),
-        "tolerance": TOLERANCE,
-        "kept_sets": "equal",
-        "date": datetime.date.today().isoformat(),
-    }
-    write_manifest(bundle, {**manifest, "parity": certificate})
-    return certificate
+    return worst
+
+
+def _log_odds_error(bundle: Path, manifest: Mapping[str, Any], checkpoint: Path) -> float:
+    """Returns the largest error of the log-odds of pages, of pages with a text, and of a text. Raises ExportError."""
+    host, image, prompt, tokens = Host(bundle), manifest["image"], manifest["prompt"], manifest["tokens"]
+    reference = Reference(checkpoint, mean=image["mean"], std=image["std"], yes_no=(tokens["yes"], tokens["no"]))
+    worst = 0.0
+    pages = [page_image(number, size) for number, size in enumerate(SIZES)]
+    texts = (None, TEXT) if "text" in prompt else (None,)
+    encoded = [([host.encode(page)], [reference.encode(page)]) for page in pages]
+    documents = [*product(encoded, texts), *([(([], []), TEXT)] if "text" in prompt else [])]
+    for ((ours, theirs), text), keep_ratio in product(documents, KEEP_RATIOS):
+        ids = prompt_ids(bundle, prompt, QUERY, len(ours), text)
+        expected, actual = reference.score(ids, theirs, keep_ratio), host.score(ids, ours, keep_ratio)
+        compare_kept(actual.kept, expected)
+        worst = max(worst, float(np.abs(actual.logits - expected.logits).max()))
+    return worst
 
 
 def logit_error(actual: HostScores, expected: ReferenceScores) -> float:

@@ -85,6 +85,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["merge_size"] = info.merge_size;
   out["vocab_size"] = info.vocab_size;
   out["letter_ids"] = info.letter_ids;
+  out["scoring"] = info.scoring;
   out["image_pad_id"] = info.image_pad_id;
   out["vision_start_id"] = info.vision_start_id;
   out["vision_end_id"] = info.vision_end_id;
@@ -381,6 +382,7 @@ Raises:
 
 Args:
     sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+        None is a text alone, where scoring of info is yes_no.
     owner: Pages are found in the pool by windows of the same owner only.
 
 Raises:

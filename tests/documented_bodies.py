@@ -221,10 +221,10 @@ BODIES = [
         "SGLang, lists of parts",
         "docs.sglang.io/supported_models/rerank_models.html",
         "/v1/rerank",
-        lambda documents, top: common([], top, documents=[[part(one)] for one in documents], instruct="Find."),
+        lambda documents, top: common([], top, documents=[[part(one)] for one in documents], instruct=""),
         bare,
         images=True,
-        note="`instruct` is ignored, with a warning",
+        note="`instruct` is refused where the model's prompt has no place for it",
     ),
     Body(
         "Text Embeddings Inference",

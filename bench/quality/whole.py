@@ -29,7 +29,8 @@ from ziprerank import Pdf, Reranker
 from ziprerank.comparison import machine
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
-from ziprerank.inputs.pages import PageSource, open_pages
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import open_pages
 
 from .documents import located
 from .queries import CANDIDATES, QUERIES, Query, read_queries

@@ -17,12 +17,13 @@ from ziprerank.runtime.onnxruntime import find_runtime, keep_quiet
 
 if TYPE_CHECKING:
     from ziprerank.bundle import Bundle
-    from ziprerank.inputs.pages import Pdf
+    from ziprerank.inputs.pages import Page, Pdf
     from ziprerank.ranking import PageNote, RankedPage, Ranking, Timings, Tokens
     from ziprerank.reranker import Reranker
 
 __all__ = [
     "Bundle",
+    "Page",
     "PageNote",
     "Pdf",
     "RankedPage",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "ziprerank.bundle",
+    "Page": "ziprerank.inputs.pages",
     "PageNote": "ziprerank.ranking",
     "Pdf": "ziprerank.inputs.pages",
     "RankedPage": "ziprerank.ranking",

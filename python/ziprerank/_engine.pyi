@@ -200,6 +200,7 @@ class Engine:
 
         Args:
             sizes: Height and width of each page in pixels, multiples of 32; at most one per letter_ids of info.
+                None is a text alone, where scoring of info is yes_no.
             owner: Pages are found in the pool by windows of the same owner only.
 
         Raises:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.ranking import RankedPage, Ranking
 
 PAGE_SIDE = 640  # longest side of a drawn page, px

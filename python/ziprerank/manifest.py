@@ -11,12 +11,15 @@ from typing import Literal, cast
 from ziprerank.errors import BundleError, quoted
 from ziprerank.strict_json import Fields, is_plain_name, read_fields
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "ziprerank.json"
 REQUIRED = ("tokenizer.json", "vision.onnx", "rerank.onnx")
 
 Blank = Literal["drop", "keep"]
 """Whether visual tokens of blank paper are left out before the model or read like all others."""
+
+Scoring = Literal["letters", "yes_no"]
+"""What a score is: the logit of a page's letter among those of its window, or the log-odds of yes for one page."""
 
 _MOST_LETTERS = 26
 _MOST_FILES = 10_000
@@ -53,7 +56,15 @@ class ImageRules:
 
 @dataclass(frozen=True, slots=True)
 class PromptRules:
-    """The prompt as data: prefix + the lines joined with newlines + one block per page + suffix."""
+    """The prompt as data: system + prefix + the lines joined with newlines + one block per page + text + suffix.
+
+    Attributes:
+        system: The system turn, whole; empty for none.
+        instruction: What stands for ``{instruction}`` in the lines by default; None: there is no slot.
+        text: The block of a document's text, with ``{text}``; None: there is no slot.
+        scoring: ``letters`` scores a window by a letter for each page, ``yes_no`` one page by the answer to a question.
+        most_tokens: Most tokens of a prompt with visual tokens but without the suffix; None: no limit of its own.
+    """
 
     prefix: str
     lines: tuple[str, ...]
@@ -62,24 +73,43 @@ class PromptRules:
     page: str
     suffix: str
     query_case: Literal["keep", "lower"]
+    system: str = ""
+    instruction: str | None = None
+    text: str | None = None
+    scoring: Scoring = "letters"
+    most_tokens: int | None = None
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each page is scored by itself."""
+        return self.scoring == "yes_no"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
+    """Token ids. ``letters`` score a window, one for each of its pages; with yes/no the only one is that of yes."""
+
     letters: tuple[int, ...]
     image_pad: int
     vision_start: int
     vision_end: int
     video_pad: int
+    no: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
+    """What the bundle recommends; with ``pointwise`` a pass is one page, so that no window slides.
+
+    ``window`` and ``stride`` are 1 then.
+    """
+
     keep_ratio: float
     window: int
     stride: int
     prune_text: Literal["all_before_image", "query_only"]
     blank: Blank = "keep"
+    pointwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +180,43 @@ def parse_image(manifest: Fields) -> ImageRules:
 def parse_prompt(manifest: Fields) -> PromptRules:
     """Reads ``prompt``. Raises BundleError."""
     prompt = manifest.object("prompt")
+    scoring = cast(Scoring, prompt.choice("scoring", ("letters", "yes_no"), "letters"))
+    order = {
+        key: prompt.text(key) for key in ("order_item", "order_separator") if scoring == "letters" or key in prompt
+    }
     rules = PromptRules(
         prefix=prompt.text("prefix"),
         lines=tuple(prompt.texts("lines")),
-        order_item=prompt.text("order_item"),
-        order_separator=prompt.text("order_separator"),
+        order_item=order.get("order_item", ""),
+        order_separator=order.get("order_separator", ""),
         page=prompt.text("page"),
         suffix=prompt.text("suffix"),
         query_case=cast(Literal["keep", "lower"], prompt.choice("query_case", ("keep", "lower"))),
+        system=prompt.text("system", ""),
+        instruction=prompt.text("instruction") if "instruction" in prompt else None,
+        text=prompt.text("text") if "text" in prompt else None,
+        scoring=scoring,
+        most_tokens=prompt.whole("most_tokens", 1, _MOST_ID) if "most_tokens" in prompt else None,
     )
     if not any("{query}" in line for line in rules.lines):
         raise BundleError(f"{MANIFEST}: no line of prompt.lines holds {{query}}")
     if rules.page.count("{image}") != 1:
         raise BundleError(f"{MANIFEST}: prompt.page must hold {{image}} exactly once: {quoted(rules.page)}")
+    if rules.text is not None and (rules.text.count("{text}") != 1 or not rules.pointwise):
+        raise BundleError(f"{MANIFEST}: prompt.text must hold {{text}} exactly once, in a prompt scored by yes_no")
+    if any("{instruction}" in line for line in rules.lines) != (rules.instruction is not None):
+        raise BundleError(f"{MANIFEST}: prompt.instruction is the default of {{instruction}} in lines: both or neither")
     return rules
 
 
 def parse_tokens(manifest: Fields) -> TokenIds:
     """Reads ``tokens``. Raises BundleError."""
     tokens = manifest.object("tokens")
-    letters = tokens.wholes("letters", (1, _MOST_LETTERS), 0, _MOST_ID)
+    pointwise = parse_prompt(manifest).pointwise
+    if pointwise:
+        letters = [tokens.whole("yes", 0, _MOST_ID)]
+    else:
+        letters = tokens.wholes("letters", (1, _MOST_LETTERS), 0, _MOST_ID)
     if len(set(letters)) < len(letters):
         tokens.refuse("letters", "names a token twice: each letter needs one of its own")
     return TokenIds(
@@ -178,6 +225,7 @@ def parse_tokens(manifest: Fields) -> TokenIds:
         vision_start=tokens.whole("vision_start", 0, _MOST_ID),
         vision_end=tokens.whole("vision_end", 0, _MOST_ID),
         video_pad=tokens.whole("video_pad", 0, _MOST_ID),
+        no=tokens.whole("no", 0, _MOST_ID) if pointwise else None,
     )
 
 
@@ -193,6 +241,7 @@ def parse_defaults(manifest: Fields, letters: int) -> Defaults:
             fields.choice("prune_text", ("all_before_image", "query_only")),
         ),
         blank=cast(Blank, fields.choice("blank", ("drop", "keep"), "keep")),
+        pointwise=parse_prompt(manifest).pointwise,
     )
     if not (defaults.keep_ratio > 0 and 1 <= defaults.window <= letters and 1 <= defaults.stride <= defaults.window):
         raise BundleError(f"{MANIFEST}: defaults that no ranking can use with {letters} letters: {defaults}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ziprerank.bundle import Defaults
+from ziprerank.errors import InvalidInput
 from ziprerank.first_stage.stage import Choice, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
 from ziprerank.windows import WindowOption, pass_width
 
@@ -50,10 +51,12 @@ def plan_queries(
     """Plans each query's passes over the candidates ``good``. ``waiting`` is called while texts are read.
 
     Raises:
-        InvalidInput: A value out of its bounds, or more pages than one pass takes with ``window="off"``.
+        InvalidInput: A value out of its bounds, more pages than one pass takes with ``window="off"``, or an option that
+            a bundle does not have which scores each page by itself.
     """
     width = pass_width(options.window, defaults)
-    choices = choose(store, queries, sources, good, options.stage, width, owner, waiting)
+    stage = stage_for(options.stage, defaults)
+    choices = choose(store, queries, sources, good, stage, width, owner, waiting)
     return [
         Planned(
             choice,
@@ -61,3 +64,19 @@ def plan_queries(
         )
         for choice in choices
     ]
+
+
+def stage_for(options: StageOptions, defaults: Defaults) -> StageOptions:
+    """Returns how pages are picked for a bundle: none is left out where each page is scored by itself.
+
+    Raises:
+        InvalidInput: Pages are to be picked by their text there, which would leave the others without a score.
+    """
+    if not defaults.pointwise:
+        return options
+    if options.first_stage == "text":
+        raise InvalidInput(
+            "first_stage 'text': this bundle scores each page by itself, and pages that are left out would have no "
+            "score: leave it out, or pass the pages that matter alone"
+        )
+    return replace(options, first_stage="none")

@@ -15,10 +15,12 @@ from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions, ch
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.inputs.feed import PageFeed
-from ziprerank.inputs.pages import PageInput, PageSource, open_pages
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
-from ziprerank.planning import PassOptions, Planned, plan_queries
+from ziprerank.pass_prompts import check_texts, pass_prompt
+from ziprerank.planning import PassOptions, Planned, plan_queries, stage_for
 from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import Prompt, PromptBuilder
@@ -202,6 +204,7 @@ class Reranker:
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
         candidates: int = CANDIDATES,
+        instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
@@ -224,6 +227,7 @@ class Reranker:
                 ``"auto"`` is text where there are more pages than a pass takes and nine tenths of them have text. The
                 pages that are left out follow the others, in the order of the first stage.
             candidates: Pages that the first stage leaves for the model.
+            instruction: What makes a page relevant, where the bundle's prompt has a place for it; None is the prompt's.
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
@@ -253,6 +257,7 @@ class Reranker:
             strategy=strategy,
             first_stage=first_stage,
             candidates=candidates,
+            instruction=instruction,
             on_bad_page=on_bad_page,
             progress=progress,
             cancel=cancel,
@@ -270,6 +275,7 @@ class Reranker:
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
         candidates: int = CANDIDATES,
+        instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
@@ -284,6 +290,7 @@ class Reranker:
                 if isinstance(queries, str):
                     raise InvalidInput("rank_many takes a list of queries: use rank for one")
                 texts = [self.prompts.check_query(query) for query in queries]
+                asked = self.prompts.check_instruction(instruction)
                 ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
                 top_k = _checked_top_k(top_k)
                 skip = check_on_bad_page(on_bad_page) == "skip"
@@ -292,11 +299,12 @@ class Reranker:
                 sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
                 bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
                 good = good_candidates(sources, bad)
+                check_texts(self.prompts, sources)
                 passes = opened.enter_context(Passes(cancel))
                 steps = Steps(progress, len(texts) * (len(good) + 1), passes.check)  # while texts are read
                 planned = self._plan(texts, sources, good, options, steps)
                 for text, one in zip(texts, planned, strict=True):
-                    self.prompts.check_length(text, one.plan.width)
+                    self.prompts.check_length(text, one.plan.width, asked)
             each = max((one.steps for one in planned), default=0)  # as many for each query, whatever it reads
             steps.begin_again(len(texts) * each)
             feed = opened.enter_context(PageFeed(sources, self.watch))
@@ -306,7 +314,9 @@ class Reranker:
             while len(outcomes) < len(texts):
                 text, one = texts[len(outcomes)], planned[len(outcomes)]
                 try:
-                    outcome = self._score(text, one, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes)
+                    outcome = self._score(
+                        text, asked, one, sources, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes
+                    )
                 except PageError as error:
                     if not skip or error.index is None:
                         raise
@@ -323,11 +333,13 @@ class Reranker:
                     outcomes.append((outcome, one, meter))
                     meter.stop()
                     meter = Meter()
-            factor = self.bundle.image.factor
+            factor, defaults = self.bundle.image.factor, self.bundle.defaults
             return [
                 Ranking(
                     query,
-                    ranked_pages(outcome, one.choice, sources, feed.warnings, top_k, factor),
+                    ranked_pages(
+                        outcome, one.choice, sources, feed.warnings, top_k, factor, pointwise=defaults.pointwise
+                    ),
                     len(good),
                     one.plan.passes,
                     spent.timings(),
@@ -355,8 +367,9 @@ class Reranker:
         Raises InvalidInput as ``rank``.
         """
         good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
-        width = pass_width(window, self.bundle.defaults)
-        choose(self._texts, (), pages, good, StageOptions(first_stage, candidates), width, self._owner)
+        defaults = self.bundle.defaults
+        stage = stage_for(StageOptions(first_stage, candidates), defaults)
+        choose(self._texts, (), pages, good, stage, pass_width(window, defaults), self._owner)
 
     def _plan(
         self,
@@ -372,7 +385,9 @@ class Reranker:
     def _score(
         self,
         query: str,
+        instruction: str,
         planned: Planned,
+        sources: Sequence[PageSource],
         open_window: OpenWindow,
         *,
         ratio: float,
@@ -381,20 +396,24 @@ class Reranker:
         passes: Passes,
     ) -> Outcome[Scored]:
         """Runs every pass of the plan: tokenize, encode the pass's pages, prune and score them."""
-        plan, good = planned.plan, planned.choice.chosen
+        plan, good, pointwise = planned.plan, planned.choice.chosen, self.bundle.defaults.pointwise
         prompts: dict[int, Prompt] = {}
 
-        def prompt_for(pages: int) -> Prompt:
-            if pages not in prompts:
+        def prompt_for(candidates: Sequence[int]) -> Prompt:
+            prompt = prompts.get(len(candidates))
+            if prompt is None:
                 with self.watch("tokenize", None), meter.stage("tokenize"):
-                    prompts[pages] = self.prompts.build(query, pages)
-            return prompts[pages]
+                    prompt = pass_prompt(self.prompts, query, instruction, candidates, sources, open_window.warn)
+                if not pointwise:  # of windows only the number of pages matters
+                    prompts[len(candidates)] = prompt
+            return prompt
 
         def score(step: int, places: Sequence[int]) -> list[Scored]:
-            prompt = prompt_for(len(places))
+            candidates = [good[place] for place in places]
+            prompt = prompt_for(candidates)
             fresh = {good[place] for place in plan.fresh(step)}
             window = open_window.over(
-                [good[place] for place in places],
+                candidates,
                 [good[place] for place in plan.following(step)],
                 meter,
                 lambda page: steps.advance(int(page in fresh)),
@@ -404,7 +423,7 @@ class Reranker:
                 scored = passes.score(window, prompt.text_ids, prompt.query_mask, ratio)
             meter.count(scored)
             steps.advance(1)
-            return by_page(scored)
+            return by_page(scored, pointwise=pointwise)
 
         return run_passes(plan, score, key=lambda page: page.score)
 

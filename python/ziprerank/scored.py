@@ -11,7 +11,7 @@ import numpy as np
 from ziprerank.errors import EngineError, PageError
 from ziprerank.first_stage.stage import Choice
 from ziprerank.inputs.bad_pages import none_left
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.ranking import PageNote, RankedPage
 from ziprerank.runtime.engine import WindowScores
 from ziprerank.scales import falling, sigmoid
@@ -27,16 +27,25 @@ class Scored:
     kept: tuple[int, ...]
 
 
-def by_page(scored: WindowScores) -> list[Scored]:
-    """Returns a window's letter logits, their softmax and the kept tokens, page by page. Raises EngineError."""
+def by_page(scored: WindowScores, *, pointwise: bool = False) -> list[Scored]:
+    """Returns what a window said, page by page. Raises EngineError.
+
+    Args:
+        scored: The letter logits and kept tokens; the probability is the softmax of the logits.
+        pointwise: The scores are log-odds, each of its own sequence; the probability is the sigmoid.
+    """
     logits = scored.scores.astype(np.float64)
     if not np.isfinite(logits).all():
         raise EngineError(f"the decoder returned scores that are not finite: {logits.tolist()}")
-    weights = np.exp(logits - logits.max())
-    shares = weights / weights.sum()
+    if pointwise:
+        shares = np.array([sigmoid(logit) for logit in logits])
+    else:
+        weights = np.exp(logits - logits.max())
+        shares = weights / weights.sum()
+    kept = scored.kept or [np.empty(0, np.int64)]  # a text alone has no page
     return [
-        Scored(float(logit), float(share), tuple(kept.tolist()))
-        for logit, share, kept in zip(logits, shares, scored.kept, strict=True)
+        Scored(float(logit), float(share), tuple(tokens.tolist()))
+        for logit, share, tokens in zip(logits, shares, kept, strict=True)
     ]
 
 
@@ -60,6 +69,8 @@ def ranked_pages(
     warnings: Mapping[int, tuple[str, ...]],
     top_k: int | None,
     factor: int,
+    *,
+    pointwise: bool = False,
 ) -> tuple[RankedPage, ...]:
     """Returns the best ``top_k`` of the pages ``good``, their scores falling with the rank (``scales.py``).
 
@@ -70,12 +81,15 @@ def ranked_pages(
         warnings: What is known of a candidate's pixels.
         top_k: How many pages to return; None is all, also of those that the model has not read.
         factor: Side of a visual token in px.
+        pointwise: Each score is the page's own and stays as it is: pages that score the same have the same score.
     """
     said = [outcome.latest[place] for place in outcome.order]
     unsaid = [math.inf] * len(choice.rest)  # which is lowered to just under the score of the page above
-    scores = falling([*(one.score for one in said), *unsaid])
-    probabilities = falling([*(one.probability for one in said), *unsaid], 0.0)
-    sigmoids = falling([*(sigmoid(one.score) for one in said), *unsaid], 0.0)
+    scores = [*(one.score for one in said), *unsaid]
+    probabilities = [*(one.probability for one in said), *unsaid]
+    sigmoids = [*(sigmoid(one.score) for one in said), *unsaid]
+    if not pointwise:
+        scores, probabilities, sigmoids = falling(scores), falling(probabilities, 0.0), falling(sigmoids, 0.0)
     order: list[int | None] = [*outcome.order, *([None] * len(choice.rest))]
     pages = []
     for rank, place in enumerate(order[:top_k], start=1):

@@ -41,13 +41,16 @@ def plan_passes(
         defaults: The bundle's.
 
     Raises:
-        InvalidInput: As ``plan_windows``; an unknown strategy; a stride beside ``"partition"``, which has none.
+        InvalidInput: As ``plan_windows``; an unknown strategy; a stride beside ``"partition"``, which has none;
+            partition where each page is scored by itself.
     """
     check_strategy(strategy)
     if strategy == "partition" and stride is not None:
         raise InvalidInput(f"stride {quoted(stride)}: only windows have a stride, so leave it out, or use windows")
+    if strategy == "partition" and defaults.pointwise:
+        raise InvalidInput("strategy 'partition': this bundle scores each page by itself, there is nothing to compare")
     windows = plan_windows(pages, window, stride, defaults)
-    if pages <= windows.width or strategy == "windows":
+    if windows.pointwise or pages <= windows.width or strategy == "windows":
         return windows
     partition = plan_partition(pages, windows.width, top_k)
     if strategy == "partition":

@@ -21,11 +21,15 @@ _Scored = TypeVar("_Scored")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The windows over a list of pages: window i covers positions ``starts[i]`` to ``starts[i] + width - 1``."""
+    """The windows over a list of pages: window i covers positions ``starts[i]`` to ``starts[i] + width - 1``.
+
+    With ``pointwise`` each page is a window, and their scores are comparable.
+    """
 
     pages: int
     width: int
     starts: tuple[int, ...]
+    pointwise: bool = False
 
     @property
     def passes(self) -> int:
@@ -53,8 +57,16 @@ def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults:
         defaults: The bundle's.
 
     Raises:
-        InvalidInput: A value out of its bounds, or more pages than one pass takes with ``"off"``.
+        InvalidInput: A value out of its bounds, more pages than one pass takes with ``"off"``, or a window where pages
+            are scored one by one.
     """
+    if defaults.pointwise:
+        for name, value in (("window", None if window == "auto" else window), ("stride", stride)):
+            if value is not None:
+                raise InvalidInput(
+                    f"{name} {quoted(value)}: this bundle scores each page by itself, there is no window: leave it out"
+                )
+        return Plan(pages, 1, tuple(range(pages - 1, -1, -1)), pointwise=True)
     width = _width(pages, window, defaults)
     step = _stride(width, stride, defaults)
     if pages <= width:
@@ -68,7 +80,10 @@ def plan_windows(pages: int, window: WindowOption, stride: int | None, defaults:
 def run_windows(
     plan: Plan, score: Callable[[int, Sequence[int]], Sequence[_Scored]], key: Callable[[_Scored], float]
 ) -> Outcome[_Scored]:
-    """Scores every window by ``score(step, page indices)`` and sorts it by ``key``, descending, stably."""
+    """Scores every window by ``score(step, page indices)`` and sorts it by ``key``, descending, stably.
+
+    A pointwise plan is sorted as a whole.
+    """
     order = list(range(plan.pages))
     latest: dict[int, _Scored] = {}
     passes: dict[int, tuple[int, ...]] = {}
@@ -78,6 +93,8 @@ def run_windows(
         for page in window:
             passes[page] = (*passes.get(page, ()), step)
         order[start : start + plan.width] = sorted(window, key=lambda page: -key(latest[page]))
+    if plan.pointwise:
+        order.sort(key=lambda page: -key(latest[page]))
     return Outcome(tuple(order), latest, passes)
 
 

@@ -256,8 +256,8 @@ def test_damaged_bundles(bundle_copy: Path, runtime_library: str, tmp_path: Path
         onnx.save(model, bundle_copy / "rerank.onnx")
 
     refuse("is no directory", tmp_path / "nowhere")
-    set_metadata("ziprerank.format_version", "2")
-    refuse("has format version 2, this engine reads 1 to 1: upgrade ziprerank")
+    set_metadata("ziprerank.format_version", "3")
+    refuse("has format version 3, this engine reads 1 to 2: upgrade ziprerank")
     set_metadata("ziprerank.format_version", "1")
     set_metadata("ziprerank.hidden_size", "many")
     refuse("metadata ziprerank.hidden_size is 'many', not a number")

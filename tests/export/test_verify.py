@@ -27,8 +27,28 @@ def test_a_true_bundle_gets_its_certificate(make_checkpoint, tmp_path: Path) -> 
     assert Bundle.load(bundle).parity == certificate
 
 
-def test_another_checkpoint_gets_none(make_checkpoint, own_checkpoint: Path, tmp_path: Path) -> None:
-    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle")
+def test_log_odds_are_certified_too(make_checkpoint, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(Shape(tied=True))
+    options = ExportOptions(prompt="qwen3-vl-reranker")
+    bundle = export_checkpoint(str(checkpoint), tmp_path / "bundle", options)
+    certificate = verify_bundle(bundle, checkpoint)
+    assert 0 < certificate["max_log_odds_error"] <= TOLERANCE
+    assert Bundle.load(bundle).parity == certificate
+    shown = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle)])
+    assert "log-odds of yes, each page by itself" in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("ziprerank", r"letter logits are off by .* of their spread, 1e-03 is allowed"),
+        ("qwen3-vl-reranker", r"log-odds are off by .*, 1e-03 is allowed"),
+    ],
+)
+def test_another_checkpoint_gets_none(
+    prompt: str, message: str, make_checkpoint, own_checkpoint: Path, tmp_path: Path
+) -> None:
+    bundle = export_checkpoint(str(make_checkpoint(Shape())), tmp_path / "bundle", ExportOptions(prompt=prompt))
     before = (bundle / "ziprerank.json").read_bytes()
     file = own_checkpoint / "model.safetensors"
     tensors = load_file(file)
@@ -36,7 +56,7 @@ def test_another_checkpoint_gets_none(make_checkpoint, own_checkpoint: Path, tmp
     tensors[name] = tensors[name] * 1.05
     file.unlink()
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ExportError, match=r"letter logits are off by .* of their spread, 1e-03 is allowed"):
+    with pytest.raises(ExportError, match=message):
         verify_bundle(bundle, own_checkpoint)
     assert (bundle / "ziprerank.json").read_bytes() == before
 

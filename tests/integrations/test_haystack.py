@@ -120,6 +120,7 @@ def test_to_dict_and_from_dict() -> None:
         "strategy": "windows",
         "first_stage": "text",
         "candidates": 7,
+        "instruction": "Find tables",
         "on_bad_page": "skip",
         "scale": "logit",
         "file_path_meta_field": "path",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import ziprerank
-from ziprerank import PageNote, Pdf, RankedPage, Ranking, Reranker, Timings, Tokens
+from ziprerank import Page, PageNote, Pdf, RankedPage, Ranking, Reranker, Timings, Tokens
 
 OPTIONS = (
     "top_k: 'int | None' = None, *, keep_ratio: 'float | None' = None, window: 'WindowOption' = 'auto', "
     "stride: 'int | None' = None, strategy: 'StrategyOption' = 'auto', first_stage: 'FirstStage' = 'auto', "
-    "candidates: 'int' = 20, on_bad_page: 'OnBadPage' = 'raise', progress: 'ProgressCallback | None' = None, "
-    "cancel: 'Cancel | None' = None"
+    "candidates: 'int' = 20, instruction: 'str | None' = None, on_bad_page: 'OnBadPage' = 'raise', "
+    "progress: 'ProgressCallback | None' = None, cancel: 'Cancel | None' = None"
 )
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
@@ -26,6 +26,7 @@ SIGNATURES = {
     "-> 'Reranker'",
     Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
     Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
+    Page: "(image: 'PageInput | None' = None, text: 'str | None' = None) -> None",
     Pdf: "(source: 'str | Path | bytes | bytearray | memoryview', pages: 'str | int | Iterable[int] | None' = None, "
     "password: 'str | None' = None) -> None",
 }

@@ -10,7 +10,8 @@ import pytest
 from corpus.pdfs import LOST, five_pages, one_page
 from PIL import Image
 from ziprerank.errors import InvalidInput, PageError
-from ziprerank.inputs.pages import PageSource, Pdf, open_pages
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.inputs.prepared import Prepared, WarningPage
 from ziprerank.profiling.record import record
 from ziprerank.ranking import PageNote, summed_up

@@ -73,7 +73,7 @@ def test_a_missing_file(bundle_copy: Path) -> None:
 
 def test_a_newer_format(bundle_copy: Path) -> None:
     edit(bundle_copy, format_version=FORMAT_VERSION + 1)
-    assert refusal(bundle_copy) == f"{bundle_copy} has bundle format 2, this ziprerank reads up to 1: upgrade ziprerank"
+    assert refusal(bundle_copy) == f"{bundle_copy} has bundle format 3, this ziprerank reads up to 2: upgrade ziprerank"
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:

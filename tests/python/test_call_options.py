@@ -28,6 +28,7 @@ VALUES = {
     "strategy": "windows",
     "first_stage": "text",
     "candidates": 9,
+    "instruction": "Find tables",
     "on_bad_page": "skip",
 }
 
@@ -48,7 +49,7 @@ def test_every_command_takes_them(command: str) -> None:
 
 def test_the_profile_takes_those_that_change_its_pages() -> None:
     flags = {one.name for one in typer.main.get_command(app).commands["profile"].params}  # type: ignore[attr-defined]
-    assert {"keep_ratio", "on_bad_page"} <= flags
+    assert {"keep_ratio", "instruction", "on_bad_page"} <= flags
 
 
 def test_the_service_takes_them_in_json_and_in_forms() -> None:

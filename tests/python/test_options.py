@@ -81,7 +81,7 @@ def test_ray_serve_and_the_adapters_take_every_option() -> None:
     assert list(typing.get_type_hints(EngineKeywords)) == FIELDS[1:]
 
 
-RANKING = ("keep_ratio", "window", "stride", "strategy", "first_stage", "candidates", "on_bad_page")
+RANKING = ("keep_ratio", "window", "stride", "strategy", "first_stage", "candidates", "instruction", "on_bad_page")
 
 
 @pytest.mark.parametrize("name", RANKING)

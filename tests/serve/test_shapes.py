@@ -61,11 +61,15 @@ def test_every_ignored_field_is_ignored_and_said() -> None:
 
 
 def test_notes_are_warnings(words: httpx.Client) -> None:
-    sent = {"documents": ["a", "b"], "max_tokens_per_doc": 512, "instruction": "Find.", "truncation_side": None}
+    sent = {"documents": ["a", "b"], "max_tokens_per_doc": 512, "chat_template": "{{ x }}", "truncation_side": None}
     assert ask(words, "/v1/rerank", **sent)["meta"]["warnings"] == [
         "max_tokens_per_doc is ignored: pages are never cut, and a text ends where its page does",
-        "instruction is ignored: the model's prompt and its processor are fixed",
+        "chat_template is ignored: the model's prompt and its processor are fixed",
     ]
+    for name in ("instruction", "instruct"):
+        answer = words.post("/v1/rerank", json={"query": QUERY, "documents": ["a"], name: "Find."})
+        assert answer.status_code == 422
+        assert "the prompt of this bundle has no place for one" in answer.text
     assert "warnings" not in ask(words, "/v1/rerank", documents=["a"], truncate_prompt_tokens=-1, user="me")["meta"]
     answer = words.post(
         "/rerank", json={"query": QUERY, "texts": ["a", "word " * 3000], "truncation_direction": "Left"}

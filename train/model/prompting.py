@@ -18,9 +18,19 @@ class Prompting:
     """Token ids by a checkpoint's prompt and tokenizer, as the engine builds them. Safe to use from several threads."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        """Raises CheckpointError when prompt or tokenizer are not what they must be."""
+        """Reads the prompt and the tokenizer.
+
+        Raises:
+            CheckpointError: They are not what they must be.
+            TrainError: The prompt is not scored by letters.
+        """
         check_vision_tokens(checkpoint)
         self.rules: Mapping[str, Any] = load_prompt(checkpoint)
+        if "scoring" in self.rules:
+            raise TrainError(
+                f"{checkpoint.path}: its prompt is scored by {self.rules['scoring']}, training is by letters: give the "
+                "checkpoint a prompt.json whose scoring is letters"
+            )
         self.letters = letter_ids(checkpoint.tokenizer_file)
         self.image_pad = checkpoint.config.image_pad_id
         self._tokenizer = _load(checkpoint.tokenizer_file)

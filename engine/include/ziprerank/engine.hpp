@@ -105,7 +105,7 @@ struct Prompt {
 
 // The result of Window::score.
 struct WindowScores {
-  std::vector<float> scores;                    // [K] letter logits, in slot order
+  std::vector<float> scores;  // [K] letter logits, in slot order; log-odds, one, where `pointwise()`
   std::vector<std::vector<std::int64_t>> kept;  // per page, ascending indices into its own visual tokens
   std::int64_t text_tokens = 0;                 // T
   std::int64_t visual_tokens = 0;               // of all pages, blank ones included
@@ -137,7 +137,8 @@ struct EngineInfo {
   int merge_size = 0;       // side of a visual token in patches
   std::int64_t vocab_size = 0;
   std::vector<std::int64_t>
-      letter_ids;  // token of each slot's letter; a window takes at most this many pages
+      letter_ids;                   // token of each slot's letter; a window takes at most this many pages
+  std::string scoring = "letters";  // letters | yes_no, which scores one page, or a text without one
   std::int64_t image_pad_id = 0;
   std::int64_t vision_start_id = 0;
   std::int64_t vision_end_id = 0;
@@ -149,6 +150,8 @@ struct EngineInfo {
   std::int64_t pool_rows = 0;  // visual tokens that the page pool holds
   std::size_t pool_bytes = 0;  // pool_rows * row_bytes
   std::size_t row_bytes = 0;   // features of one visual token: levels * hidden_size numbers of the precision
+
+  bool pointwise() const { return scoring == "yes_no"; }  // whether each page is scored by itself
 };
 
 // One stage inside the engine.
@@ -249,12 +252,12 @@ class ZIPRERANK_API Engine {
   Engine& operator=(Engine&&) noexcept;
   ~Engine();  // closes
 
-  // Opens a window for pages of these sizes, at most as many as EngineInfo::letter_ids. Waits, first come
-  // first served, while other windows fill the pool; meanwhile it calls `while_waiting` about ten times a
-  // second, which may throw to give up. PoolError if the pages could never fit; InvalidArgument for a bad
-  // size or number of pages. A thread that waits while it holds a window may wait for ever. Pages are found
-  // in the pool by windows of the same `owner` only, so that nobody learns from the time which pages others
-  // had.
+  // Opens a window for pages of these sizes, at most as many as EngineInfo::letter_ids, at least one unless
+  // `pointwise()`: there a window without pages scores a text alone. Waits, first come first served, while
+  // other windows fill the pool; meanwhile it calls `while_waiting` about ten times a second, which may throw
+  // to give up. PoolError if the pages could never fit; InvalidArgument for a bad size or number of pages. A
+  // thread that waits while it holds a window may wait for ever. Pages are found in the pool by windows of
+  // the same `owner` only, so that nobody learns from the time which pages others had.
   Window window(const std::vector<PageSize>& sizes, const std::function<void()>& while_waiting = {},
                 std::string_view owner = {});
 

@@ -10,6 +10,7 @@ namespace ziprerank {
 // InvalidArgument unless a window of an engine with this `info` takes so many pages.
 inline void CheckPageCount(std::size_t count, const EngineInfo& info) {
   const std::size_t most = info.letter_ids.size();
+  if (count == 0 && info.pointwise()) return;
   if (count == 0) throw InvalidArgument("a window without pages: give at least one");
   if (count <= most) return;
   throw InvalidArgument(

@@ -13,7 +13,7 @@
 namespace ziprerank {
 namespace {
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 constexpr std::int64_t kMostId = INT32_MAX;
 
 template <typename T>
@@ -107,7 +107,7 @@ void CheckInfo(const std::string& file, const EngineInfo& info) {
   CheckRange(file, "merge_size", info.merge_size, 1, 64);
   CheckRange(file, "vocab_size", info.vocab_size, 1, 1 << 24);
   const auto letters = static_cast<std::int64_t>(info.letter_ids.size());
-  CheckRange(file, "letter_ids (how many)", letters, 1, 26);
+  CheckRange(file, "letter_ids (how many)", letters, 1, info.pointwise() ? 1 : 26);
   for (const std::int64_t id : info.letter_ids) CheckRange(file, "letter_ids", id, 0, kMostId);
   CheckRange(file, "image_pad_id", info.image_pad_id, 0, kMostId);
   CheckRange(file, "vision_start_id", info.vision_start_id, 0, kMostId);
@@ -144,6 +144,13 @@ void ReadInfo(const Metadata& metadata, const std::string& file, EngineInfo* inf
           Text(file, ": metadata ziprerank.blank is '", Excerpt(blank), "', neither drop nor keep"));
     }
     info->drop_blank = blank == "drop";
+  }
+  if (metadata.Has("scoring")) {  // of format 2; without it, letters
+    info->scoring = metadata.Text("scoring");
+    if (info->scoring != "letters" && info->scoring != "yes_no") {
+      throw BundleError(Text(file, ": metadata ziprerank.scoring is '", Excerpt(info->scoring),
+                             "', neither letters nor yes_no"));
+    }
   }
   CheckInfo(file, *info);
 }

@@ -184,18 +184,25 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   const Clock::time_point start = Clock::now();
   std::vector<PageTokens> read;
   for (std::size_t p = 0; p < pages.size(); ++p) read.push_back({grids[p], pool->Tokens(pages[p])});
-  const Layout layout = MakeLayout(
+  Layout layout = MakeLayout(
       prompt, read, keep_ratio,
       {info.vocab_size, info.image_pad_id, info.vision_start_id, info.vision_end_id, info.video_pad_id});
   std::vector<std::int64_t> rows;
   for (const PagePool::Page* page : pages) pool->AppendRows(page, &rows);
   const std::int64_t text = std::ssize(layout.text_ids);
+  const std::int64_t read_tokens = std::ssize(rows);
+  if (pages.empty()) {  // the graph has at least one page: any row of the pool, which the packing leaves out
+    rows = {0};
+    layout.page_offsets = {0, 1};
+    layout.keep = {1};
+    layout.visual_positions = {0, 0, 0};
+  }
   const std::int64_t visual = std::ssize(rows);
 
   WindowScores result;
   result.text_tokens = text;
   for (const Grid& grid : grids) result.visual_tokens += grid.tokens();
-  result.blank_tokens = result.visual_tokens - visual;
+  result.blank_tokens = result.visual_tokens - read_tokens;
   result.kept_tokens = layout.kept;
   result.layout_ms = MsSince(start);
 
@@ -216,7 +223,7 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
     return View(host, values.data(), {std::ssize(values)}, kInt64);
   };
   std::vector<float> scores(info.letter_ids.size());
-  std::vector<std::int64_t> kept(static_cast<std::size_t>(layout.kept));
+  std::vector<std::int64_t> kept(static_cast<std::size_t>(pages.empty() ? 1 : layout.kept));
   Bindings inputs;
   inputs.emplace_back("pool", View(backend->memory(), storage->data(),
                                    {info.pool_rows, info.levels, info.hidden_size}, bundle.dtype));
@@ -242,19 +249,21 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   stage.reset();
 
   auto next = kept.begin();
-  for (std::size_t p = 0; p < pages.size(); ++p) {
+  scores.resize(std::max<std::size_t>(1, pages.size()));
+  for (std::size_t p = 0; p < scores.size(); ++p) {
     if (!std::isfinite(scores[p])) {
       throw RuntimeFailure(Text("the score of page ", p, " is ", scores[p],
                                 ": the model overflowed at precision ", info.precision,
                                 ", use a bundle of fp32 or bf16"));
     }
+  }
+  for (std::size_t p = 0; p < pages.size(); ++p) {
     result.kept.emplace_back(next, next + layout.keep[p]);
     next += layout.keep[p];
     for (std::int64_t& token : result.kept.back()) {
       token = read[p].read[static_cast<std::size_t>(token - layout.page_offsets[p])];
     }
   }
-  scores.resize(pages.size());
   result.scores = std::move(scores);
   return result;
 }

@@ -49,6 +49,7 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
         "top_k": ranker.top_k,
         "on_bad_page": ranker.on_bad_page,
         "blank": ranker.engine.blank or bundle.defaults.blank,
+        **({} if ranker.instruction is None else {"instruction": ranker.instruction}),
     }
 
 

@@ -14,7 +14,8 @@ from ziprerank.batch.rows import Document, Group, Row, printable
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.inputs.pages import PageInput, PageSource, open_pages, with_pdf_options
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import PageInput, open_pages, with_pdf_options
 from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
@@ -43,6 +44,7 @@ class Ranker:
         row_timeout: Most seconds for a row, from opening its documents on, over 0; None is no limit. It is looked at
             after each document, page and window, and while a page is not ready or a pass runs; ``workers.Worker`` ends
             a process that does not come to that.
+        instruction: As for ``Reranker.rank``.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -56,6 +58,7 @@ class Ranker:
     password: str | None = None
     on_bad_page: OnBadPage = "raise"
     row_timeout: float | None = ROW_TIMEOUT
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         check_strategy(self.strategy)
@@ -128,6 +131,7 @@ class Ranker:
                 strategy=self.strategy,
                 first_stage=self.first_stage,
                 candidates=self.candidates,
+                instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
                 progress=lambda done, steps: clock.step(done, steps, len(rows)),
                 cancel=clock,

@@ -15,6 +15,7 @@ from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import (
     BadPages,
     Candidates,
+    Instruction,
     KeepRatio,
     Password,
     Stage,
@@ -48,6 +49,7 @@ def batch(
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
     candidates: Candidates = CANDIDATES,
+    instruction: Instruction = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
@@ -107,6 +109,7 @@ def batch(
         password,
         on_bad_page,
         row_timeout=row_timeout or None,
+        instruction=instruction,
     )
     rows = read_rows(
         source,

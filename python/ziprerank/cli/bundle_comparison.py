@@ -79,7 +79,10 @@ def _judge(
                 # passes of about equal size, so that none is left with a single page
                 for part in np.array_split(np.arange(len(images)), -(-len(images) // MAX_WINDOW))
                 for ranking in reranker.rank_many(
-                    queries, [images[page] for page in part], keep_ratio=ratio, window="off"
+                    queries,
+                    [images[page] for page in part],
+                    keep_ratio=ratio,
+                    window="auto" if reranker.bundle.defaults.pointwise else "off",
                 )
             ]
             judged[name, ratio] = [

@@ -9,7 +9,16 @@ import typer
 from rich.console import Console
 
 from ziprerank.cli.extras import needs_extra
-from ziprerank.cli.options import BadPages, Strategies, Stride, Window, parse_window, progress_bar, with_engine_options
+from ziprerank.cli.options import (
+    BadPages,
+    Instruction,
+    Strategies,
+    Stride,
+    Window,
+    parse_window,
+    progress_bar,
+    with_engine_options,
+)
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
@@ -37,6 +46,7 @@ def evaluate(
     window: Window = "auto",
     stride: Stride = None,
     strategy: Strategies = "auto",
+    instruction: Instruction = None,
     on_bad_page: BadPages = "raise",
     baseline: Annotated[
         list[str] | None,
@@ -93,7 +103,9 @@ def evaluate(
         systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
         reranker = Reranker.from_options(engine)
-        systems.append(Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy))
+        systems.append(
+            Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy, instruction)
+        )
     systems += [
         Endpoint(
             url,

@@ -13,6 +13,7 @@ from ziprerank.cli.options import (
     BadPages,
     Candidates,
     Files,
+    Instruction,
     KeepRatio,
     Pages,
     Password,
@@ -43,6 +44,7 @@ def explain(
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
     candidates: Candidates = CANDIDATES,
+    instruction: Instruction = None,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -67,6 +69,7 @@ def explain(
             strategy=strategy,
             first_stage=first_stage,
             candidates=candidates,
+            instruction=instruction,
             on_bad_page=on_bad_page,
             progress=report,
         )

@@ -10,6 +10,7 @@ import typer
 
 from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import Queries
+from ziprerank.manifest import read_manifest_fields
 from ziprerank.windows import MAX_WINDOW
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ LongestSide = Annotated[int | None, typer.Option(help="Longest side of a page im
 Dpi = Annotated[float | None, typer.Option(help="Resolution of PDF pages, as far as the longest side allows it.")]
 Blank = Annotated[str | None, typer.Option(help="Visual tokens of blank paper: keep, or drop before the model.")]
 
+Prompt = Annotated[
+    str | None,
+    typer.Option(help="ziprerank, qwen3-vl-reranker or a file like prompt.json. Default: as the checkpoint says."),
+]
+
 
 def export(
     checkpoint: Checkpoint,
@@ -57,6 +63,7 @@ def export(
     longest_side: LongestSide = None,
     dpi: Dpi = None,
     blank: Blank = None,
+    prompt: Prompt = None,
     kernels: Kernels = False,
     calibrate: Calibrate = None,
     query: Queries = None,
@@ -79,8 +86,10 @@ def export(
             longest_side=longest_side,
             dpi=dpi,
             blank=blank,
+            prompt=prompt,
         )
         export_checkpoint(checkpoint, out, options)
+    typer.echo(f"prompt: {read_manifest_fields(out).object('source').text('prompt')}")
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     typer.echo(f"{out}: {size / 1e6:.1f} MB")
 

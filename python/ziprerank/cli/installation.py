@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import ziprerank
 from ziprerank.bundle import Bundle
-from ziprerank.errors import MissingDependency, ZipRerankError
+from ziprerank.errors import MissingDependency, ZipRerankError, quoted
 from ziprerank.inputs.drawn_scripts import scripts_with_fonts
 from ziprerank.inputs.fonts import VARIABLE
 from ziprerank.inputs.workers.limits import PageLimits
@@ -138,8 +138,19 @@ def _bundle(bundle: Bundle) -> Rows:
         ),
         (
             "defaults",
-            f"keep ratio {defaults.keep_ratio:g}, windows of {defaults.window}, stride {defaults.stride}, "
-            f"blank tokens: {defaults.blank}",
+            f"keep ratio {defaults.keep_ratio:g}, "
+            + ("" if defaults.pointwise else f"windows of {defaults.window}, stride {defaults.stride}, ")
+            + f"blank tokens: {defaults.blank}",
+        ),
+        (
+            "scores",
+            "log-odds of yes, each page by itself" if defaults.pointwise else "logits of letters, a window at a time",
+        ),
+        (
+            "instruction",
+            "the prompt has no place for one"
+            if bundle.prompt.instruction is None
+            else f"by default {quoted(bundle.prompt.instruction)}",
         ),
         ("pruned by", defaults.prune_text.replace("_", " ")),
         ("parity", _parity(bundle.parity)),

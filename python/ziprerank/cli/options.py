@@ -37,6 +37,12 @@ Stride = Annotated[int | None, typer.Option(help="Pages by which the window move
 Strategies = Annotated[StrategyOption, typer.Option("--strategy", help=STRATEGY)]
 Stage = Annotated[FirstStage, typer.Option("--first-stage", help=FIRST_STAGE)]
 Candidates = Annotated[int, typer.Option("--candidates", help=CANDIDATES_HELP)]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        help="What makes a page relevant, for bundles whose prompt has a place for it. Default: the bundle's."
+    ),
+]
 Pages = Annotated[str | None, typer.Option(help="Pages of each PDF or TIFF, from 1: '1-20', '3', '5-', '1-4,9'.")]
 Queries = Annotated[list[str] | None, typer.Option("--query", help="A query for these pages; may be repeated.")]
 Password = Annotated[str | None, typer.Option(help="Password of encrypted PDFs.")]

@@ -10,7 +10,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ziprerank.cli.options import BadPages, Files, KeepRatio, Pages, Password, show_notes, with_engine_options
+from ziprerank.cli.options import (
+    BadPages,
+    Files,
+    Instruction,
+    KeepRatio,
+    Pages,
+    Password,
+    show_notes,
+    with_engine_options,
+)
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
@@ -23,6 +32,7 @@ def profile(
     out: Annotated[Path, typer.Option("--out", "-o", help="The trace to write, for ui.perfetto.dev.")],
     runs: Annotated[int, typer.Option(help="Rankings; from the second on all pages are in memory.")] = 3,
     keep_ratio: KeepRatio = None,
+    instruction: Instruction = None,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -43,6 +53,7 @@ def profile(
         engine,
         runs=runs,
         keep_ratio=keep_ratio,
+        instruction=instruction,
         on_bad_page=on_bad_page,
         nvtx=nvtx,
     )

@@ -16,6 +16,7 @@ from ziprerank.cli.options import (
     BadPages,
     Candidates,
     Files,
+    Instruction,
     KeepRatio,
     Pages,
     Password,
@@ -48,6 +49,7 @@ def rank(
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
     candidates: Candidates = CANDIDATES,
+    instruction: Instruction = None,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
@@ -72,6 +74,7 @@ def rank(
             strategy=strategy,
             first_stage=first_stage,
             candidates=candidates,
+            instruction=instruction,
             on_bad_page=on_bad_page,
             progress=report,
         )

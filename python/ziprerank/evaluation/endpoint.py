@@ -21,7 +21,8 @@ from ziprerank.errors import EngineError, InvalidInput, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.systems import Ranked, candidates
 from ziprerank.inputs.bad_pages import OnBadPage, none_left
-from ziprerank.inputs.pages import ImagePage, PageSource, open_pages
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import ImagePage, open_pages
 from ziprerank.inputs.workers.limits import PageLimits
 
 DocumentForm = Literal["content", "image", "string"]

@@ -75,6 +75,7 @@ class Engine:
         stride: int | None = None,
         on_bad_page: OnBadPage = "raise",
         strategy: StrategyOption = "auto",
+        instruction: str | None = None,
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
@@ -85,7 +86,12 @@ class Engine:
             stride: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a skipped page is not in the order.
             strategy: As for ``Reranker.rank``. The candidates are the task's, so that the engine has no first stage.
+            instruction: As for ``Reranker.rank``.
+
+        Raises:
+            InvalidInput: The instruction cannot be used.
         """
+        reranker.prompts.check_instruction(instruction)
         self.reranker = reranker
         own = reranker.bundle.defaults.keep_ratio
         self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
@@ -93,6 +99,7 @@ class Engine:
         self.stride = stride
         self.on_bad_page: OnBadPage = on_bad_page
         self.strategy: StrategyOption = strategy
+        self.instruction = instruction
 
     @property
     def names(self) -> list[str]:
@@ -110,6 +117,7 @@ class Engine:
             "window": self.window,
             "stride": self.stride,
             "strategy": self.strategy,
+            **({} if self.instruction is None else {"instruction": self.instruction}),
         }
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
@@ -128,6 +136,7 @@ class Engine:
                 stride=self.stride,
                 strategy=self.strategy,
                 first_stage="none",
+                instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
             )
             for ratio in self.keep_ratios

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.bm25 import words_of
 from ziprerank.first_stage.texts import TextStore
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.values import whole_number
 
 FirstStage: TypeAlias = Literal["auto", "text", "none"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ziprerank.errors import PageError
 from ziprerank.first_stage.bm25 import Index, words_of
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.prepared import TextPlace, WarningPage
 
 MOST_CHARACTERS = 64 << 20  # of all texts kept: about 20,000 dense pages

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ziprerank.errors import PageError
-from ziprerank.inputs.pages import PageSource, read_page
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import read_page
 from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.workers.pool import Interrupt
 from ziprerank.profiling.watch import Watch, unwatched
@@ -75,9 +76,15 @@ class PageFeed:
             pixels, warnings = self._workers.result(future)
         except PageError as error:
             raise error.at(page) from error
-        if warnings:
-            self.warnings[page] = warnings
+        for text in warnings:
+            self.warn(page, text)
         return pixels
+
+    def warn(self, page: int, text: str) -> None:
+        """Adds a warning about a page, once."""
+        said = self.warnings.get(page, ())
+        if text not in said:
+            self.warnings[page] = (*said, text)
 
     def bad_pages(self, pages: Sequence[int], checked: Callable[[], None]) -> dict[int, PageError]:
         """Prepares each of ``pages`` and returns the errors of those that cannot be.

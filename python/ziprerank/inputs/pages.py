@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ from ziprerank.inputs.formats import KNOWN, image_kind
 from ziprerank.inputs.images import frames_left_out, resize_page, scaled, stored_file, to_rgb, upright_size
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.prepared import Prepared, TextPlace, WarningPage
 from ziprerank.inputs.sizes import Size, image_size, sheet_size
 from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.texted_page import TextedPage, TextOnly
 from ziprerank.inputs.workers.limits import PageLimits
 
 
@@ -54,31 +56,32 @@ class TiffPages:
     pages: str
 
 
+@dataclass(frozen=True)
+class Page:
+    """A document of a page, a text, or both, for bundles whose prompt has a place for a text.
+
+    Attributes:
+        image: A path, bytes, ``Pdf``, Pillow image or array that is one page; None is a text alone.
+        text: The text, which is read behind the page; None is a page alone.
+
+    Raises:
+        InvalidInput: There is neither, or the text is none.
+    """
+
+    image: PageInput | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is not None and not isinstance(self.text, str):
+            raise InvalidInput(f"the text of a page must be a string, not {type(self.text).__name__}")
+        if self.image is None and not self.text:
+            raise InvalidInput("a page without an image and without text: give one of them")
+
+
 PageInput: TypeAlias = (
-    "str | Path | bytes | bytearray | memoryview | Pdf | TiffPages | Image.Image | NDArray[np.uint8] | PageSource"
+    "str | Path | bytes | bytearray | memoryview | Pdf | TiffPages | Page | Image.Image | NDArray[np.uint8]"
+    " | PageSource"
 )
-
-
-@runtime_checkable
-class PageSource(Protocol):
-    """One candidate page. ``source`` names its origin; ``page`` is its 1-based page in a PDF or a TIFF, else None."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def page(self) -> int | None: ...
-    @property
-    def size(self) -> Size:
-        """(height, width) in px of what ``prepare`` returns; known without decoding or rendering."""
-        ...
-
-    def prepare(self) -> NDArray[np.uint8]:
-        """Returns RGB [h, w, 3] uint8 of ``size``. Raises PageError."""
-        ...
-
-    def picture(self, longest_side: int) -> Image.Image:
-        """Returns the page for people to look at, not resized for the model. Raises PageError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +281,8 @@ class _Opening:
             yield from self._stored_pages(Path(item), _first_bytes(Path(item), str(item)), str(item))
         elif isinstance(item, (bytes, bytearray, memoryview)):
             yield from self._stored_pages(bytes(item), bytes(item[:HEAD_BYTES]), "bytes")
+        elif isinstance(item, Page):
+            yield from self._texted_pages(item)
         elif isinstance(item, Image.Image):
             yield from self._pillow_pages(item)
         elif isinstance(item, np.ndarray):
@@ -285,8 +290,20 @@ class _Opening:
         elif isinstance(item, PageSource):
             yield item
         else:
-            kinds = "a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
+            kinds = "a path, bytes, Pdf, Page, Pillow image or uint8 array [h, w, 3]"
             raise InvalidInput(f"a page cannot be a {type(item).__name__}: pass {kinds}")
+
+    def _texted_pages(self, item: Page) -> Iterator[PageSource]:
+        if item.image is None:
+            yield TextOnly(item.text or "")
+            return
+        pages = list(self.sources_of(item.image))
+        if item.text and len(pages) > 1:
+            raise InvalidInput(
+                f"text beside {len(pages)} pages: a text goes with one page, give each page a Page of its own"
+            )
+        for page in pages:
+            yield TextedPage(page, item.text) if item.text and not isinstance(page, BadPage) else page
 
     def _file(self, data: Path | bytes, name: str, password: str | None = None) -> StoredFile:
         file = StoredFile(data, name, self._limits, password=password)

@@ -12,7 +12,8 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import PageError, quoted
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.media import HEAD_BYTES, is_pdf
-from ziprerank.inputs.pages import PageSource, Pdf, open_pages
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.integrations.documents import DocumentPage, at_index, said_here

@@ -57,6 +57,7 @@ class ZipRerankRanker:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        instruction: str | None = None,
         scale: Scale = "probability",
         file_path_meta_field: str = "file_path",
         page_number_meta_field: str = "page_number",
@@ -77,6 +78,7 @@ class ZipRerankRanker:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            instruction: As for ``Reranker.rank``.
             scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             file_path_meta_field: Key in ``meta`` of the PDF's or the image's path.
             page_number_meta_field: Key in ``meta`` of the page in a PDF, from 1.
@@ -103,6 +105,7 @@ class ZipRerankRanker:
             strategy,
             first_stage,
             candidates,
+            instruction,
         )
         self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
@@ -121,6 +124,7 @@ class ZipRerankRanker:
             keep_ratio=options.keep_ratio,
             window=options.window,
             stride=options.stride,
+            instruction=options.instruction,
             scale=options.scale,
             on_bad_page=options.on_bad_page,
             strategy=options.strategy,

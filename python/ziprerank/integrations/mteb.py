@@ -46,6 +46,7 @@ class ZipRerankSearch:
         window: WindowOption = "auto",
         stride: int | None = None,
         strategy: StrategyOption = "auto",
+        instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
@@ -58,6 +59,7 @@ class ZipRerankSearch:
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
             strategy: As for ``Reranker.rank``.
+            instruction: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped, and counts
                 as not found.
             reranker: A loaded reranker, which may be shared.
@@ -72,6 +74,7 @@ class ZipRerankSearch:
         self.stride = stride
         check_strategy(strategy)
         self.strategy: StrategyOption = strategy
+        self.instruction = instruction
         self.on_bad_page: OnBadPage = check_on_bad_page(on_bad_page)
         self._corpus: CorpusDatasetType | None = None
 
@@ -87,6 +90,7 @@ class ZipRerankSearch:
             "window": self.window,
             "stride": self.stride,
             "strategy": self.strategy,
+            "instruction": self.instruction,
             "on_bad_page": self.on_bad_page,
             "blank": blank,
         }
@@ -158,6 +162,7 @@ class ZipRerankSearch:
                 window=self.window,
                 stride=self.stride,
                 strategy=self.strategy,
+                instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
             )
             warn_of_pages(ranking)

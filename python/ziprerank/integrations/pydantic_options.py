@@ -30,6 +30,9 @@ class PydanticOptions(EngineFields):
     )
     window: WindowOption = Field(default="auto", description=f"Pages in one pass: 1..{MAX_WINDOW}, 'auto' or 'off'.")
     stride: int | None = Field(default=None, description="Pages that the window moves by.")
+    instruction: str | None = Field(
+        default=None, description="What makes a page relevant, for bundles whose prompt has a place for it."
+    )
     scale: Scale = Field(default="probability", description=SCALE)
     password: SecretStr | None = Field(default=None, description="Password of encrypted PDFs.")
     on_bad_page: OnBadPage = Field(
@@ -69,6 +72,7 @@ class PydanticOptions(EngineFields):
             self.strategy,
             self.first_stage,
             self.candidates,
+            instruction=self.instruction,
         )
 
     def _metadata_rules(self) -> MetadataRules:

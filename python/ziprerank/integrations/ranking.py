@@ -36,6 +36,7 @@ class RankOptions:
         strategy: As for ``Reranker.rank``.
         first_stage: As for ``Reranker.rank``.
         candidates: As for ``Reranker.rank``.
+        instruction: As for ``Reranker.rank``.
 
     Raises:
         InvalidInput: An option is none of its values.
@@ -50,6 +51,7 @@ class RankOptions:
     strategy: StrategyOption = "auto"
     first_stage: FirstStage = "auto"
     candidates: int = CANDIDATES
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         check_on_bad_page(self.on_bad_page)
@@ -172,6 +174,7 @@ def rank_documents(
                 strategy=options.strategy,
                 first_stage=options.first_stage,
                 candidates=options.candidates,
+                instruction=options.instruction,
                 on_bad_page=options.on_bad_page,
             )
         except PageError as error:

@@ -59,6 +59,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        instruction: str | None = None,
         scale: Scale = "probability",
         password: str | None = None,
         on_bad_page: OnBadPage = "raise",
@@ -76,6 +77,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            instruction: As for ``Reranker.rank``.
             scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             password: Opens encrypted PDFs.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
@@ -91,7 +93,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
         self.options = RankOptions(
-            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates
+            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates, instruction
         )
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
@@ -140,7 +142,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             EngineError: The engine failed.
         """
         pages = read_documents(_documents(doc, None, None), _page, self.options.on_bad_page)
-        options = RankOptions(self.options.keep_ratio, scale="logit")
+        options = RankOptions(self.options.keep_ratio, scale="logit", instruction=self.options.instruction)
         return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
@@ -162,6 +164,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             keep_ratio=options.keep_ratio,
             window=options.window,
             stride=options.stride,
+            instruction=options.instruction,
             scale=options.scale,
             on_bad_page=options.on_bad_page,
             strategy=options.strategy,

@@ -49,6 +49,7 @@ class ZipRerankCrossEncoder:
         keep_ratio: float | None = None,
         window: WindowOption = "auto",
         stride: int | None = None,
+        instruction: str | None = None,
         scale: Scale = "probability",
         password: str | None = None,
         on_bad_page: OnBadPage = "raise",
@@ -65,6 +66,7 @@ class ZipRerankCrossEncoder:
             keep_ratio: As for ``Reranker.rank``.
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
+            instruction: As for ``Reranker.rank``.
             scale: Scores to return: ``"probability"`` within the page's last pass, ``"sigmoid"`` or ``"logit"``.
             password: Opens encrypted PDFs.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped.
@@ -78,7 +80,7 @@ class ZipRerankCrossEncoder:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.options = RankOptions(
-            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates
+            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates, instruction
         )
         given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)

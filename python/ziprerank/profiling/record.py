@@ -79,6 +79,7 @@ def record(
     *,
     runs: int = 3,
     keep_ratio: float | None = None,
+    instruction: str | None = None,
     on_bad_page: OnBadPage = "raise",
     nvtx: bool = False,
     folder: Path | None = None,
@@ -91,6 +92,7 @@ def record(
         options: The engine to record.
         runs: Rankings; from the second on all pages are in memory.
         keep_ratio: As for ``Reranker.rank``.
+        instruction: As for ``Reranker.rank``.
         on_bad_page: As for ``Reranker.rank``.
         nvtx: Whether each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its
             payload.
@@ -118,10 +120,13 @@ def record(
         reranker = Reranker(loaded, engine, watch, open_cache(options, loaded, engine), options)
         with recorder.slice("warm-up", "ranking"):
             if blanks:
-                reranker.rank(query, blanks, keep_ratio=keep_ratio)
+                reranker.rank(query, blanks, keep_ratio=keep_ratio, instruction=instruction)
         for number in range(1, runs + 1):
             with recorder.slice(f"rank {number}", "ranking"):
-                rankings.append(reranker.rank(query, pages, keep_ratio=keep_ratio, on_bad_page=on_bad_page))
+                ranking = reranker.rank(
+                    query, pages, keep_ratio=keep_ratio, instruction=instruction, on_bad_page=on_bad_page
+                )
+                rankings.append(ranking)
         info = engine.info
         recorded = engine.end_profile()
         inside = [Slice(name, "engine", thread, start, end) for name, start, end, thread in recorded["stages"]]

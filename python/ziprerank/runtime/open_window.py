@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ziprerank.cache.page_cache import FreshPage, PageCache
 from ziprerank.inputs.feed import PageFeed
-from ziprerank.inputs.pages import PageSource
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.texted_page import has_pixels
 from ziprerank.profiling.meter import Meter
 from ziprerank.profiling.watch import Watch
 from ziprerank.runtime.engine import EngineLike, WindowLike
@@ -77,17 +78,26 @@ class OpenWindow:
                 encoded(page)
             return self._window
         self._close()
-        window = self._window = self._engine.window([self._sources[page].size for page in indices], owner=self._owner)
-        self._feed.ahead([*indices, *following])
-        for slot, page in enumerate(indices):
+        shown = [page for page in indices if has_pixels(self._sources[page])]
+        needed = [*shown, *(page for page in following if has_pixels(self._sources[page]))]
+        window = self._window = self._engine.window([self._sources[page].size for page in shown], owner=self._owner)
+        self._feed.ahead(needed)
+        for slot, page in enumerate(shown):
             with self._watch("wait", page), meter.stage("pages"):
                 pixels = self._feed.pixels(page, waiting)
             with self._watch("vision", page), meter.stage("vision"):
                 self._fill(window, slot, pixels)
             encoded(page)
-        self._feed.release([*indices, *following])
+        for page in indices:
+            if page not in shown:  # a text alone has nothing to encode
+                encoded(page)
+        self._feed.release(needed)
         self._indices = tuple(indices)
         return window
+
+    def warn(self, page: int, text: str) -> None:
+        """Adds a warning about a candidate."""
+        self._feed.warn(page, text)
 
     def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
         if self._cache is None:

@@ -64,6 +64,7 @@ class TritonEngine:
         self.host = Host.over(read_manifest(bundle.path), TritonModel(client, "vision"), TritonModel(client, "rerank"))
         self._client = client
         self._url = url
+        self._pointwise = bundle.prompt.pointwise
         self._drop_blank = bundle.defaults.blank == "drop"
         self._pool_bytes = pool_bytes
         self._pages: OrderedDict[bytes, HostPage] = OrderedDict()  # by a digest of the pixels, least recent first
@@ -83,11 +84,14 @@ class TritonEngine:
             return held | self._counts
 
     def window(self, sizes: Sequence[tuple[int, int]], *, owner: str = "") -> TritonWindow:
-        """Returns a window for pages of these sizes (height, width) in px. Raises InvalidInput if there are none.
+        """Returns a window for pages of these sizes (height, width) in px.
 
         Pages are found in the pool by windows of the same ``owner`` only.
+
+        Raises:
+            InvalidInput: There are none, and the bundle scores no texts.
         """
-        if not sizes:
+        if not sizes and not self._pointwise:
             raise InvalidInput("a window of 0 pages: give at least one")
         return TritonWindow(self, len(sizes), owner)
 
@@ -181,7 +185,7 @@ class TritonWindow:
         found = self._engine.host.score(text_ids.tolist(), pages, keep_ratio, mask)
         visual = sum(page.grid[0] * page.grid[1] for page in pages)
         return TritonScores(
-            scores=found.logits[: len(pages)],
+            scores=found.logits[: max(1, len(pages))],
             kept=list(found.kept),
             text_tokens=len(text_ids) - len(pages),
             visual_tokens=visual,

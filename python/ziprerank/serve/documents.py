@@ -17,15 +17,17 @@ from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
 from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
-from ziprerank.inputs.pages import PageInput, PageSource, Pdf, open_pages, read_page, with_pdf_options
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.pages import Page, PageInput, Pdf, open_pages, read_page, with_pdf_options
 from ziprerank.inputs.prepared import Prepared, TextPlace, WarningPage
 from ziprerank.inputs.sizes import Size
 from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.texted_page import has_pixels, text_of
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
 from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
-from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument
+from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument, TextPart
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import TextPage, lay_out
 from ziprerank.windows import MAX_WINDOW
@@ -41,7 +43,8 @@ class Piece:
         index: 0-based position in ``list``.
         field: Path of the field that ``data`` came from; None for a bare string or an uploaded file.
         data: The bytes of a file, or a string: a URL, an encoded file, or words.
-        text: Whether ``data`` is words, to be drawn as a page.
+        text: Whether ``data`` is words: a document without a page, or to be drawn as one.
+        beside: Words beside the page, for bundles that read them.
         pages: Page range of a PDF, from 1; None is all.
         password: Password of an encrypted PDF.
         fault: Why there is no file, if it could not be fetched and bad documents are skipped.
@@ -52,6 +55,7 @@ class Piece:
     field: str | None
     data: str | bytes
     text: bool = False
+    beside: str | None = None
     pages: str | None = None
     password: str | None = None
     fault: str | None = None
@@ -72,13 +76,15 @@ def read_document(index: int, document: Document) -> Piece:
     if isinstance(document, str):
         return Piece(index, None, document, text=not _is_media(document))
     if isinstance(document, ImageDocument):
-        return Piece(index, "image", document.image)
+        return Piece(index, "image", document.image, beside=document.text or None)
     if isinstance(document, PdfDocument):
         return Piece(index, "pdf", document.pdf, pages=document.pages, password=document.password)
     if isinstance(document, ContentDocument):
         part = document.content[0]
         if isinstance(part, ImagePart):
-            return Piece(index, "content[0].image_url.url", part.image_url.url)
+            last = document.content[-1]
+            beside = last.text if isinstance(last, TextPart) else ""
+            return Piece(index, "content[0].image_url.url", part.image_url.url, beside=beside or None)
         return Piece(index, "content[0].text", part.text, text=True)
     return Piece(index, "text", document.text, text=True)
 
@@ -127,7 +133,13 @@ class Candidates:
     """
 
     def __init__(
-        self, rules: ImageRules, settings: Settings, workers: ThreadPoolExecutor, limits: PageLimits | None = None
+        self,
+        rules: ImageRules,
+        settings: Settings,
+        workers: ThreadPoolExecutor,
+        limits: PageLimits | None = None,
+        *,
+        reads_text: bool = False,
     ) -> None:
         """Opens nothing yet.
 
@@ -136,6 +148,7 @@ class Candidates:
             settings: Limits of a request.
             workers: Threads that prepare the pages of this request.
             limits: Where files are read, and what one page may cost; None is the defaults.
+            reads_text: Whether the bundle reads words: those of a document are then no page.
         """
         self.pages: list[PreparedPage | BadPage] = []
         self.origins: list[Piece] = []
@@ -143,6 +156,7 @@ class Candidates:
         self._settings = settings
         self._workers = workers
         self._limits = limits or PageLimits()
+        self._reads_text = reads_text
         self._interrupt = Interrupt()
         self._stack = ExitStack()
         self._pixels = 0
@@ -176,11 +190,13 @@ class Candidates:
                     raise InvalidInput(piece.fault)
                 with self._interrupt.applied():
                     given = self._input(piece, render_text)
+                    if piece.beside is not None and self._reads_text:
+                        given = Page(given, piece.beside)
                     opened = self._stack.enter_context(
                         open_pages([given], self._rules, on_bad_page, limits=self._limits)
                     )
             except InvalidInput as error:
-                if on_bad_page == "raise" or (piece.text and not render_text):
+                if on_bad_page == "raise" or (piece.text and not render_text and not self._reads_text):
                     raise refuse_page(error, piece.param, piece.index) from error
                 opened = [BadPage(PageError(reason_of(error), source=piece.param))]
             self._check_count(piece, len(opened))
@@ -202,7 +218,7 @@ class Candidates:
 
     def ahead(self) -> None:
         """Starts to prepare the pages, where they fit into one pass: of more, only the ranking knows the first."""
-        pages = [page for page in self.pages if isinstance(page, PreparedPage)]
+        pages = [page for page in self.pages if isinstance(page, PreparedPage) and has_pixels(page)]
         for page in pages if len(pages) <= AHEAD else ():
             page.start()
 
@@ -228,6 +244,9 @@ class Candidates:
         self._stack.close()
 
     def _input(self, piece: Piece, render_text: bool) -> PageInput:
+        if piece.text and self._reads_text and not render_text:
+            assert isinstance(piece.data, str)
+            return Page(text=piece.data)
         if piece.text:
             if not render_text:
                 raise InvalidInput(
@@ -310,6 +329,11 @@ class PreparedPage(WarningPage):
     @property
     def size(self) -> Size:
         return self._source.size
+
+    @property
+    def text(self) -> str | None:
+        """The document's words, for bundles that read them."""
+        return text_of(self._source)
 
     @property
     def started(self) -> Future[Prepared] | None:

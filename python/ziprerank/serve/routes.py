@@ -84,6 +84,8 @@ async def rerank(request: Request, body: RerankRequest, service: AnyService, per
     pieces = [read_document(index, document) for index, document in enumerate(body.documents)]
     for piece in pieces:
         piece.list = asked.list
+        if piece.beside is not None and not service.reads_text:
+            asked.notes.append(f"{asked.list}[{piece.index}]: its text is not read: a page is ranked by its image")
     echo = None
     if body.return_documents:
         echo = [document_of(sent) for sent in asked.documents]
@@ -117,6 +119,7 @@ async def rerank_files(
     strategy: Annotated[StrategyOption, Form(description=STRATEGY)] = "auto",
     first_stage: Annotated[FirstStage, Form(description=FIRST_STAGE)] = "auto",
     candidates: Annotated[int, Form(ge=1, description=CANDIDATES_HELP)] = CANDIDATES,
+    instruction: Annotated[str | None, Form(max_length=MOST_QUERY)] = None,
     on_bad_page: Annotated[OnBadPage | None, Form(description=f"{ON_BAD_PAGE} Default: the server's.")] = None,
     scale: Annotated[Scale | None, Form(description=f"{SCALE} Default: the server's.")] = None,
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
@@ -131,6 +134,7 @@ async def rerank_files(
         strategy=strategy,
         first_stage=first_stage,
         candidates=candidates,
+        instruction=instruction,
         on_bad_page=on_bad_page,
         scale=scale,
         include=include,
@@ -168,6 +172,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
         "model": service.model_name,
         "bundle_id": bundle.bundle_id,
         "precision": bundle.precision,
+        "scoring": bundle.prompt.scoring,
         "provider": engine["provider"],
         "runtime_version": engine["runtime_version"],
         "image": {
@@ -179,6 +184,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
             "keep_ratio": bundle.defaults.keep_ratio,
             "window": bundle.defaults.window,
             "stride": bundle.defaults.stride,
+            "instruction": bundle.prompt.instruction,
             "render_text": settings.render_text,
             "on_bad_page": settings.on_bad_page,
             "scale": settings.scale,

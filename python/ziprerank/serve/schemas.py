@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
 
 from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage, StageDone
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
+from ziprerank.prompt import MAX_TEXT_CHARACTERS
 from ziprerank.scales import SCALE, Scale
 from ziprerank.strategies import STRATEGY, Strategy, StrategyOption
 from ziprerank.windows import MAX_WINDOW
@@ -29,13 +32,14 @@ class _Strict(BaseModel):
 
 
 class ImageDocument(_Strict):
-    """An image document as in Jina's API."""
+    """An image document as in Jina's API, with words beside it for models that read them."""
 
     image: str = Field(description=_IMAGE)
+    text: str | None = Field(None, max_length=MAX_TEXT_CHARACTERS, description="Read behind the page, if at all.")
 
 
 class TextDocument(_Strict):
-    """A text document as in Cohere's v1 and Jina's API; needs `render_text`."""
+    """A text document as in Cohere's v1 and Jina's API, for models that read texts; else it needs `render_text`."""
 
     text: str
 
@@ -68,9 +72,15 @@ class TextPart(_Strict):
 
 
 class ContentDocument(_Strict):
-    """A document as in vLLM's API; it has exactly one part, since a document is one page."""
+    """A document as in vLLM's API: one page, one text, or a page with a text behind it."""
 
-    content: list[Annotated[ImagePart | TextPart, Field(discriminator="type")]] = Field(min_length=1, max_length=1)
+    content: list[Annotated[ImagePart | TextPart, Field(discriminator="type")]] = Field(min_length=1, max_length=2)
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if len(self.content) == 2 and [part.type for part in self.content] != ["image_url", "text"]:
+            raise PydanticCustomError("document", "a document is one page, with words behind it or without")
+        return self
 
 
 def _shape(value: Any) -> str | None:
@@ -112,6 +122,11 @@ class Options(_Strict):
     strategy: StrategyOption = Field("auto", description=STRATEGY)
     first_stage: FirstStage = Field("auto", description=FIRST_STAGE)
     candidates: int = Field(CANDIDATES, ge=1, description=CANDIDATES_HELP)
+    instruction: str | None = Field(
+        None,
+        max_length=MOST_QUERY,
+        description="What makes a page relevant, for a model whose prompt has a place for it. Null is the model's own.",
+    )
     on_bad_page: OnBadPage | None = Field(
         None, description=f"{ON_BAD_PAGE} `meta.skipped` names what was skipped. Null is the server's default."
     )

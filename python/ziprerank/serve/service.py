@@ -14,6 +14,7 @@ import numpy as np
 
 from ziprerank._version import __version__
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
+from ziprerank.inputs.sizes import smart_resize
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
@@ -84,10 +85,16 @@ class Service:
             "ziprerank_held_bytes", "Bodies, fetched files and answers held", lambda: self.admission.held
         )
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the bundle reads the words of documents."""
+        return self.reranker.bundle.prompt.text is not None
+
     async def warm_up(self) -> None:
         """Ranks a blank page, so that the first client need not wait for lazy initialisation; then sets ``ready``."""
-        side = self.reranker.bundle.image.longest_side
-        page = np.full((side, round(side * 0.77), 3), 255, dtype=np.uint8)
+        rules = self.reranker.bundle.image
+        size = smart_resize(rules.longest_side, round(rules.longest_side * 0.77), rules)
+        page = np.full((*size, 3), 255, dtype=np.uint8)
         try:
             done = await self._queue.run(
                 lambda check, stop: self.reranker.rank("warm-up", page, progress=check, cancel=stop), lambda: None
@@ -164,7 +171,7 @@ class Service:
             pieces: The documents.
             options: The request's options.
             permit: The request's admission, which accounts for fetched files.
-            render_text: Whether words are drawn as pages; None is the settings'.
+            render_text: Whether words are drawn as pages; None is the settings', unless the bundle reads words.
             echo: The documents as results return them; None returns none.
 
         Returns:
@@ -176,11 +183,14 @@ class Service:
             EngineError: The engine failed.
         """
         started = perf_counter()
-        text = self._check(query, pieces)
+        text, instruction = self._check(query, options.instruction, pieces)
         on_bad_page = options.on_bad_page or self.settings.on_bad_page
-        render_text = self.settings.render_text if render_text is None else render_text
+        if render_text is None:
+            render_text = self.settings.render_text and not self.reads_text
         workers = ThreadPoolExecutor(self.settings.workers, thread_name_prefix="ziprerank-worker")
-        candidates = Candidates(self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits)
+        candidates = Candidates(
+            self.reranker.bundle.image, self.settings, workers, self.reranker.page_limits, reads_text=self.reads_text
+        )
         try:
             await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
@@ -188,7 +198,7 @@ class Service:
             reading = self._threads.submit(self._read_texts, candidates, options, permit.owner)
             await settled(reading, candidates.give_up)
             plan = self._check_plan(candidates, options)
-            await settled(self._threads.submit(self._check_prompt, text, plan.width))
+            await settled(self._threads.submit(self._check_prompt, text, instruction, plan.width))
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
             permit.hold(room.taken)
@@ -239,6 +249,7 @@ class Service:
                             strategy=options.strategy,
                             first_stage=options.first_stage,
                             candidates=options.candidates,
+                            instruction=options.instruction,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
                             progress=check,
                             cancel=stop,
@@ -266,8 +277,8 @@ class Service:
                 candidates.pages, options.window, options.first_stage, options.candidates
             )
 
-    def _check(self, query: str, pieces: Sequence[Piece]) -> str:
-        """Checks what can be checked before a document is opened. Returns the query as it goes into the prompt.
+    def _check(self, query: str, instruction: str | None, pieces: Sequence[Piece]) -> tuple[str, str]:
+        """Checks what can be checked before a document is opened. Returns the query and the instruction of the prompt.
 
         Raises Refused.
         """
@@ -275,17 +286,21 @@ class Service:
             text = self.reranker.prompts.check_query(query)
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
+        try:
+            asked = self.reranker.prompts.check_instruction(instruction)
+        except InvalidInput as error:
+            raise Refused(422, str(error), param="instruction") from error
         most = self.settings.max_pages
         if len(pieces) > most:  # files of a form; JSON was counted as it was read
             what = pieces[0].list
             message = f"{len(pieces):,} {what}, at most {most:,} in one request: split"
             raise Refused(413, message, param=what, index=most)
-        return text
+        return text, asked
 
-    def _check_prompt(self, text: str, pages: int) -> None:
-        """Checks the prompt of a pass of so many pages for the query that ``_check`` returned. Raises Refused."""
+    def _check_prompt(self, text: str, instruction: str, pages: int) -> None:
+        """Checks the prompt of a pass of so many pages for what ``_check`` returned. Raises Refused."""
         try:
-            self.reranker.prompts.check_length(text, pages)
+            self.reranker.prompts.check_length(text, pages, instruction)
         except InvalidInput as error:
             raise Refused(422, str(error), param="query") from error
 

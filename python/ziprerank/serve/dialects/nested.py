@@ -67,39 +67,33 @@ def words_of(query: Any) -> Any:
     return "\n".join(texts) if 0 < len(texts) == len(found) else query
 
 
-def page_of(document: dict[str, Any]) -> tuple[Any, str | None]:
-    """Returns a document in one of our own shapes, and what it lost by that.
-
-    A page is one image: words beside it are not read. Words by themselves are one text.
-    """
-    if "content" in document or isinstance(document.get("url"), str):
-        return _of_parts(document) if "content" in document else _beside({**document, "image": document["url"]}, "url")
-    if "image" in document and "text" in document:
-        return _beside(document, "text")
-    if "text" in document and not document.keys() & {"pdf", "picture"}:
-        return {"text": document["text"]}, None  # other fields are metadata of the client's, as in Cohere v1
-    return document, None
+def page_of(document: dict[str, Any]) -> Any:
+    """Returns a document in one of our own shapes: an image, a text, or an image with a text beside it."""
+    if "content" in document:
+        return _of_parts(document)
+    if isinstance(document.get("url"), str):
+        return {name: value for name, value in {**document, "image": document["url"]}.items() if name != "url"}
+    if "text" in document and not document.keys() & {"pdf", "picture", "image"}:
+        return {"text": document["text"]}  # other fields are metadata of the client's, as in Cohere v1
+    return document
 
 
-def _beside(document: dict[str, Any], extra: str) -> tuple[dict[str, Any], str | None]:
-    told = "its text is not read: a page is ranked by its image" if "text" in document else None
-    return {name: value for name, value in document.items() if name not in ("text", extra)}, told
-
-
-def _of_parts(document: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def _of_parts(document: dict[str, Any]) -> Any:
     content = document["content"]
     if isinstance(content, str):
-        return {"text": content}, None
+        return {"text": content}
     if not isinstance(content, list):
-        return document, None
+        return document
     parts = [_part(part) for part in content]
-    kinds = [part.get("type") if isinstance(part, dict) else None for part in parts]
-    if kinds and set(kinds) == {"text"}:
-        texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-        return ({"text": "\n".join(texts)} if len(texts) > 1 else {"content": parts}), None
-    images = [part for part, kind in zip(parts, kinds, strict=True) if kind != "text"]
-    told = "its text is not read: a page is ranked by its image" if len(images) < len(parts) else None
-    return {**document, "content": images}, told
+    texts = [part for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    words = [part["text"] for part in texts if isinstance(part.get("text"), str)]
+    if len(words) < len(texts) or (len(words) < 2 and len(texts) == len(parts)):
+        return {**document, "content": parts}
+    if len(texts) == len(parts):
+        return {"text": "\n".join(words)}
+    images = [part for part in parts if part not in texts]
+    joined = [{"type": "text", "text": "\n".join(words)}] if words else []
+    return {**document, "content": [*images, *joined]}
 
 
 def _part(part: Any) -> Any:

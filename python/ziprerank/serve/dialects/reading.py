@@ -98,7 +98,7 @@ def _whole(value: Any) -> Any:
 
 
 def _documents(documents: Any, fields: Any, asked: Asked) -> Any:
-    """Returns the documents in our own shapes; ``asked`` gets them as they were sent, and what they lost."""
+    """Returns the documents in our own shapes; ``asked`` gets them as they were sent."""
     if isinstance(documents, dict) and isinstance(documents.get("content"), list):
         documents = [{"content": [part]} for part in documents["content"]]  # vLLM: each part is a document
     elif isinstance(documents, str) and asked.list != "documents":
@@ -106,17 +106,11 @@ def _documents(documents: Any, fields: Any, asked: Asked) -> Any:
     if not isinstance(documents, list):
         return documents
     asked.documents = documents
-    read = []
-    for number, document in enumerate(documents):
-        one, told = _document(document, fields)
-        if told:
-            asked.notes.append(f"{asked.list}[{number}]: {told}")
-        read.append(one)
-    return read
+    return [_document(document, fields) for document in documents]
 
 
-def _document(sent: Any, fields: Any) -> tuple[Any, str | None]:
-    """Returns a document in one of our own shapes, and what it lost by that.
+def _document(sent: Any, fields: Any) -> Any:
+    """Returns a document in one of our own shapes.
 
     Args:
         sent: The document as it was sent.
@@ -125,8 +119,8 @@ def _document(sent: Any, fields: Any) -> tuple[Any, str | None]:
     if isinstance(sent, list):  # SGLang: content parts without an object around them
         return page_of({"content": sent})
     if not isinstance(sent, dict):
-        return sent, None
+        return sent
     known = {name: value for name, value in sent.items() if value is not None}
     if isinstance(fields, list) and not known.keys() & {"image", "pdf", "content"}:
-        return {"text": lines_of({name: known[name] for name in fields if name in known})}, None
+        return {"text": lines_of({name: known[name] for name in fields if name in known})}
     return page_of(known)

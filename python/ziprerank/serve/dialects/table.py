@@ -50,7 +50,13 @@ TEI = Dialect(
     marks=frozenset({"texts"}),
     names={"texts": "documents", "return_text": "return_documents"},
 )
-SGLANG = Dialect("SGLang", answers.sglang, marks=frozenset({"instruct"}), defaults={"return_documents": True})
+SGLANG = Dialect(
+    "SGLang",
+    answers.sglang,
+    marks=frozenset({"instruct"}),
+    names={"instruct": "instruction"},
+    defaults={"return_documents": True},
+)
 VOYAGE = Dialect(
     "Voyage",
     answers.voyage,
@@ -105,7 +111,7 @@ IGNORED: Mapping[str, str | None] = {  # fields that some API documents and that
     **dict.fromkeys(("max_tokens_per_doc", "max_tokens_per_query", "max_chunks_per_doc", "overlap_tokens"), _CUT),
     **dict.fromkeys(("truncate", "truncation", "truncation_side", "truncation_direction"), _CUT),
     **dict.fromkeys(("truncate_prompt_tokens", "max_doc_length", "max_query_length"), _CUT),
-    **dict.fromkeys(("instruct", "instruction", "chat_template", "chat_template_kwargs"), _PROMPT),
+    **dict.fromkeys(("chat_template", "chat_template_kwargs"), _PROMPT),
     **dict.fromkeys(("mm_processor_kwargs", "add_special_tokens", "rewrite_query"), _PROMPT),
     "priority": "requests are served in the order of arrival",
     **dict.fromkeys(("return_len", "return_embeddings"), "answers have no such part"),
