@@ -84,7 +84,8 @@ def ask(handle: Handle, attempts: int = 3, leaves: bool = False, timeout: float 
 
     async def run() -> tuple[int, Any, bytes]:
         scope = {"type": "http", "method": "POST", "path": "/v1/rerank", "query_string": b"", "headers": []}
-        ingress = Ingress(handle, attempts, Settings(timeout=timeout), "error")  # type: ignore[arg-type]
+        settings = Settings(timeout=timeout, timeout_per_page=0)
+        ingress = Ingress(handle, attempts, settings, "error")  # type: ignore[arg-type]
         response = await ingress(Request(scope, receive))
         await asyncio.sleep(0)  # lets cancelled tasks end
         return response.status_code, response.raw_headers, bytes(response.body)

@@ -55,6 +55,9 @@ def serve(
     ] = None,
     queue: Annotated[int, _option("QUEUE", "Rankings under way at once; more are answered 429.")] = _DEFAULT.queue,
     timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
+    timeout_per_page: Annotated[
+        float, _option("TIMEOUT_PER_PAGE", "Seconds more for each page beyond the 20 of a pass.")
+    ] = _DEFAULT.timeout_per_page,
     drain: Annotated[float, _option("DRAIN", "Seconds for accepted requests after SIGTERM.")] = _DEFAULT.drain,
     workers: Annotated[
         int, _option("WORKERS", "Pages of a request prepared at a time.", show_default="CPUs, at most 4")
@@ -82,6 +85,15 @@ def serve(
         int, _option("MAX_HELD_MIB", "Bodies, fetched files and answers of all requests together.")
     ] = _DEFAULT.max_held_bytes // MIB,
     max_answer_mib: Annotated[int, _option("MAX_ANSWER_MIB", "Largest answer.")] = _DEFAULT.max_answer_bytes // MIB,
+    max_stored_mib: Annotated[
+        int, _option("MAX_STORED_MIB", "Documents kept for further requests, in memory; 0 keeps none.")
+    ] = _DEFAULT.max_stored_bytes // MIB,
+    max_stored_mib_per_key: Annotated[
+        int, _option("MAX_STORED_MIB_PER_KEY", "Those of one API key.")
+    ] = _DEFAULT.max_stored_bytes_per_key // MIB,
+    keep_stored: Annotated[
+        float, _option("KEEP_STORED", "Seconds that a document is kept after its last use.")
+    ] = _DEFAULT.keep_stored,
     max_pages: Annotated[int, _option("MAX_PAGES", "Pages of one request.")] = _DEFAULT.max_pages,
     max_image_pixels: Annotated[int, _option("MAX_IMAGE_PIXELS", "Pixels of one image.")] = _DEFAULT.max_image_pixels,
     max_total_pixels: Annotated[
@@ -130,6 +142,7 @@ def serve(
         ssl_keyfile=ssl_keyfile,
         queue=queue,
         timeout=timeout,
+        timeout_per_page=timeout_per_page,
         drain=drain,
         workers=workers,
         max_connections=max_connections,
@@ -141,6 +154,9 @@ def serve(
         max_body_bytes=max_body_mib * MIB,
         max_held_bytes=max_held_mib * MIB,
         max_answer_bytes=max_answer_mib * MIB,
+        max_stored_bytes=max_stored_mib * MIB,
+        max_stored_bytes_per_key=max_stored_mib_per_key * MIB,
+        keep_stored=keep_stored,
         max_pages=max_pages,
         max_image_pixels=max_image_pixels,
         max_total_pixels=max_total_pixels,

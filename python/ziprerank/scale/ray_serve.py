@@ -145,7 +145,7 @@ def build(options: Options) -> Application:
         num_replicas=options.ingress_replicas,
         ray_actor_options={"num_cpus": options.ingress_cpus},
         max_ongoing_requests=MOST_REQUESTS,
-        graceful_shutdown_timeout_s=settings.timeout + 5,  # by then it has answered all its requests
+        graceful_shutdown_timeout_s=settings.longest + 5,  # by then it has answered all its requests
     )(Ingress)
     application: Application = ingress.bind(replicas.bind(options), options.attempts, settings, options.log_level)
     return application

@@ -105,16 +105,18 @@ class Admission:
 
 
 class Permit:
-    """The admission of one request, and the bytes that it holds.
+    """The admission of one request, the bytes that it holds, and the time that it has.
 
     Attributes:
-        owner: Whose page features the request makes and finds.
+        sender: Whose request it is, as ``Service.check_key`` names them.
+        seconds: Most seconds from the request's header to its answer.
         moved: When the client last sent or read a good part of a body or an answer (``time.monotonic``).
     """
 
-    def __init__(self, admission: Admission, owner: str = "") -> None:
+    def __init__(self, admission: Admission, sender: str = "") -> None:
         self.admission = admission
-        self.owner = owner
+        self.sender = sender
+        self.seconds = admission.settings.timeout
         self.moved = monotonic()
         self._held = 0
         self._placed = False
@@ -139,6 +141,10 @@ class Permit:
             raise admission.no_room(alone=admission.held == self._held)
         self._held += size
         admission.held += size
+
+    def allow(self, pages: int) -> None:
+        """Gives the request the time that so many pages need."""
+        self.seconds = max(self.seconds, self.admission.settings.seconds_for(pages))
 
     def begin(self, drop: Callable[[], object]) -> None:
         """Notes that the client begins to send or read. ``drop`` is called if it stalls and others need the room."""

@@ -30,6 +30,7 @@ from ziprerank.serve.routes import bedrock, operations, ranking
 from ziprerank.serve.service import Service
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.telemetry import Telemetry
+from ziprerank.serve.uploads import kept, uploads
 
 STATIC = Path(__file__).parent / "static"
 
@@ -62,6 +63,8 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.state.service = service
     app.include_router(ranking)
+    app.include_router(uploads)
+    app.include_router(kept)
     app.include_router(operations)
     app.include_router(models)
     app.include_router(bedrock)
@@ -80,7 +83,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=service.settings.cors_headers,
             expose_headers=["Retry-After", "X-Request-ID", "X-Warnings", "traceparent"],
         )

@@ -27,7 +27,15 @@ from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
 from ziprerank.serve.failures import Refused, reason_of, refuse_page
 from ziprerank.serve.fetching import Fetcher, FetchError
-from ziprerank.serve.schemas import ContentDocument, Document, ImageDocument, ImagePart, PdfDocument, TextPart
+from ziprerank.serve.schemas import (
+    ContentDocument,
+    Document,
+    ImageDocument,
+    ImagePart,
+    PdfDocument,
+    StoredDocument,
+    TextPart,
+)
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import TextPage, lay_out
 from ziprerank.windows import MAX_WINDOW
@@ -49,6 +57,8 @@ class Piece:
         password: Password of an encrypted PDF.
         fault: Why there is no file, if it could not be fetched and bad documents are skipped.
         list: The field that lists the documents.
+        before: How many documents come before those of ``list``.
+        stored: Whether ``data`` is the id of a document that is kept.
     """
 
     index: int
@@ -60,15 +70,17 @@ class Piece:
     password: str | None = None
     fault: str | None = None
     list: str = "documents"
+    before: int = 0
+    stored: bool = False
 
     @property
     def param(self) -> str:
         """The document's name in errors: ``documents[3].image`` or ``files[0]``."""
-        return f"{self.list}[{self.index}]" + (f".{self.field}" if self.field else "")
+        return f"{self.list}[{self.index - self.before}]" + (f".{self.field}" if self.field else "")
 
-    def refuse(self, message: str, status: int = 422) -> Refused:
+    def refuse(self, message: str, status: int = 422, kind: str | None = "invalid_document") -> Refused:
         """Returns an error about this document."""
-        return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind="invalid_document")
+        return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind=kind)
 
 
 def read_document(index: int, document: Document) -> Piece:
@@ -79,14 +91,19 @@ def read_document(index: int, document: Document) -> Piece:
         return Piece(index, "image", document.image, beside=document.text or None)
     if isinstance(document, PdfDocument):
         return Piece(index, "pdf", document.pdf, pages=document.pages, password=document.password)
+    if isinstance(document, StoredDocument):
+        identity, pages, password = document.document_id, document.pages, document.password
+        return Piece(index, "document_id", identity, pages=pages, password=password, stored=True)
     if isinstance(document, ContentDocument):
         part = document.content[0]
         if isinstance(part, ImagePart):
             last = document.content[-1]
             beside = last.text if isinstance(last, TextPart) else ""
             return Piece(index, "content[0].image_url.url", part.image_url.url, beside=beside or None)
-        return Piece(index, "content[0].text", part.text, text=True)
-    return Piece(index, "text", document.text, text=True)
+        field, words = "content[0].text", part.text
+    else:
+        field, words = "text", document.text
+    return Piece(index, field, words, text=True)
 
 
 async def fetch_pieces(
@@ -122,6 +139,26 @@ async def fetch_pieces(
     finally:
         for task in tasks:
             task.cancel()
+
+
+def count_pages(data: bytes, password: str | None, rules: ImageRules, limits: PageLimits, interrupt: Interrupt) -> int:
+    """Returns how many pages a PDF or an image has; none is decoded. Blocks, so call it in a thread.
+
+    Raises:
+        InvalidInput: It cannot be opened.
+    """
+    head = data[:HEAD_BYTES]
+    with interrupt.applied():
+        if is_pdf(head):
+            file = StoredFile(data, "PDF", limits, password=password)
+            try:
+                return file.pages()
+            finally:
+                file.close()
+        if (kind := image_kind(head)) is not None:
+            return len(StoredFile(data, kind, limits).image_pages(kind))
+        with open_pages([data], rules, limits=limits) as opened:  # it says what is wrong
+            return len(opened)
 
 
 class Candidates:

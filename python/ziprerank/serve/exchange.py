@@ -29,8 +29,7 @@ class AdmittedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             service = request.app.state.service
-            owner = service.check_key(request.headers)
-            permit = Permit(service.admission, owner)
+            permit = Permit(service.admission, service.check_key(request.headers))
             return _Sent(await run_admitted(handle, request, permit), permit)
 
         return admitted
@@ -85,9 +84,11 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
         limit = min(settings.body_timeout, settings.timeout)
         await asyncio.wait({work, *waits}, timeout=limit, return_when="FIRST_COMPLETED")
         if body.complete.is_set() and not work.done():
-            limit = settings.timeout
-            rest = max(0.0, limit - (monotonic() - since))
-            await asyncio.wait({work, gone, *waits[1:]}, timeout=rest, return_when="FIRST_COMPLETED")
+            limit, done = 0.0, set[asyncio.Future[Any]]()
+            while not done and limit < permit.seconds:  # which grows once the pages are counted
+                limit = permit.seconds
+                rest = max(0.0, limit - (monotonic() - since))
+                done, _ = await asyncio.wait({work, gone, *waits[1:]}, timeout=rest, return_when="FIRST_COMPLETED")
         if work.done() and not body.left.is_set():
             return work.result()
     finally:
@@ -105,7 +106,7 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     admission.rejected("deadline")
     if not body.complete.is_set():
         raise Refused(408, f"the body had not arrived after {limit:g} s: send it faster, or less of it")
-    raise Refused(504, f"no answer within {limit:g} s: rank fewer pages, or raise --timeout")
+    raise Refused(504, f"no answer within {limit:g} s: rank fewer pages, or raise --timeout or --timeout-per-page")
 
 
 def _check_coding(coding: str) -> None:

@@ -42,6 +42,10 @@ class Metrics:
             "ziprerank_rejected", "Requests rejected or abandoned, by reason", ["reason"], registry=self.registry
         )
 
+        self._removed = Counter(
+            "ziprerank_stored_removed", "Documents kept no longer, by reason", ["reason"], registry=self.registry
+        )
+
     def built(self, **labels: str) -> None:
         """Adds ``ziprerank_build_info``, which is always 1: its labels say what answers, such as ``version``."""
         Info("ziprerank_build", "What answers: versions, model, provider", registry=self.registry).info(labels)
@@ -70,6 +74,10 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """Counts a request that was rejected or abandoned."""
         self._rejected.labels(reason).inc()
+
+    def removed(self, reason: str) -> None:
+        """Counts a document that is kept no longer."""
+        self._removed.labels(reason).inc()
 
     def ranked(self, ranking: Ranking, prepare: float, queue: float) -> None:
         """Counts a ranking.

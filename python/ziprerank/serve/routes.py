@@ -19,7 +19,9 @@ from ziprerank.serve.dialects.answers import document_of
 from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, SHARED_PATHS
 from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.exchange import AdmittedRoute
+from ziprerank.serve.failures import Refused
 from ziprerank.serve.schemas import (
+    MOST_ID,
     MOST_PASSWORD,
     MOST_QUERY,
     MOST_RANGE,
@@ -39,6 +41,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "The body is not valid JSON, or not a valid form",
         401: "The API key is missing or wrong",
         403: "A web page of another site asks",
+        404: "A document_id is unknown, has expired, or is another key's",
         408: "The body arrived too slowly",
         413: "The request is too large",
         415: "The content type is not JSON, or not a multipart form, or the body is compressed",
@@ -105,8 +108,14 @@ bedrock.add_api_route(BEDROCK_PATH, rerank, methods=["POST"], include_in_schema=
 async def rerank_files(
     service: AnyService,
     permit: AnyPermit,
-    files: Annotated[list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")],
     query: Annotated[str, Form(max_length=MOST_QUERY)],
+    files: Annotated[
+        list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")
+    ] = [],  # noqa: B006 - FastAPI copies it
+    document_id: Annotated[
+        list[Annotated[str, Field(max_length=MOST_ID)]],
+        Form(description="Ids that `/v1/documents` answered, in place of files or behind them."),
+    ] = [],  # noqa: B006
     pages: Annotated[
         str | None,
         Form(max_length=MOST_RANGE, description="Pages of each PDF or TIFF, from 1: `1-20`, `3`, `5-` or `1-4,9`."),
@@ -125,7 +134,12 @@ async def rerank_files(
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
 ) -> RerankResponse:
-    """Does the same as `/v1/rerank` for files uploaded in a form; a result's `index` is the position of its file."""
+    """Does the same as `/v1/rerank` for files uploaded in a form, now or before.
+
+    A result's `index` is the position of its file among `files`, and then those of `document_id`.
+    """
+    if not files and not document_id:
+        raise Refused(422, "files: a file is needed, or a document_id", param="files")
     options = Options(
         top_n=top_n,
         keep_ratio=keep_ratio,
@@ -143,6 +157,10 @@ async def rerank_files(
     pieces = [
         Piece(index, None, await file.read(), pages=pages, password=password, list="files")
         for index, file in enumerate(files)
+    ]
+    pieces += [
+        Piece(index, None, one, pages=pages, password=password, list="document_id", before=len(files), stored=True)
+        for index, one in enumerate(document_id, len(files))
     ]
     return await service.rank(query, pieces, options, permit=permit)
 
@@ -192,9 +210,13 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
         "limits": {
             "queue": settings.queue,
             "timeout_s": settings.timeout,
+            "timeout_per_page_s": settings.timeout_per_page,
             "drain_s": settings.drain,
             "max_body_bytes": settings.max_body_bytes,
             "max_answer_bytes": settings.max_answer_bytes,
+            "max_stored_bytes": settings.max_stored_bytes,
+            "max_stored_bytes_per_key": settings.max_stored_bytes_per_key,
+            "keep_stored_s": settings.keep_stored,
             "max_pages": settings.max_pages,
             "max_image_pixels": settings.max_image_pixels,
             "max_total_pixels": settings.max_total_pixels,

@@ -18,7 +18,7 @@ from ziprerank.scales import SCALE, Scale
 from ziprerank.strategies import STRATEGY, Strategy, StrategyOption
 from ziprerank.windows import MAX_WINDOW
 
-MOST_QUERY, MOST_RANGE, MOST_PASSWORD = 100_000, 10_000, 1_000  # characters
+MOST_QUERY, MOST_RANGE, MOST_PASSWORD, MOST_ID = 100_000, 10_000, 1_000, 100  # characters
 Extra = Literal["logit", "kept", "passes", "timings", "thumbnail"]
 
 _IMAGE = (
@@ -53,6 +53,16 @@ class PdfDocument(_Strict):
         max_length=MOST_RANGE,
         description="From 1: `1-20`, `3`, `5-` or `1-4,9`; null is all.",
         examples=["1-20"],
+    )
+    password: str | None = Field(None, max_length=MOST_PASSWORD)
+
+
+class StoredDocument(_Strict):
+    """A document that was sent to `/v1/documents`, or some of its pages."""
+
+    document_id: str = Field(max_length=MOST_ID, description="As `/v1/documents` answered it.")
+    pages: str | None = Field(
+        None, max_length=MOST_RANGE, description="Of a PDF or a TIFF, from 1: `1-20`, `3` or `1-4,9`; null is all."
     )
     password: str | None = Field(None, max_length=MOST_PASSWORD)
 
@@ -92,18 +102,19 @@ def _shape(value: Any) -> str | None:
 
 
 STRING = "a string"
-OBJECTS = {key: f"an object with {key}" for key in ("image", "pdf", "content", "text")}
+OBJECTS = {key: f"an object with {key}" for key in ("image", "pdf", "content", "text", "document_id")}
 
 Document = Annotated[
     Annotated[str, Tag(STRING)]
     | Annotated[ImageDocument, Tag(OBJECTS["image"])]
     | Annotated[PdfDocument, Tag(OBJECTS["pdf"])]
     | Annotated[ContentDocument, Tag(OBJECTS["content"])]
-    | Annotated[TextDocument, Tag(OBJECTS["text"])],
+    | Annotated[TextDocument, Tag(OBJECTS["text"])]
+    | Annotated[StoredDocument, Tag(OBJECTS["document_id"])],
     Discriminator(
         _shape,
         custom_error_type="document",
-        custom_error_message="a document is a string, or an object with image, pdf, content or text",
+        custom_error_message="a document is a string, or an object with image, pdf, content, text or document_id",
     ),
 ]
 
@@ -243,6 +254,15 @@ class RerankResponse(BaseModel):
     results: list[Result]
     usage: Usage
     meta: Meta
+
+
+class KeptDocument(BaseModel):
+    """A document that the server keeps for its sender."""
+
+    document_id: str = Field(description="For `document_id` in requests; the same for the same file.")
+    pages: int
+    bytes: int
+    expires_at: int = Field(description="In seconds since 1970; later if the document is ranked or sent before.")
 
 
 class ErrorDetail(BaseModel):

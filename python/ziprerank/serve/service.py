@@ -15,12 +15,12 @@ import numpy as np
 from ziprerank._version import __version__
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
 from ziprerank.inputs.sizes import smart_resize
-from ziprerank.inputs.workers.pool import pool
+from ziprerank.inputs.workers.pool import Interrupt, pool
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
-from ziprerank.serve.documents import Candidates, Piece, fetch_pieces
+from ziprerank.serve.documents import Candidates, Piece, count_pages, fetch_pieces
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger
@@ -29,6 +29,7 @@ from ziprerank.serve.metrics import Metrics
 from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
+from ziprerank.serve.stored import DocumentStore
 from ziprerank.serve.text_page import check_font
 from ziprerank.serve.tracing import note_ranking
 from ziprerank.strategies import AnyPlan, plan_passes
@@ -49,6 +50,7 @@ class Service:
         model_name: The name in answers.
         admission: Bounds the requests under way.
         metrics: Counts what the service does.
+        documents: What clients have sent for further requests.
         ready: Whether the model has run once.
         lost: Why the GPU is lost; empty while it is there.
     """
@@ -60,6 +62,7 @@ class Service:
         self.model_name = settings.model_name or str(reranker.bundle.source.get("name") or "ziprerank")
         self.admission = Admission(settings)
         self.metrics = Metrics()
+        self.documents = DocumentStore(settings)
         self.ready = False
         self.lost = ""
         self._queue = EngineQueue()
@@ -67,6 +70,7 @@ class Service:
         self._trimmer = Trimmer(self._threads)
         self._fetcher = Fetcher(settings)
         self.admission.rejected = self.metrics.rejected
+        self.documents.removed = self.metrics.removed
         self.metrics.built(
             version=__version__,
             model=self.model_name,
@@ -81,6 +85,8 @@ class Service:
             self.metrics.watch_disk(reranker.page_cache.stats)
         self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
         self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
+        self.metrics.gauge("ziprerank_stored_documents", "Documents kept", lambda: len(self.documents))
+        self.metrics.gauge("ziprerank_stored_bytes", "Bytes of documents kept", lambda: self.documents.held)
         self.metrics.gauge(
             "ziprerank_held_bytes", "Bodies, fetched files and answers held", lambda: self.admission.held
         )
@@ -122,6 +128,7 @@ class Service:
     async def close(self) -> None:
         """Drops the rankings that wait, and returns when the running one and all workers have ended."""
         self._trimmer.close()
+        self.documents.close()
         await self._queue.close()
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -132,8 +139,7 @@ class Service:
             headers: With lower-case names: ``authorization`` (``Bearer KEY``), ``api-key`` or ``x-api-key``.
 
         Returns:
-            The owner of the page features that the request makes and finds: a digest of the key with
-            ``Settings.cache_per_key``, else one for all.
+            Who sends the request: a digest of the key; empty where the service has no keys.
 
         Raises:
             Refused: No header carries a key of the service (401).
@@ -148,7 +154,7 @@ class Service:
             names = " or ".join(f"{name}: KEY" for name in KEY_HEADERS)
             message = f"an API key is needed: send it as Authorization: Bearer KEY, {names}"
             raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
-        return hashlib.blake2b(known[0], digest_size=16).hexdigest() if self.settings.cache_per_key else ""
+        return hashlib.blake2b(known[0], digest_size=16).hexdigest()
 
     def _knows(self, key: bytes) -> bool:
         same = [hmac.compare_digest(key, right.encode()) for right in self.settings.api_keys]  # of all: time tells
@@ -170,7 +176,7 @@ class Service:
             query: What to look for.
             pieces: The documents.
             options: The request's options.
-            permit: The request's admission, which accounts for fetched files.
+            permit: The request's admission, which accounts for files and time, and knows its sender.
             render_text: Whether words are drawn as pages; None is the settings', unless the bundle reads words.
             echo: The documents as results return them; None returns none.
 
@@ -184,6 +190,8 @@ class Service:
         """
         started = perf_counter()
         text, instruction = self._check(query, options.instruction, pieces)
+        owner = permit.sender if self.settings.cache_per_key else ""  # of the page features
+        self._take_stored(pieces, permit)
         on_bad_page = options.on_bad_page or self.settings.on_bad_page
         if render_text is None:
             render_text = self.settings.render_text and not self.reads_text
@@ -195,7 +203,8 @@ class Service:
             await fetch_pieces(pieces, self._fetcher, permit.hold, on_bad_page)
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
-            reading = self._threads.submit(self._read_texts, candidates, options, permit.owner)
+            permit.allow(len(candidates.pages))
+            reading = self._threads.submit(self._read_texts, candidates, options, owner)
             await settled(reading, candidates.give_up)
             plan = self._check_plan(candidates, options)
             await settled(self._threads.submit(self._check_prompt, text, instruction, plan.width))
@@ -203,7 +212,7 @@ class Service:
             room.take(candidates, options, echo, self.reranker.bundle)
             permit.hold(room.taken)
             prepared = perf_counter() - started
-            done = await self._run(query, candidates, options, permit.owner)
+            done = await self._run(query, candidates, options, owner)
             self.admission.took(done.ran)
             self.metrics.ranked(done.value, prepared, done.waited)
             note_ranking(done.value, prepared, done.waited, done.ran)
@@ -231,6 +240,27 @@ class Service:
             self._threads.submit(candidates.close)
             workers.shutdown(wait=False)
             self._trimmer.soon()
+
+    async def count_pages(self, data: bytes, password: str | None) -> int:
+        """Returns how many pages a PDF or an image has. Raises InvalidInput if it cannot be opened."""
+        rules, limits, interrupt = self.reranker.bundle.image, self.reranker.page_limits, Interrupt()
+        return await settled(self._threads.submit(count_pages, data, password, rules, limits, interrupt), interrupt.set)
+
+    def _take_stored(self, pieces: Sequence[Piece], permit: Permit) -> None:
+        """Gives the documents that are kept their bytes, which count as if they had come with the request.
+
+        Raises:
+            Refused: A document is not there (404), also where bad documents are skipped, or there is no room.
+        """
+        for piece in pieces:
+            if piece.stored:
+                assert isinstance(piece.data, str)
+                try:
+                    document = self.documents.find(permit.sender, piece.data, use=True)
+                except Refused as gone:
+                    raise piece.refuse(gone.detail, gone.status_code, gone.kind) from None
+                permit.hold(len(document.data))
+                piece.data = document.data
 
     async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
         """Ranks, and leaves the engine to others while a page is late: features of earlier pages are in its pool."""

@@ -11,6 +11,7 @@ from ziprerank.errors import InvalidInput
 from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.scales import Scale, check_scale
+from ziprerank.windows import MAX_WINDOW
 
 Fetch = Literal["off", "public", "listed"]
 
@@ -19,9 +20,9 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _COUNTS = (
     *("queue", "workers", "max_connections", "max_connections_per_address", "keep_alive"),
     *("max_body_bytes", "max_held_bytes", "max_answer_bytes", "max_pages", "max_image_pixels", "max_total_pixels"),
-    "fetch_bytes",
+    *("fetch_bytes", "max_stored_bytes_per_key"),
 )
-_SECONDS = ("timeout", "drain", "header_timeout", "body_timeout", "answer_timeout", "fetch_timeout")
+_SECONDS = ("timeout", "drain", "header_timeout", "body_timeout", "answer_timeout", "fetch_timeout", "keep_stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Settings:
         ssl_keyfile: Private key of the certificate, a PEM file; None: it is in ``ssl_certfile``.
         queue: Most requests under way: being prepared, waiting for the engine, or running. A request that still
             arrives is not one of them.
-        timeout: Most seconds from a request's header to its answer.
+        timeout: Most seconds from a request's header to its answer, for as many pages as a pass takes, 20.
+        timeout_per_page: Seconds more for each further page; 0 is ``timeout`` for any number.
         drain: Seconds that accepted requests have after SIGTERM.
         workers: Pages of a request that are prepared at a time while the engine runs; at most ``page_workers`` of them
             advance.
@@ -61,6 +63,9 @@ class Settings:
         max_held_bytes: Most bytes of the bodies, fetched files and answers of all requests together, counted as they
             come.
         max_answer_bytes: Most bytes of one answer.
+        max_stored_bytes: Most bytes of the documents that are kept for further requests, in memory; 0 keeps none.
+        max_stored_bytes_per_key: Most of them for one API key, where the service has keys.
+        keep_stored: Seconds for which a document is kept after it was sent or ranked.
         max_pages: Most candidate pages of one request.
         max_image_pixels: Most pixels of one image, checked before it is decoded; A4 at 600 dpi has 35 million.
         max_total_pixels: Most pixels of all images of one request together.
@@ -94,6 +99,7 @@ class Settings:
 
     queue: int = 16
     timeout: float = 60.0
+    timeout_per_page: float = 1.0
     drain: float = 30.0
     workers: int = field(default_factory=lambda: min(4, usable_cpus()))
 
@@ -107,6 +113,9 @@ class Settings:
     max_body_bytes: int = 64 * MIB
     max_held_bytes: int = 256 * MIB
     max_answer_bytes: int = 32 * MIB
+    max_stored_bytes: int = 256 * MIB
+    max_stored_bytes_per_key: int = 128 * MIB
+    keep_stored: float = 3_600.0
     max_pages: int = 500
     max_image_pixels: int = 40_000_000
     max_total_pixels: int = 1_500_000_000
@@ -122,12 +131,7 @@ class Settings:
     scale: Scale = "probability"
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} {getattr(self, name)}: must be at least 1")
-        for name in _SECONDS:
-            if not 0 < getattr(self, name) < 86_400:
-                raise InvalidInput(f"{name} {getattr(self, name)}: must be over 0 and under 86400 seconds")
+        self._check_numbers()
         if self.fetch not in ("off", "public", "listed"):
             raise InvalidInput(f"fetch {self.fetch!r}: must be 'off', 'public' or 'listed'")
         if (self.fetch == "listed") != bool(self.fetch_hosts):
@@ -147,3 +151,24 @@ class Settings:
         check_scale(self.scale)
         if any(not key.strip() for key in self.api_keys):
             raise InvalidInput("an API key is empty: leave it out, or give one")
+
+    def _check_numbers(self) -> None:
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} {getattr(self, name)}: must be at least 1")
+        for name in _SECONDS:
+            if not 0 < getattr(self, name) < 86_400:
+                raise InvalidInput(f"{name} {getattr(self, name)}: must be over 0 and under 86400 seconds")
+        if not 0 <= self.timeout_per_page < 3_600:
+            raise InvalidInput(f"timeout_per_page {self.timeout_per_page}: must be at least 0 and under 3600 seconds")
+        if self.max_stored_bytes < 0:
+            raise InvalidInput(f"max_stored_bytes {self.max_stored_bytes}: must be at least 0, which keeps none")
+
+    def seconds_for(self, pages: int) -> float:
+        """Returns the most seconds from a request's header to its answer, if it has so many pages."""
+        return self.timeout + self.timeout_per_page * max(0, pages - MAX_WINDOW)
+
+    @property
+    def longest(self) -> float:
+        """The most seconds that any request has."""
+        return self.seconds_for(self.max_pages)

@@ -88,7 +88,7 @@ def _entry(result: Result, asked: Asked, score: str, document: str | None) -> di
     if document and result.document is not None:
         sent = asked.documents[result.index]
         fields = sent if isinstance(sent, dict) else {"text": sent}
-        entry[document] = next((fields[key] for key in ("text", "image", "url") if key in fields), sent)
+        entry[document] = next((fields[key] for key in ("text", "image", "url", "document_id") if key in fields), sent)
     return entry
 
 

@@ -10,7 +10,7 @@ from ziprerank.serve.dialects.nested import lines_of, page_of, words_of
 from ziprerank.serve.dialects.table import DIALECTS, IGNORED, NEUTRAL, RAW_IF_FALSE, SGLANG, Dialect
 from ziprerank.serve.failures import Refused
 
-_SWITCHES = ("return_documents", "raw_scores")  # sent as strings by some clients
+_SWITCHES = ("return_documents", "raw_scores", "stream")  # sent as strings by some clients
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -121,6 +121,6 @@ def _document(sent: Any, fields: Any) -> Any:
     if not isinstance(sent, dict):
         return sent
     known = {name: value for name, value in sent.items() if value is not None}
-    if isinstance(fields, list) and not known.keys() & {"image", "pdf", "content"}:
+    if isinstance(fields, list) and not known.keys() & {"image", "pdf", "content", "document_id"}:
         return {"text": lines_of({name: known[name] for name in fields if name in known})}
     return page_of(known)
