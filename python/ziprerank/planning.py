@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ziprerank.bundle import Defaults
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.stage import Choice, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
+from ziprerank.values import real_number, whole_number
 from ziprerank.windows import WindowOption, pass_width
 
 
@@ -80,3 +81,21 @@ def stage_for(options: StageOptions, defaults: Defaults) -> StageOptions:
             "score: leave it out, or pass the pages that matter alone"
         )
     return replace(options, first_stage="none")
+
+
+def checked_ratio(ratio: float) -> float:
+    """Returns a keep ratio as a float. Raises InvalidInput unless it is over 0 and at most 1."""
+    number = real_number(ratio)
+    if number is None or not 0 < number <= 1:
+        raise InvalidInput(f"keep_ratio {quoted(ratio)}: must be over 0 and at most 1 (1 keeps every visual token)")
+    return number
+
+
+def checked_top_k(top_k: int | None) -> int | None:
+    """Returns how many pages are asked for, None for all. Raises InvalidInput unless it is a whole number over 0."""
+    if top_k is None:
+        return None
+    number = whole_number(top_k)
+    if number is None or number < 1:
+        raise InvalidInput(f"top_k {quoted(top_k)}: must be a whole number of at least 1, or None for all pages")
+    return number

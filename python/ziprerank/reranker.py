@@ -10,21 +10,20 @@ from types import TracebackType
 
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import InvalidInput, PageError, quoted
+from ziprerank.errors import InvalidInput
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
-from ziprerank.inputs.feed import PageFeed
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
-from ziprerank.pass_prompts import check_texts, pass_prompt
-from ziprerank.planning import PassOptions, Planned, plan_queries, stage_for
-from ziprerank.profiling.meter import Meter, ProgressCallback, Steps
+from ziprerank.planning import PassOptions, checked_ratio, checked_top_k, stage_for
+from ziprerank.profiling.meter import Meter, ProgressCallback
 from ziprerank.profiling.watch import Watch, unwatched
-from ziprerank.prompt import Prompt, PromptBuilder
+from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import Ranking
+from ziprerank.ranking_run import Call, RankingRun, Tools
 from ziprerank.runtime.engine import (
     PAGE_CACHE_BYTES,
     POOL_BYTES,
@@ -34,12 +33,9 @@ from ziprerank.runtime.engine import (
     options_of,
 )
 from ziprerank.runtime.lifetime import Lifetime
-from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.runtime.passes import Cancel, Passes
-from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
-from ziprerank.strategies import StrategyOption, run_passes, strategy_of
-from ziprerank.values import real_number, whole_number
-from ziprerank.windows import Outcome, WindowOption, pass_width
+from ziprerank.strategies import StrategyOption
+from ziprerank.windows import WindowOption, pass_width
 
 
 class Reranker:
@@ -289,70 +285,20 @@ class Reranker:
             with self.watch("open", None), meter.stage("pages"):
                 if isinstance(queries, str):
                     raise InvalidInput("rank_many takes a list of queries: use rank for one")
-                texts = [self.prompts.check_query(query) for query in queries]
-                asked = self.prompts.check_instruction(instruction)
-                ratio = _checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio)
-                top_k = _checked_top_k(top_k)
-                skip = check_on_bad_page(on_bad_page) == "skip"
-                options = PassOptions(window, stride, strategy, StageOptions(first_stage, candidates), top_k)
-                rules, limits = self.bundle.image, self.page_limits
-                sources = opened.enter_context(open_pages(pages, rules, on_bad_page, limits=limits))
-                bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
-                good = good_candidates(sources, bad)
-                check_texts(self.prompts, sources)
-                passes = opened.enter_context(Passes(cancel))
-                steps = Steps(progress, len(texts) * (len(good) + 1), passes.check)  # while texts are read
-                planned = self._plan(texts, sources, good, options, steps)
-                for text, one in zip(texts, planned, strict=True):
-                    self.prompts.check_length(text, one.plan.width, asked)
-            each = max((one.steps for one in planned), default=0)  # as many for each query, whatever it reads
-            steps.begin_again(len(texts) * each)
-            feed = opened.enter_context(PageFeed(sources, self.watch))
-            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
-            open_window = opened.enter_context(filled)
-            outcomes: list[tuple[Outcome[Scored], Planned, Meter]] = []
-            while len(outcomes) < len(texts):
-                text, one = texts[len(outcomes)], planned[len(outcomes)]
-                try:
-                    outcome = self._score(
-                        text, asked, one, sources, open_window, ratio=ratio, meter=meter, steps=steps, passes=passes
-                    )
-                except PageError as error:
-                    if not skip or error.index is None:
-                        raise
-                    with meter.stage("pages"):
-                        bad |= {error.index: error} | feed.bad_pages(one.choice.chosen, lambda: steps.advance(0))
-                        good = good_candidates(sources, bad)
-                        planned = self._plan(texts, sources, good, options, steps)
-                    each = max(one.steps for one in planned)
-                    steps.begin_again(len(texts) * each)
-                    meter.forget_tokens()
-                    outcomes.clear()
-                else:
-                    steps.advance(each - one.steps)
-                    outcomes.append((outcome, one, meter))
-                    meter.stop()
-                    meter = Meter()
-            factor, defaults = self.bundle.image.factor, self.bundle.defaults
-            return [
-                Ranking(
-                    query,
-                    ranked_pages(
-                        outcome, one.choice, sources, feed.warnings, top_k, factor, pointwise=defaults.pointwise
-                    ),
-                    len(good),
-                    one.plan.passes,
-                    spent.timings(),
-                    spent.tokens(),
-                    tuple(
-                        note_on(sources, index, text) for index in sorted(good) for text in feed.warnings.get(index, ())
-                    ),
-                    tuple(note_on(sources, index, error.reason) for index, error in sorted(bad.items())),
-                    one.choice.stage,
-                    strategy_of(one.plan),
+                call = Call(
+                    tuple(queries),
+                    tuple(self.prompts.check_query(query) for query in queries),
+                    self.prompts.check_instruction(instruction),
+                    checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio),
+                    PassOptions(window, stride, strategy, StageOptions(first_stage, candidates), checked_top_k(top_k)),
+                    skip=check_on_bad_page(on_bad_page) == "skip",
                 )
-                for query, (outcome, one, spent) in zip(queries, outcomes, strict=True)
-            ]
+                sources = opened.enter_context(
+                    open_pages(pages, self.bundle.image, on_bad_page, limits=self.page_limits)
+                )
+                passes = opened.enter_context(Passes(cancel))
+                run = RankingRun(self._tools(), call, sources, passes, progress, meter)
+            return run.rankings()
 
     def read_texts(
         self,
@@ -371,74 +317,5 @@ class Reranker:
         stage = stage_for(StageOptions(first_stage, candidates), defaults)
         choose(self._texts, (), pages, good, stage, pass_width(window, defaults), self._owner)
 
-    def _plan(
-        self,
-        queries: Sequence[str],
-        sources: Sequence[PageSource],
-        good: Sequence[int],
-        options: PassOptions,
-        steps: Steps,
-    ) -> list[Planned]:
-        defaults, owner = self.bundle.defaults, self._owner
-        return plan_queries(queries, sources, good, options, defaults, self._texts, owner, lambda: steps.advance(0))
-
-    def _score(
-        self,
-        query: str,
-        instruction: str,
-        planned: Planned,
-        sources: Sequence[PageSource],
-        open_window: OpenWindow,
-        *,
-        ratio: float,
-        meter: Meter,
-        steps: Steps,
-        passes: Passes,
-    ) -> Outcome[Scored]:
-        """Runs every pass of the plan: tokenize, encode the pass's pages, prune and score them."""
-        plan, good, pointwise = planned.plan, planned.choice.chosen, self.bundle.defaults.pointwise
-        prompts: dict[int, Prompt] = {}
-
-        def prompt_for(candidates: Sequence[int]) -> Prompt:
-            prompt = prompts.get(len(candidates))
-            if prompt is None:
-                with self.watch("tokenize", None), meter.stage("tokenize"):
-                    prompt = pass_prompt(self.prompts, query, instruction, candidates, sources, open_window.warn)
-                if not pointwise:  # of windows only the number of pages matters
-                    prompts[len(candidates)] = prompt
-            return prompt
-
-        def score(step: int, places: Sequence[int]) -> list[Scored]:
-            candidates = [good[place] for place in places]
-            prompt = prompt_for(candidates)
-            fresh = {good[place] for place in plan.fresh(step)}
-            window = open_window.over(
-                candidates,
-                [good[place] for place in plan.following(step)],
-                meter,
-                lambda page: steps.advance(int(page in fresh)),
-                lambda: steps.advance(0),
-            )
-            with self.watch("rerank", None), meter.stage("rerank"):
-                scored = passes.score(window, prompt.text_ids, prompt.query_mask, ratio)
-            meter.count(scored)
-            steps.advance(1)
-            return by_page(scored, pointwise=pointwise)
-
-        return run_passes(plan, score, key=lambda page: page.score)
-
-
-def _checked_ratio(ratio: float) -> float:
-    number = real_number(ratio)
-    if number is None or not 0 < number <= 1:
-        raise InvalidInput(f"keep_ratio {quoted(ratio)}: must be over 0 and at most 1 (1 keeps every visual token)")
-    return number
-
-
-def _checked_top_k(top_k: int | None) -> int | None:
-    if top_k is None:
-        return None
-    number = whole_number(top_k)
-    if number is None or number < 1:
-        raise InvalidInput(f"top_k {quoted(top_k)}: must be a whole number of at least 1, or None for all pages")
-    return number
+    def _tools(self) -> Tools:
+        return Tools(self.bundle, self.engine, self.prompts, self._texts, self.page_cache, self.watch, self._owner)
