@@ -162,7 +162,8 @@ class RankingRun:
     def _begin(self) -> int:
         """Counts steps from here on, as many for each query, whatever it reads; returns how many these are."""
         each = max((one.steps for one in self._planned), default=0)
-        self._steps.begin_again(len(self._planned) * each)
+        pages, passes = (sum(getattr(one.plan, what) for one in self._planned) for what in ("pages", "passes"))
+        self._steps.begin_again(len(self._planned) * each, pages, passes)
         return each
 
     def _score(self, query: str, planned: Planned, open_window: OpenWindow, meter: Meter) -> Outcome[Scored]:
@@ -190,13 +191,13 @@ class RankingRun:
                 candidates,
                 [good[place] for place in plan.following(step)],
                 meter,
-                lambda page: steps.advance(int(page in fresh)),
+                lambda page: steps.read(int(page in fresh)),
                 self._wait,
             )
             with tools.watch("rerank", None), meter.stage("rerank"):
                 scored = self._passes.score(window, prompt.text_ids, prompt.query_mask, call.keep_ratio)
             meter.count(scored)
-            steps.advance(1)
+            steps.scored()
             return by_page(scored, pointwise=pointwise)
 
         return run_passes(plan, score, key=lambda page: page.score)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 from ziprerank.ranking import Timings, Tokens
 from ziprerank.runtime.engine import WindowScores
@@ -14,6 +16,34 @@ ProgressCallback = Callable[[int, int], None]
 earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
 after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
 the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a ranking is; when it begins again because a page is skipped, it counts from nought again.
+
+    Attributes:
+        pages_done: Pages that have been encoded, or found.
+        pages: Pages that the model reads.
+        passes_done: Passes that have been scored.
+        passes: Passes in all.
+    """
+
+    pages_done: int
+    pages: int
+    passes_done: int
+    passes: int
+
+
+@runtime_checkable
+class CountedProgress(Protocol):
+    """A ``ProgressCallback`` that is told pages and passes too, before it is called for the same step."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """As any ``ProgressCallback``."""
+
+    def counted(self, now: Progress) -> None:
+        """Takes how far the call is, once its passes are planned."""
 
 
 class Meter:
@@ -64,14 +94,35 @@ class Steps:
         self._check = check
         self._done = 0
         self._total = total
+        self._counted = progress.counted if isinstance(progress, CountedProgress) else None
+        self._now = Progress(0, 0, 0, 0)
 
-    def begin_again(self, total: int) -> None:
-        """Says that ``total`` steps are still to come, because the ranking begins again without the pages skipped."""
+    def begin_again(self, total: int, pages: int, passes: int) -> None:
+        """Says what is to come, at first or because the ranking begins again without the pages skipped.
+
+        Args:
+            total: Steps.
+            pages: Those of them that are pages.
+            passes: Those of them that are passes.
+        """
         self._total = self._done + total
+        self._now = Progress(0, pages, 0, passes)
+
+    def read(self, pages: int) -> None:
+        """Counts so many pages more, as ``advance`` counts steps."""
+        self._now = replace(self._now, pages_done=self._now.pages_done + pages)
+        self.advance(pages)
+
+    def scored(self) -> None:
+        """Counts a pass more, as ``advance`` counts steps."""
+        self._now = replace(self._now, passes_done=self._now.passes_done + 1)
+        self.advance(1)
 
     def advance(self, steps: int) -> None:
         """Counts ``steps`` more and calls the callback, which may raise to end the ranking."""
         self._done += steps
+        if self._counted is not None and self._now.passes:
+            self._counted(self._now)
         if self._progress is not None:
             self._progress(self._done, self._total)
         self._check()

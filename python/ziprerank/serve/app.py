@@ -17,11 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ziprerank._version import __version__
-from ziprerank.errors import EngineError, WorkerError, ZipRerankError
+from ziprerank.errors import ZipRerankError
 from ziprerank.reranker import Reranker
 from ziprerank.serve.browsers import OtherSites, page_headers
 from ziprerank.serve.dialects.table import DIALECTS
-from ziprerank.serve.failures import from_exception
+from ziprerank.serve.exchange import answer_error
 from ziprerank.serve.logs import logger
 from ziprerank.serve.models import HeadAsGet, models
 from ziprerank.serve.openapi import describe
@@ -129,8 +129,4 @@ def _report(warm_up: asyncio.Future[None]) -> None:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    asked = request.scope.get("asked")
-    answer = from_exception(error, None if asked is None else asked.names)
-    if answer.status_code == 500 or isinstance(error, (EngineError, WorkerError)):
-        logger.error("failed", exc_info=error)
-    return answer
+    return answer_error(request, error)

@@ -179,6 +179,8 @@ class Connection(H11Protocol):
             if draining is not None and not answered and now - max(draining, self._since) > QUIET:
                 self.end(_DRAINING if self._begun else None)
                 return "draining" if self._begun else None
+        else:
+            self._unread = None  # of an answer that takes its time the client has read all there is so far
         return None
 
     def end(self, last: bytes | None) -> None:

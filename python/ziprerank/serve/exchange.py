@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ziprerank.errors import EngineError, WorkerError
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.bodies import ReceivedRequest
-from ziprerank.serve.failures import Refused
+from ziprerank.serve.events import PART, Events, EventStream
+from ziprerank.serve.failures import LEFT, Refused, from_exception
+from ziprerank.serve.logs import logger
 
-_LEFT = 499  # status of requests whose client left, as nginx has it
-_PART = 1 << 16  # bytes of an answer handed to the connection at a time, which waits while the client does not read
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -30,9 +31,30 @@ class AdmittedRoute(APIRoute):
         async def admitted(request: Request) -> Response:
             service = request.app.state.service
             permit = Permit(service.admission, service.check_key(request.headers))
-            return _Sent(await run_admitted(handle, request, permit), permit)
+            events = request.scope["events"] = Events()
+            work = asyncio.ensure_future(run_admitted(handle, request, permit))
+            begun = asyncio.ensure_future(events.begun.wait())
+            try:
+                await asyncio.wait({work, begun}, return_when="FIRST_COMPLETED")
+            except asyncio.CancelledError:
+                work.cancel()
+                raise
+            finally:
+                begun.cancel()
+            if events.begun.is_set():
+                return EventStream(events, work, permit, lambda error: answer_error(request, error))
+            return _Sent(await work, permit)
 
         return admitted
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """Returns the answer to an exception, and logs what is the server's fault."""
+    asked = request.scope.get("asked")
+    answer = from_exception(error, None if asked is None else asked.names)
+    if answer.status_code == 500 or isinstance(error, (EngineError, WorkerError)):
+        logger.error("failed", exc_info=error)
+    return answer
 
 
 async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Response:
@@ -59,7 +81,7 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     admission.check(int(announced) if announced.isdecimal() else 0)
     request.scope["permit"] = permit
     body = _Body(request.receive, permit)
-    left = Refused(_LEFT, "the client left before it had its answer")
+    left = Refused(LEFT, "the client left before it had its answer")
     cut = False
 
     async def answer() -> Response:
@@ -177,9 +199,9 @@ class _Sent(Response):
         permit.begin(task.cancel)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for at in range(0, max(1, len(body)), _PART):
-                part = bytes(body[at : at + _PART])
-                await send({"type": "http.response.body", "body": part, "more_body": at + _PART < len(body)})
+            for at in range(0, max(1, len(body)), PART):
+                part = bytes(body[at : at + PART])
+                await send({"type": "http.response.body", "body": part, "more_body": at + PART < len(body)})
                 permit.progress(len(part))
         finally:
             permit.leave()

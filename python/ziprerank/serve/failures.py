@@ -43,6 +43,7 @@ _TYPES = {
     504: "deadline_exceeded",
     507: "out_of_memory",
 }
+LEFT = 499  # status of requests whose client left, as nginx has it
 PASSWORD_FIELD = "in the field password"
 _PARTS = re.compile(r"[^.\[\]]+")
 _TAGS = {STRING, *OBJECTS.values()}

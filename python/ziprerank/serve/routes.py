@@ -18,6 +18,7 @@ from ziprerank.serve.admission import Permit
 from ziprerank.serve.dialects.answers import document_of
 from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, SHARED_PATHS
 from ziprerank.serve.documents import Piece, read_document
+from ziprerank.serve.events import Events, event_schema, wants_events
 from ziprerank.serve.exchange import AdmittedRoute
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.schemas import (
@@ -25,6 +26,7 @@ from ziprerank.serve.schemas import (
     MOST_PASSWORD,
     MOST_QUERY,
     MOST_RANGE,
+    STREAM,
     ErrorResponse,
     Extra,
     Options,
@@ -66,18 +68,27 @@ def _permit(request: Request) -> Permit:
     return permit
 
 
+def _events(request: Request, stream: bool | None) -> Events | None:
+    """Returns the request's events if it asks for them."""
+    events: Events = request.scope["events"]
+    return events if wants_events(stream, request.headers.get("accept", "")) else None
+
+
 AnyService = Annotated[Service, Depends(_service)]
 AnyPermit = Annotated[Permit, Depends(_permit)]
 
+IN_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": event_schema()}}
 _WINDOW = f"^(auto|off|{'|'.join(map(str, range(1, MAX_WINDOW + 1)))})$"
 
 ranking = APIRouter(route_class=AdmittedRoute, dependencies=[Security(bearer)], responses=ERRORS, tags=["rerank"])
 operations = APIRouter(tags=["operations"])
 
 
-@ranking.post("/v1/rerank", summary="Rerank (Jina, Cohere v1, vLLM)", response_model_exclude_none=True)
-@ranking.post("/v2/rerank", summary="Rerank (Cohere v2, vLLM)", response_model_exclude_none=True)
-@ranking.post("/rerank", summary="Rerank (vLLM)", response_model_exclude_none=True)
+@ranking.post(
+    "/v1/rerank", summary="Rerank (Jina, Cohere v1, vLLM)", responses=IN_EVENTS, response_model_exclude_none=True
+)
+@ranking.post("/v2/rerank", summary="Rerank (Cohere v2, vLLM)", responses=IN_EVENTS, response_model_exclude_none=True)
+@ranking.post("/rerank", summary="Rerank (vLLM)", responses=IN_EVENTS, response_model_exclude_none=True)
 async def rerank(request: Request, body: RerankRequest, service: AnyService, permit: AnyPermit) -> RerankResponse:
     """Reranks page images, whole PDFs, or texts drawn as pages by their relevance to a query.
 
@@ -92,7 +103,15 @@ async def rerank(request: Request, body: RerankRequest, service: AnyService, per
     echo = None
     if body.return_documents:
         echo = [document_of(sent) for sent in asked.documents]
-    answer = await service.rank(body.query, pieces, body, permit=permit, render_text=body.render_text, echo=echo)
+    answer = await service.rank(
+        body.query,
+        pieces,
+        body,
+        permit=permit,
+        render_text=body.render_text,
+        echo=echo,
+        events=_events(request, body.stream),
+    )
     if asked.notes:
         answer.meta.warnings = asked.notes + (answer.meta.warnings or [])
     return dialect.answer(answer, asked)  # type: ignore[no-any-return]  # a Response where it is another shape
@@ -104,8 +123,11 @@ bedrock = APIRouter(route_class=AdmittedRoute, strict_content_type=False)
 bedrock.add_api_route(BEDROCK_PATH, rerank, methods=["POST"], include_in_schema=False)
 
 
-@ranking.post("/v1/rerank/files", summary="Rerank uploaded files", response_model_exclude_none=True)
+@ranking.post(
+    "/v1/rerank/files", summary="Rerank uploaded files", responses=IN_EVENTS, response_model_exclude_none=True
+)
 async def rerank_files(
+    request: Request,
     service: AnyService,
     permit: AnyPermit,
     query: Annotated[str, Form(max_length=MOST_QUERY)],
@@ -133,6 +155,7 @@ async def rerank_files(
     scale: Annotated[Scale | None, Form(description=f"{SCALE} Default: the server's.")] = None,
     include: Annotated[list[Extra], Form(), Field(max_length=8)] = [],  # noqa: B006 - FastAPI copies it
     thumbnail_side: Annotated[int, Form(ge=32, le=1024)] = 320,
+    stream: Annotated[bool | None, Form(description=STREAM)] = None,
 ) -> RerankResponse:
     """Does the same as `/v1/rerank` for files uploaded in a form, now or before.
 
@@ -162,7 +185,7 @@ async def rerank_files(
         Piece(index, None, one, pages=pages, password=password, list="document_id", before=len(files), stored=True)
         for index, one in enumerate(document_id, len(files))
     ]
-    return await service.rank(query, pieces, options, permit=permit)
+    return await service.rank(query, pieces, options, permit=permit, events=_events(request, stream))
 
 
 @operations.get("/health")

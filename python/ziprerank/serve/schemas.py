@@ -21,6 +21,10 @@ from ziprerank.windows import MAX_WINDOW
 MOST_QUERY, MOST_RANGE, MOST_PASSWORD, MOST_ID = 100_000, 10_000, 1_000, 100  # characters
 Extra = Literal["logit", "kept", "passes", "timings", "thumbnail"]
 
+STREAM = (
+    "Whether the answer comes in events (`text/event-stream`): `progress`, then `result` or `error`. Null: if `Accept` "
+    "names `text/event-stream` and not `application/json`."
+)
 _IMAGE = (
     "A PDF or an image (JPEG, PNG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF or HEIC), as base64, a `data:` URL, or an "
     "`https:` URL if the server fetches URLs. Every page of a PDF or a TIFF is a candidate."
@@ -158,6 +162,7 @@ class RerankRequest(Options):
         "`https:` URL or the base64 of an image or a PDF; any other string is text.",
     )
     model: str | None = Field(None, description="Any name; the server has one model, which the answer names.")
+    stream: bool | None = Field(None, description=STREAM)
     return_documents: bool = Field(False, description="Whether each result carries its document, as an object.")
     render_text: bool | None = Field(
         None,

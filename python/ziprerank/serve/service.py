@@ -21,6 +21,7 @@ from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, Piece, count_pages, fetch_pieces
+from ziprerank.serve.events import Counted, Events
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.logs import logger
@@ -169,6 +170,7 @@ class Service:
         permit: Permit,
         render_text: bool | None = None,
         echo: Sequence[dict[str, Any]] | None = None,
+        events: Events | None = None,
     ) -> RerankResponse:
         """Ranks the pages of a request's documents.
 
@@ -179,6 +181,7 @@ class Service:
             permit: The request's admission, which accounts for files and time, and knows its sender.
             render_text: Whether words are drawn as pages; None is the settings', unless the bundle reads words.
             echo: The documents as results return them; None returns none.
+            events: Begin once the request is found to be valid, and are told how far the ranking is.
 
         Returns:
             The body of the answer.
@@ -212,7 +215,9 @@ class Service:
             room.take(candidates, options, echo, self.reranker.bundle)
             permit.hold(room.taken)
             prepared = perf_counter() - started
-            done = await self._run(query, candidates, options, owner)
+            if events is not None:
+                events.begun.set()
+            done = await self._run(query, candidates, options, owner, events)
             self.admission.took(done.ran)
             self.metrics.ranked(done.value, prepared, done.waited)
             note_ranking(done.value, prepared, done.waited, done.ran)
@@ -262,7 +267,9 @@ class Service:
                 permit.hold(len(document.data))
                 piece.data = document.data
 
-    async def _run(self, query: str, candidates: Candidates, options: Options, owner: str) -> Done[Ranking]:
+    async def _run(
+        self, query: str, candidates: Candidates, options: Options, owner: str, events: Events | None
+    ) -> Done[Ranking]:
         """Ranks, and leaves the engine to others while a page is late: features of earlier pages are in its pool."""
         patience = PATIENCE
         try:
@@ -281,7 +288,7 @@ class Service:
                             candidates=options.candidates,
                             instruction=options.instruction,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
-                            progress=check,
+                            progress=check if events is None else Counted(check, events.counted),
                             cancel=stop,
                         ),
                         candidates.ahead,

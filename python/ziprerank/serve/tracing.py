@@ -110,6 +110,12 @@ def note_ranking(ranking: Ranking, prepared: float, waited: float, ran: float) -
             span.end(at)
 
 
+def note_status(status: int) -> None:
+    """Has the request's log line, metrics and span name this status: of an answer that had begun with another one."""
+    if (request := _request.get()) is not None:
+        request.status = status
+
+
 @contextmanager
 def _span(request: Traced, method: str, path: str, headers: Mapping[str, str]) -> Iterator[None]:
     span = trace.get_tracer("ziprerank", __version__).start_span(

@@ -1,0 +1,178 @@
+"""Answers in events (text/event-stream): how far the ranking is, and then what it would have answered without them.
+
+The status is sent before the ranking has its turn, so what is wrong with the request itself is answered as ever, and
+what fails later is an event. https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ziprerank.profiling.meter import Progress, ProgressCallback
+from ziprerank.serve.admission import Permit
+from ziprerank.serve.dialects.answers import WARNINGS_HEADER
+from ziprerank.serve.failures import LEFT, Refused
+from ziprerank.serve.tracing import note_status
+
+EVENT_STREAM = "text/event-stream"
+HEARTBEAT = 15.0  # seconds without an event after which a comment is sent; proxies close after 60 or so
+_HEADERS = {
+    "Cache-Control": "no-cache",  # no proxy may keep or transform it
+    "X-Accel-Buffering": "no",  # nginx hands each event on at once
+}
+_STILL = b": the ranking goes on\n\n"
+
+
+def wants_events(stream: bool | None, accept: str) -> bool:
+    """Returns whether a request asks for events: by its field ``stream``, or if it says nothing there, by Accept.
+
+    A client that also accepts JSON gets JSON.
+    """
+    if stream is not None:
+        return stream
+    types = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
+    return EVENT_STREAM in types and "application/json" not in types
+
+
+class Events:
+    """What a request's ranking tells of itself. Use it from the event loop; ``counted`` from the ranking's thread.
+
+    Attributes:
+        begun: Set when the answer is to begin, whatever becomes of the ranking.
+    """
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._told = Progress(0, 0, 0, 0)
+
+    def counted(self, now: Progress) -> None:
+        """Takes how far the ranking is. What a ranking that begins again has done before stays done."""
+        self._loop.call_soon_threadsafe(self._take, now)
+
+    def _take(self, now: Progress) -> None:
+        pages, passes = max(self._told.pages_done, now.pages_done), max(self._told.passes_done, now.passes_done)
+        told = Progress(
+            pages,
+            max(now.pages, pages + (now.pages_done < now.pages)),
+            passes,
+            max(now.passes, passes + (now.passes_done < now.passes)),
+        )
+        if told != self._told:
+            self._told = told
+            self._changed.set()
+
+    async def next(self, work: asyncio.Future[Any]) -> bytes:
+        """Returns the next event, a comment if there is none for a while, or nothing when the work has ended.
+
+        A client that reads slowly misses what has been overtaken.
+        """
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({work, changed}, timeout=HEARTBEAT, return_when="FIRST_COMPLETED")
+        finally:
+            changed.cancel()
+        if self._changed.is_set():
+            self._changed.clear()
+            return _event("progress", json.dumps(asdict(self._told)).encode())
+        return b"" if work.done() else _STILL
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A progress callback that also tells pages and passes."""
+
+    check: ProgressCallback
+    counted: Callable[[Progress], None]
+
+    def __call__(self, done: int, total: int, /) -> None:
+        self.check(done, total)
+
+
+class EventStream(Response):
+    """An answer that is sent while its ranking runs, and holds the request's permit until then."""
+
+    media_type = EVENT_STREAM
+
+    def __init__(
+        self,
+        events: Events,
+        work: asyncio.Future[Response],
+        permit: Permit,
+        refuse: Callable[[Exception], Response],
+    ) -> None:
+        """Makes an answer that has begun.
+
+        Args:
+            events: What the ranking tells.
+            work: The ranking; it is cancelled if the answer cannot be sent.
+            permit: The request's. Work that is cut off keeps it until it has ended.
+            refuse: Makes the answer to an exception.
+        """
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._events, self._work, self._permit, self._refuse = events, work, permit, refuse
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        work = self._work
+
+        async def tell(part: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            while part := await self._events.next(work):
+                await tell(part)
+            await self._end(tell)
+        finally:
+            if not work.done():
+                work.cancel()
+            elif not work.cancelled() and work.exception() is None:
+                self._permit.leave()
+
+    async def _end(self, tell: Callable[..., Any]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        name = "result"
+        try:
+            answer = await self._work
+            self._permit.begin(task.cancel)
+        except Exception as error:  # the client gets what it would have got as an answer of its own
+            if isinstance(error, Refused) and error.status_code == LEFT:
+                note_status(LEFT)
+                return
+            name, answer = "error", self._refuse(error)
+            note_status(answer.status_code)
+        if WARNINGS_HEADER in answer.headers:  # of APIs whose answers have no place for them
+            await tell(_event("warnings", answer.headers[WARNINGS_HEADER].encode()))
+        whole = memoryview(_event(name, bytes(answer.body)))
+        for at in range(0, len(whole), PART):
+            part = bytes(whole[at : at + PART])
+            await tell(part)
+            self._permit.progress(len(part))
+        await tell(b"", more=False)
+
+
+PART = 1 << 16  # bytes of an answer handed to the connection at a time, which waits while the client does not read
+
+
+def _event(name: str, data: bytes) -> bytes:
+    """Returns an event whose data is JSON, which has no line breaks."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+
+
+def event_schema() -> Mapping[str, Any]:
+    """Returns how the answer is described beside JSON, as OpenAPI's ``content`` has it."""
+    text = (
+        "With `stream`: events `progress` (`pages_done`, `pages`, `passes_done`, `passes`), then `result` with the "
+        "JSON of an answer without it, or `error` with that of an error."
+    )
+    return {EVENT_STREAM: {"schema": {"type": "string", "description": text}}}
