@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from ziprerank.cli.app import app
+from ziprerank.serve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "ziprerank.service"
@@ -55,4 +56,4 @@ def test_nginx_leaves_the_last_word_to_the_server() -> None:
     (body,) = re.findall(r"client_max_body_size (\d+)m;", text)
     assert int(body) > DEFAULTS["max_body_mib"]
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
-    assert int(seconds) > DEFAULTS["timeout"]
+    assert int(seconds) > Settings().longest

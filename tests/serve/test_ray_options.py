@@ -16,6 +16,7 @@ from ziprerank.scale.ray_serve import Options, build
         ({"settings": {"max_page": 3}}, "settings has no max_page: known settings are"),
         ({"settings": {"keep_alive": 9}}, "keep_alive would do nothing here.*http_options"),
         ({"settings": {"uds": "/run/socket"}}, "uds would do nothing here.*http_options"),
+        ({"settings": {"keep_stored": 60}}, "keep_stored would do nothing here.*with each request"),
         ({"settings": {"root_path": "/ranker"}}, "root_path would do nothing here.*route_prefix"),
         ({"settings": {"queue": 0}}, "queue 0: must be at least 1"),
         ({"gpus": -1}, "gpus"),

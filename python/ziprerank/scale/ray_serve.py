@@ -34,7 +34,8 @@ _OF_CONNECTIONS = {
     "ssl_certfile",
     "ssl_keyfile",
 }
-_KNOWN = {field.name for field in fields(Settings)} - _OF_CONNECTIONS - {"root_path"}
+_OF_DOCUMENTS = {"max_stored_bytes", "max_stored_bytes_per_key", "keep_stored"}
+_KNOWN = {field.name for field in fields(Settings)} - _OF_CONNECTIONS - _OF_DOCUMENTS - {"root_path"}
 
 
 class Options(EngineFields):
@@ -79,6 +80,11 @@ class Options(EngineFields):
                 f"settings: {', '.join(of_connections)} would do nothing here, since Ray's proxy holds the connections "
                 "of clients: set Ray Serve's http_options"
             )
+        if of_documents := sorted(given & _OF_DOCUMENTS):
+            raise ValueError(
+                f"settings: {', '.join(of_documents)} would do nothing here, since no replica knows what another one "
+                "keeps: leave it out, and have clients send files with each request"
+            )
         if "root_path" in given:
             raise ValueError("settings: root_path would do nothing here: set the application's route_prefix")
         unknown = sorted(given - _KNOWN)
@@ -95,7 +101,8 @@ class Replica:
         engine = options.engine_options()
         if engine.threads == 0:
             engine = replace(engine, threads=max(1, int(options.cpus)))
-        self._app = create_app(Reranker.from_options(engine), options.settings)
+        settings = replace(options.settings, max_stored_bytes=0)  # the next request may meet another replica
+        self._app = create_app(Reranker.from_options(engine), settings)
         self._lifespan = self._app.router.lifespan_context(self._app)
         await self._lifespan.__aenter__()
 

@@ -16,6 +16,7 @@ from ziprerank.serve.metrics import Metrics
 from ziprerank.serve.tracing import Traced, traced
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEPT = "/v1/documents/{document_id}"  # an id is in no log
 _QUIET = ("/health", "/ready", "/metrics")  # requested every few seconds, so logged at debug level
 
 
@@ -33,7 +34,7 @@ class Telemetry:
             return
         headers = Headers(scope=scope)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        path = path if path in self._paths else "other"
+        path = _KEPT if path.startswith(_KEPT.partition("{")[0]) else path if path in self._paths else "other"
         given = headers.get("x-request-id", "")
         own_id = given if _ID.fullmatch(given) else uuid4().hex
         token = request_id.set(own_id)

@@ -1,6 +1,7 @@
-// Turns what the visitor does into requests to this server, and has view.js draw the answers.
+// Turns what the visitor does into requests to this server (server.js), and has view.js draw the answers.
 import * as code from "./code.js";
 import * as large from "./large.js";
+import * as server from "./server.js";
 import * as state from "./state.js";
 import * as view from "./view.js";
 
@@ -17,15 +18,7 @@ let underWay = null; // the AbortController of the request under way; aborting i
 let pictures = new Map(); // "file/page" -> data URL, so that ranking again sends no picture twice
 let largePictures = new Map();
 
-async function ask(path, options = {}) {
-  const headers = key.value ? { Authorization: `Bearer ${key.value}` } : {};
-  const response = await fetch(path, { ...options, headers });
-  const body = await response.json().catch(() => ({}));
-  if (response.ok) return body;
-  if (response.status === 401) view.askForKey();
-  const wait = response.headers.get("Retry-After");
-  throw new Error((body.message ?? `the server answered ${response.status}`) + (wait ? ` (in ${wait} s)` : ""));
-}
+server.connect(() => key.value, view.askForKey);
 
 // What the form asks for, as the fields of a request.
 function fieldsOf(keepRatio) {
@@ -34,13 +27,9 @@ function fieldsOf(keepRatio) {
   return [...fields, ["scale", "probability"], ["on_bad_page", "skip"]]; // the page names what was skipped
 }
 
-function request(fields, sent, extras, side, signal) {
-  const body = new FormData();
-  for (const file of sent) body.append("files", file);
-  for (const [name, value] of fields) body.append(name, value);
-  for (const extra of extras) body.append("include", extra);
-  body.append("thumbnail_side", side);
-  return ask("v1/rerank/files", { method: "POST", body, signal });
+function request(fields, sent, extras, side, signal, told) {
+  const all = [...fields, ...extras.map((extra) => ["include", extra]), ["thumbnail_side", side]];
+  return server.rerank(sent, all, signal, told);
 }
 
 const name = (result) => `${result.index}/${result.page ?? ""}`;
@@ -48,9 +37,13 @@ const name = (result) => `${result.index}/${result.page ?? ""}`;
 async function ranked(keepRatio, signal) {
   const fields = fieldsOf(keepRatio);
   const extras = ["logit", "kept", "passes", "timings"];
-  let answer = await request(fields, files, pictures.size ? extras : [...extras, "thumbnail"], SIDE, signal);
+  const told = { // of a request that was overtaken nothing is said
+    say: (text) => signal.aborted || view.say(text),
+    progress: (counts) => signal.aborted || view.progress(counts),
+  };
+  let answer = await request(fields, files, pictures.size ? extras : [...extras, "thumbnail"], SIDE, signal, told);
   if (answer.results.some((result) => !result.thumbnail && !pictures.has(name(result)))) {
-    answer = await request(fields, files, [...extras, "thumbnail"], SIDE, signal);
+    answer = await request(fields, files, [...extras, "thumbnail"], SIDE, signal, told);
   }
   for (const result of answer.results) {
     if (result.thumbnail) pictures.set(name(result), result.thumbnail);
@@ -67,7 +60,8 @@ async function enlarged(result) {
   const fields = fieldsOf(ratio.value).filter(([field]) => field !== "pages");
   if (result.page) fields.push(["pages", String(result.page)]);
   try {
-    const answer = await request(fields, [files[result.index]], ["thumbnail"], LARGE_SIDE);
+    const quiet = { say() {}, progress() {} };
+    const answer = await request(fields, [files[result.index]], ["thumbnail"], LARGE_SIDE, undefined, quiet);
     const picture = answer.results[0].thumbnail;
     if (picture) shown.set(name(result), picture);
     return picture ?? null;
@@ -181,7 +175,7 @@ async function restore(defaults) {
 async function begin() {
   let defaults = { keep_ratio: 0.5 }; // a key is needed: the form asks for it
   try {
-    const info = await ask("info");
+    const info = await server.ask("info");
     defaults = info.defaults;
     view.showModel(info);
   } catch {

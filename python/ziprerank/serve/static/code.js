@@ -21,7 +21,7 @@ export function program(address, names, fields, key) {
   lines.push("files = [", ...names.map((name) => `    ("files", open(${python(name)}, "rb")),`), "]");
   lines.push("fields = {", ...fields.map(([name, value]) => `    ${python(name)}: ${python(value)},`), "}");
   const headers = key ? ', headers={"Authorization": f"Bearer {os.environ[\'ZIPRERANK_API_KEY\']}"}' : "";
-  lines.push(`answer = httpx.post(${python(address)}, files=files, data=fields, timeout=60${headers})`);
+  lines.push(`answer = httpx.post(${python(address)}, files=files, data=fields, timeout=600${headers})`);
   lines.push("answer.raise_for_status()");
   lines.push('for result in answer.json()["results"]:');
   lines.push('    print(result["index"], result.get("page"), result["relevance_score"])');

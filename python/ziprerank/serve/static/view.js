@@ -4,7 +4,7 @@ const part = (id) => document.getElementById(id);
 const STAGES = { prepare: "open", queue: "queue", pages: "render", vision: "vision", rerank: "rerank" };
 const NOTHING = "Drop a PDF or page images here, or choose files";
 let shaded = false;
-let names = []; // of the files, by which messages call what the server calls files[0]
+let names = []; // of the files
 
 export function element(tag, text, ...children) {
   const made = document.createElement(tag);
@@ -52,23 +52,36 @@ export function askForKey() {
 
 export function begin() {
   part("error").hidden = true;
-  part("status").textContent = "Ranking ...";
+  say("Ranking ...");
   part("results").setAttribute("aria-busy", "true");
 }
 
+export function say(text) {
+  if (part("status").textContent !== text) part("status").textContent = text; // else it would be read out again
+}
+
+// How far the ranking is. It changes too often to be read out; who looks for it finds it under its label.
+export function progress({ pages_done, pages, passes_done, passes }) {
+  part("progress-text").textContent =
+    `${pages_done} of ${count(pages, "page")} read, ${passes_done} of ${count(passes, "pass", "passes")} done`;
+  [part("progress-bar").max, part("progress-bar").value] = [pages + passes, pages_done + passes_done];
+  part("progress").hidden = false;
+}
+
+const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
 export function end() {
   part("results").removeAttribute("aria-busy");
+  part("progress").hidden = true;
 }
 
 // Says what went wrong. Results of another request do not stay beside it.
 export function fail(message) {
-  part("error").textContent = named(message);
+  part("error").textContent = message;
   part("error").hidden = false;
   part("outcome").hidden = true;
   part("status").textContent = "";
 }
-
-const named = (message) => message.replace(/\bfiles\[(\d+)\]/g, (text, index) => names[index] ?? text);
 
 // `other` is the answer at another keep ratio, or null. `enlarge(results, place, list)` opens a page large.
 export function draw(answer, other, enlarge) {
@@ -84,7 +97,7 @@ export function draw(answer, other, enlarge) {
     `${names[index]}${page ? ` p. ${page}` : ""} was skipped: ${reason}`);
   const several = meta.windows > 1;
   const order = several ? [`Ranked in ${meta.windows} passes: a share is among the pages of one pass, so go by the order.`] : [];
-  const notes = [...order, ...(meta.warnings ?? []).map(named), ...skipped];
+  const notes = [...order, ...(meta.warnings ?? []), ...skipped];
   part("warnings").replaceChildren(...notes.map((text) => element("li", text)));
   const fill = (list, ranked, before) => list.replaceChildren(...ranked.map((result, place) =>
     card(result, place, several, before, () => enlarge(ranked, place, list))));

@@ -1,0 +1,180 @@
+"""Answers in events: what they hold, when they begin, and what they say of a ranking that begins again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+from server_process import Server
+from ziprerank.profiling.meter import Progress
+from ziprerank.serve import events
+from ziprerank.serve.events import Events, wants_events
+
+QUERY = "dividend shareholders board directors"
+EVENTS = {"Accept": "text/event-stream"}
+Told = list[tuple[str, Any]]
+
+
+def parsed(text: str) -> Told:
+    """The events of an answer, their data as JSON; comments are left out."""
+    found = []
+    for part in text.split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in part.split("\n"))
+        if "data" in fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def check_progress(told: Told) -> list[dict[str, int]]:
+    """Counts never fall, never pass what there is in all, and end with all of it."""
+    counts = [data for name, data in told if name == "progress"]
+    assert counts
+    for before, after in pairwise(counts):
+        assert after["pages_done"] >= before["pages_done"]
+        assert after["passes_done"] >= before["passes_done"]
+    for one in counts:
+        assert one["pages_done"] <= one["pages"]
+        assert one["passes_done"] <= one["passes"]
+    assert counts[-1]["pages_done"] == counts[-1]["pages"]
+    assert counts[-1]["passes_done"] == counts[-1]["passes"]
+    return counts
+
+
+def without_times(answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "id": "", "meta": {**answer["meta"], "timings_ms": None}}
+
+
+def test_the_result_is_the_answer_without_events(client: httpx.Client, sample: bytes) -> None:
+    fields = {"query": QUERY, "pages": "1-9", "window": "4", "stride": "2", "include": ["logit", "kept", "passes"]}
+    files = {"files": ("a.pdf", sample)}
+    plain = client.post("/v1/rerank/files", data=fields, files=files)
+    assert plain.headers["content-type"] == "application/json"
+    streams = [
+        client.post("/v1/rerank/files", data=fields, files=files, headers=EVENTS),
+        client.post("/v1/rerank/files", data={**fields, "stream": "true"}, files=files),
+    ]
+    for answer in streams:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-accel-buffering"] == "no"
+        assert answer.headers["cache-control"] == "no-cache"
+        told = parsed(answer.text)
+        assert [name for name, _ in told[:-1]] == ["progress"] * (len(told) - 1)
+        assert told[-1][0] == "result"
+        assert without_times(told[-1][1]) == without_times(plain.json())
+        assert told[-1][1]["id"] == answer.headers["x-request-id"]
+        counts = check_progress(told)
+        assert (counts[-1]["pages"], counts[-1]["passes"]) == (9, plain.json()["meta"]["windows"])
+        assert counts[-1]["passes"] > 2
+    assert len({result["relevance_score"] for result in plain.json()["results"]}) > 4
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/tei/rerank", "/v1/reranking", "/score", "/v1/ranking"])
+def test_every_dialect_has_them(client: httpx.Client, images: list[bytes], path: str) -> None:
+    names = {"/tei/rerank": "texts", "/v1/reranking": "input", "/score": "text_2", "/v1/ranking": "passages"}
+    query = "text_1" if path == "/score" else "query"
+    documents = [{"image": base64.b64encode(one).decode()} for one in images]
+    body = {query: QUERY, names.get(path, "documents"): documents, "truncate": "LEFT"}
+    plain = client.post(path, json=body)
+    assert plain.status_code == 200, plain.text
+    told = parsed(client.post(path, json={**body, "stream": True}).text)
+    check_progress(told)
+    name, answer = told[-1]
+    assert name == "result"
+    if isinstance(answer, list):  # whose header for warnings was sent before there were any
+        assert answer == plain.json()
+        assert told[-2] == ("warnings", json.loads(plain.headers["x-warnings"]))
+    else:
+        for key in ("results", "data", "rankings"):
+            assert answer.get(key) == plain.json().get(key)
+        assert answer["meta"] == plain.json()["meta"]
+
+
+def test_what_is_wrong_with_the_request_has_its_status(client: httpx.Client, sample: bytes) -> None:
+    for fields, param in (
+        ({"query": ""}, "query"),
+        ({"query": QUERY, "pages": "17-19"}, "files[0]"),
+        ({"query": QUERY, "window": "off", "first_stage": "none"}, "window"),
+    ):
+        files = [("files", ("a.pdf", sample))] * (2 if param == "window" else 1)  # of 18 pages
+        answer = client.post("/v1/rerank/files", data=fields, files=files, headers=EVENTS)
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["error"]["param"] == param
+
+
+def test_what_fails_later_is_an_event_with_the_error_s_body(
+    server: Server, client: httpx.Client, images: list[bytes], text: Callable[[bytes], str]
+) -> None:
+    broken = images[0][: len(images[0]) // 2]  # its header is whole
+    body = {"query": QUERY, "documents": [text(images[1]), text(broken)]}
+    plain = client.post("/v1/rerank", json=body)
+    assert plain.status_code == 422
+    answer = client.post("/v1/rerank", json={**body, "stream": True}, headers={"X-Request-ID": "broken-page"})
+    assert answer.status_code == 200
+    assert parsed(answer.text)[-1] == ("error", plain.json())
+    line = next(line for line in server.log if line.get("request_id") == "broken-page" and "status" in line)
+    assert line["status"] == 422  # also in the metrics
+    assert server.metric("ziprerank_requests_total", path="/v1/rerank", status="422") >= 2
+
+
+def test_counts_when_a_page_is_skipped(client: httpx.Client, images: list[bytes], text: Callable[[bytes], str]) -> None:
+    """The ranking begins again without the page, which the second of its windows finds to be broken."""
+    documents = [text(images[place % 5]) for place in range(24)]
+    documents[3] = text(images[0][: len(images[0]) // 2])
+    body = {"query": QUERY, "documents": documents, "on_bad_page": "skip", "window": 8, "stride": 4, "stream": True}
+    told = parsed(client.post("/v1/rerank", json=body).text)
+    assert told[-1][0] == "result"
+    assert [one["index"] for one in told[-1][1]["meta"]["skipped"]] == [3]
+    counts = check_progress(told)
+    assert (counts[0]["pages"], counts[-1]["pages"]) == (24, 23)
+    assert counts[-1]["passes"] == told[-1][1]["meta"]["windows"]
+
+
+def test_counts_of_a_ranking_that_begins_again_do_not_fall() -> None:
+    async def run() -> list[tuple[int, ...]]:
+        told, seen = Events(), []
+        for now in (Progress(9, 40, 1, 2), Progress(0, 39, 0, 1), Progress(39, 39, 0, 1), Progress(39, 39, 1, 1)):
+            told.counted(now)
+            await asyncio.sleep(0)
+            one = json.loads((await told.next(asyncio.Future())).partition(b"data: ")[2])
+            seen.append((one["pages_done"], one["pages"], one["passes_done"], one["passes"]))
+        return seen
+
+    # a pass that is done again is not the last one until it is done
+    assert asyncio.run(run()) == [(9, 40, 1, 2), (9, 39, 1, 2), (39, 39, 1, 2), (39, 39, 1, 1)]
+
+
+def test_a_comment_is_sent_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        told, work = Events(), asyncio.get_running_loop().create_future()
+        assert (await told.next(work)).startswith(b": ")
+        told.counted(Progress(1, 2, 0, 1))
+        assert b"event: progress" in await told.next(asyncio.get_running_loop().create_future())
+        work.set_result(None)
+        assert await told.next(work) == b""
+
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("stream", "accept", "wanted"),
+    [
+        (True, "application/json", True),
+        (False, "text/event-stream", False),
+        (None, "text/event-stream", True),
+        (None, "Text/Event-Stream; q=0.9", True),
+        (None, "application/json, text/event-stream", False),
+        (None, "*/*", False),
+        (None, "", False),
+    ],
+)
+def test_who_gets_events(stream: bool | None, accept: str, wanted: bool) -> None:
+    assert wants_events(stream, accept) is wanted

@@ -1,0 +1,169 @@
+"""A ranking of 500 pages: it ends within one step of the engine when its client leaves or its deadline passes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from reportlab.pdfgen.canvas import Canvas
+from stepping_engine import SteppingEngine
+from ziprerank.reranker import Reranker
+from ziprerank.serve import exchange
+from ziprerank.serve.admission import Admission, Permit
+from ziprerank.serve.app import create_app
+from ziprerank.serve.settings import Settings
+
+PAGES = 500
+HALT = 37  # within the second window's pages: 20 pages and a pass are behind
+BOUNDARY = b"----a boundary"
+MESSAGES = {"left": "client left", "late": "deadline"}
+
+
+@pytest.fixture(scope="module")
+def long_pdf() -> bytes:
+    stream = io.BytesIO()
+    canvas = Canvas(stream, pagesize=(60, 60), invariant=1)
+    for page in range(PAGES):
+        canvas.setFillGray((page % 50) / 60)  # small pages of one colour
+        canvas.rect(5, 5, 20 + page // 50, 50, fill=1, stroke=0)
+        canvas.showPage()
+    canvas.save()
+    return stream.getvalue()
+
+
+def form(pdf: bytes, **fields: str) -> bytes:
+    parts = [
+        b'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (BOUNDARY, name.encode(), value.encode())
+        for name, value in fields.items()
+    ]
+    head = b'--%s\r\nContent-Disposition: form-data; name="files"; filename="a.pdf"\r\n\r\n' % BOUNDARY
+    return b"".join([*parts, head, pdf, b"\r\n--%s--\r\n" % BOUNDARY])
+
+
+class Clock:
+    """Stands in for ``asyncio`` in ``exchange``: deadlines pass when ``over`` is set, and not before."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def wait(self, work: Iterable[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
+        if timeout is None:
+            return await asyncio.wait(work, return_when=return_when)
+        over = asyncio.ensure_future(self.over.wait())
+        done, pending = await asyncio.wait({*work, over}, return_when=return_when)
+        over.cancel()
+        return done - {over}, pending - {over}
+
+
+async def ask(app: FastAPI, engine: SteppingEngine, clock: Clock, body: bytes, end: str) -> list[dict[str, Any]]:
+    """Asks, and ends the request while the engine stands still in a step. Returns what was sent."""
+    left = asyncio.Event()
+    sent: list[dict[str, Any]] = []
+    admission = app.state.service.admission
+    rejected: list[str] = []
+    admission.rejected = rejected.append
+
+    async def messages() -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "http.request", "body": body, "more_body": False}
+        await left.wait()
+        yield {"type": "http.disconnect"}
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=" + BOUNDARY), (b"host", b"testserver")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/rerank/files", "query_string": b"", "headers": headers}
+    work = asyncio.ensure_future(app({**scope, "state": {}, "http_version": "1.1"}, messages().__anext__, send))
+    await asyncio.to_thread(engine.reached.wait)
+    (left if end == "left" else clock.over).set()
+    while not rejected:  # the service has noticed
+        await asyncio.sleep(0.01)
+    assert rejected == [MESSAGES[end]]
+    assert admission.requests == 1  # its place is taken while the step runs
+    engine.go.set()
+    await work
+    while admission.requests:
+        await asyncio.sleep(0.01)
+    return sent
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+@pytest.mark.parametrize("end", ["left", "late"])
+def test_it_ends_within_one_step(
+    reranker: Reranker, long_pdf: bytes, monkeypatch: pytest.MonkeyPatch, end: str, stream: str
+) -> None:
+    engine, clock = SteppingEngine(reranker.engine), Clock()
+    app = create_app(Reranker(reranker.bundle, engine))
+    body = form(long_pdf, query="invoice", first_stage="none", stream=stream)
+    with TestClient(app) as client:
+        while not app.state.service.ready:
+            client.get("/health")
+        engine.steps, engine.halt = 0, HALT
+        with monkeypatch.context() as patched:
+            patched.setattr(exchange, "asyncio", SimpleNamespace(**{**vars(asyncio), "wait": clock.wait}))
+            sent = client.portal.call(ask, app, engine, clock, body, end)  # type: ignore[union-attr]
+        assert engine.steps == HALT  # the step that ran was the last one
+        files = {"files": ("a.pdf", long_pdf)}
+        answer = client.post("/v1/rerank/files", data={"query": "x", "pages": "1"}, files=files)
+        assert answer.status_code == 200, answer.text
+        assert app.state.service.admission.held == 0
+    whole = b"".join(message.get("body", b"") for message in sent)
+    if stream == "true":
+        assert sent[0]["status"] == 200
+        counts = [json.loads(one.partition(b"data: ")[2]) for one in whole.split(b"\n\n") if b"progress" in one]
+        assert counts[-1] == {"pages_done": HALT - 2, "pages": PAGES, "passes_done": 1, "passes": 49}
+        assert (b"event: error" in whole) == (end == "late")
+    else:
+        assert sent[0]["status"] == (499 if end == "left" else 504)
+    assert b"event: result" not in whole
+    assert (b"raise --timeout" in whole) == (end == "late")
+
+
+def test_a_deadline_grows_with_the_pages() -> None:
+    settings = Settings(timeout=60, timeout_per_page=1, max_pages=500)
+    permit = Permit(Admission(settings))
+    assert permit.seconds == 60
+    for pages, seconds in ((0, 60), (20, 60), (21, 61), (500, 540), (30, 540)):
+        permit.allow(pages)  # a deadline never shrinks
+        assert permit.seconds == seconds
+    assert settings.longest == 540
+    constant = Permit(Admission(Settings(timeout=7, timeout_per_page=0)))
+    constant.allow(500)
+    assert constant.seconds == 7
+
+
+@pytest.mark.parametrize(("per_page", "status"), [(3_000.0, 200), (0.0, 504)])
+def test_pages_that_are_counted_late_still_have_their_time(per_page: float, status: int) -> None:
+    """The deadline of the header passes while the handler runs, which has counted 21 pages before."""
+
+    async def run() -> int:
+        counted = asyncio.Event()
+
+        async def messages() -> AsyncIterator[dict[str, Any]]:
+            yield {"type": "http.request", "body": b"x", "more_body": False}
+            await asyncio.Event().wait()
+
+        async def handle(_: Any) -> Any:
+            permit.allow(21)
+            counted.set()
+            await asyncio.sleep(0.5)
+            return exchange.Response()
+
+        settings = Settings(timeout=0.1, timeout_per_page=per_page)
+        permit = Permit(Admission(settings))
+        request = exchange.Request({"type": "http", "method": "POST", "path": "/", "headers": []}, messages().__anext__)
+        try:
+            return (await exchange.run_admitted(handle, request, permit)).status_code
+        except exchange.Refused as refused:
+            assert counted.is_set()
+            return refused.status_code
+
+    assert asyncio.run(run()) == status
