@@ -124,6 +124,24 @@ def test_what_fails_later_is_an_event_with_the_error_s_body(
     assert server.metric("ziprerank_requests_total", path="/v1/rerank", status="422") >= 2
 
 
+def test_a_client_that_leaves_between_events_ends_its_ranking(
+    server: Server, client: httpx.Client, make_pdf: Callable[..., bytes]
+) -> None:
+    def metrics() -> tuple[float, float]:
+        left = server.metric("ziprerank_rejected_total", reason="client left")
+        return left, server.metric("ziprerank_pages_total")
+
+    before = metrics()
+    data = {"query": "page 7", "first_stage": "none", "stream": "true", "window": "3", "stride": "1"}
+    files = {"files": ("a.pdf", make_pdf(200))}
+    with client.stream("POST", "/v1/rerank/files", data=data, files=files) as answer:
+        assert answer.status_code == 200
+        assert next(answer.iter_lines()) == "event: progress"
+    while server.metric("ziprerank_requests_in_flight"):
+        pass
+    assert metrics() == (before[0] + 1, before[1])  # it was not ranked to its end
+
+
 def test_counts_when_a_page_is_skipped(client: httpx.Client, images: list[bytes], text: Callable[[bytes], str]) -> None:
     """The ranking begins again without the page, which the second of its windows finds to be broken."""
     documents = [text(images[place % 5]) for place in range(24)]

@@ -1,4 +1,4 @@
-"""A ranking of 500 pages: it ends within one step of the engine when its client leaves or its deadline passes."""
+"""A ranking of 500 pages ends within one step of the engine: its client leaves, its deadline passes, the server ends."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
 
 PAGES = 500
-HALT = 37  # within the second window's pages: 20 pages and a pass are behind
+HALT = 27  # within the second window's pages: 20 pages and a pass are behind
 BOUNDARY = b"----a boundary"
-MESSAGES = {"left": "client left", "late": "deadline"}
+REASONS = {"left": "client left", "late": "deadline", "drained": "draining"}
+STATUSES = {"left": 499, "late": 504, "drained": 503}
+SAID = {"left": b"", "late": b"raise --timeout", "drained": b"the server is shutting down"}
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +85,21 @@ async def ask(app: FastAPI, engine: SteppingEngine, clock: Clock, body: bytes, e
     scope = {"type": "http", "method": "POST", "path": "/v1/rerank/files", "query_string": b"", "headers": headers}
     work = asyncio.ensure_future(app({**scope, "state": {}, "http_version": "1.1"}, messages().__anext__, send))
     await asyncio.to_thread(engine.reached.wait)
-    (left if end == "left" else clock.over).set()
+    {"left": left, "late": clock.over, "drained": admission.given_up}[end].set()
     while not rejected:  # the service has noticed
         await asyncio.sleep(0.01)
-    assert rejected == [MESSAGES[end]]
+    assert rejected == [REASONS[end]]
     assert admission.requests == 1  # its place is taken while the step runs
     engine.go.set()
     await work
     while admission.requests:
         await asyncio.sleep(0.01)
+    admission.given_up.clear()
     return sent
 
 
 @pytest.mark.parametrize("stream", ["false", "true"])
-@pytest.mark.parametrize("end", ["left", "late"])
+@pytest.mark.parametrize("end", list(REASONS))
 def test_it_ends_within_one_step(
     reranker: Reranker, long_pdf: bytes, monkeypatch: pytest.MonkeyPatch, end: str, stream: str
 ) -> None:
@@ -120,11 +123,11 @@ def test_it_ends_within_one_step(
         assert sent[0]["status"] == 200
         counts = [json.loads(one.partition(b"data: ")[2]) for one in whole.split(b"\n\n") if b"progress" in one]
         assert counts[-1] == {"pages_done": HALT - 2, "pages": PAGES, "passes_done": 1, "passes": 49}
-        assert (b"event: error" in whole) == (end == "late")
+        assert (b"event: error" in whole) == (end != "left")
     else:
-        assert sent[0]["status"] == (499 if end == "left" else 504)
+        assert sent[0]["status"] == STATUSES[end]
     assert b"event: result" not in whole
-    assert (b"raise --timeout" in whole) == (end == "late")
+    assert SAID[end] in whole
 
 
 def test_a_deadline_grows_with_the_pages() -> None:

@@ -15,7 +15,7 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
 earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
 after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
-the caller."""
+the caller. One that has a method ``counted`` (``CountedProgress``) is told pages and passes too."""
 
 
 @dataclass(frozen=True, slots=True)

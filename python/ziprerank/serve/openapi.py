@@ -47,9 +47,9 @@ def describe(app: FastAPI, settings: Settings) -> None:
 
 
 def _name_files(field: dict[str, Any]) -> None:
-    items = field.get("items", {})
-    if items.pop("contentMediaType", None):
-        items["format"] = "binary"
+    for file in (field, field.get("items", {})):
+        if file.pop("contentMediaType", None):
+            file["format"] = "binary"
 
 
 def _add(document: dict[str, Any], path: str, dialect: Dialect) -> None:
