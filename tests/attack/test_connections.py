@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from attackers import HEAD, answered, closed, connect, encode, many, noise, rank, until
 from server_process import Server
+from uvicorn.server import ServerState
+from ziprerank.serve.connections import Connections, bind
+from ziprerank.serve.settings import Settings
 
 PROBES = ("/health", "/ready", "/metrics")
 
@@ -143,3 +150,40 @@ def test_answers_that_nobody_reads_are_dropped(bundle_path: Path, dropped_by: st
         stack.close()
         until(server, "ziprerank_held_bytes", 0)
         assert server.stop() == 0
+
+
+def test_a_client_that_has_read_all_there_is_is_not_cut_off() -> None:
+    """An answer in events lasts for minutes; that its client once read slowly is no reason to close it later."""
+
+    class Transport(asyncio.Transport):
+        written = 0
+
+        def get_write_buffer_size(self) -> int:
+            return self.written
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def run() -> None:
+        settings, transport = Settings(answer_timeout=30), Transport()
+        config = uvicorn.Config(lambda *_: None, http=bind(Connections(settings, lambda _: None)), log_config=None)
+        config.load()
+        connection: Any = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+        connection.connection_made(transport)
+        connection.cycle = SimpleNamespace(response_complete=False, more_body=False)  # an answer is under way
+        transport.written = 1 << 20
+        connection.pause_writing()
+        connection._unread -= 20
+        assert connection.overdue(settings) is None
+        assert connection.spare
+        transport.written = 0
+        connection.resume_writing()
+        assert connection.overdue(settings) is None
+        assert not connection.spare  # it is being ranked again
+        transport.written = 1
+        assert connection.overdue(settings) is None
+        connection._unread -= 31
+        with pytest.raises(NotImplementedError):  # it is closed at last
+            connection.overdue(settings)
+
+    asyncio.run(run())

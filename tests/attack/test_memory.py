@@ -83,7 +83,7 @@ def test_a_lost_connection_is_freed_at_once() -> None:
 
 def test_texts_take_no_memory_of_pages(picture: str) -> None:
     """Row 2: 500 drawn sheets of 1024 px would take 1.2 GB; each is drawn when its turn has come."""
-    with Server("--timeout", 20) as server:
+    with Server("--timeout", 20, "--timeout-per-page", 0) as server:
         assert rank(server, picture).status_code == 200
         start = server.most_memory()
         body = {"query": "x", "documents": ["word"] * 500, "render_text": True}

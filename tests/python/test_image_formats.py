@@ -18,8 +18,9 @@ from ziprerank.inputs import formats
 from ziprerank.inputs.pages import open_pages, with_pdf_options
 from ziprerank.integrations.candidates import open_documents
 from ziprerank.integrations.documents import DocumentPage
-from ziprerank.serve.documents import Candidates, Piece
+from ziprerank.serve.documents import Candidates
 from ziprerank.serve.failures import Refused
+from ziprerank.serve.pieces import Piece
 from ziprerank.serve.settings import Settings
 
 HAS_AVIF = pytest.mark.skipif(find_spec("PIL.AvifImagePlugin") is None, reason="this Pillow has no AVIF decoder")

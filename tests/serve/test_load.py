@@ -52,7 +52,7 @@ def narrow(bundle_path: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def hasty(bundle_path: Path) -> Iterator[Server]:
-    with Server("--bundle", bundle_path, "--timeout", 0.5) as server:
+    with Server("--bundle", bundle_path, "--timeout", 0.5, "--timeout-per-page", 0) as server:
         yield server
         assert server.stop() == 0
 

@@ -1,4 +1,4 @@
-"""A ranking of 500 pages ends within one step of the engine: its client leaves, its deadline passes, the server ends."""
+"""A ranking of 500 pages ends within a step of the engine: its client leaves, its deadline passes, the server ends."""
 
 from __future__ import annotations
 

@@ -156,18 +156,22 @@ def test_ids_are_of_the_content_the_key_and_the_process(run: Callable[[Callable[
 
 
 def test_a_document_is_sent_once(server: Server, client: httpx.Client, sample: bytes) -> None:
+    sample += b"% that no other test has sent"
+    names = ("ziprerank_stored_documents", "ziprerank_stored_bytes")
+    before = [server.metric(name) for name in names]
     made = send(client, sample)
     assert made.status_code == 201
     told = made.json()
     assert (told["pages"], told["bytes"]) == (18, len(sample))
+    assert [server.metric(name) for name in names] == [before[0] + 1, before[1] + len(sample)]
     again = send(client, sample)
     assert (again.status_code, again.json()["document_id"]) == (200, told["document_id"])
     path = f"/v1/documents/{told['document_id']}"
     assert client.get(path).json()["pages"] == 18
     assert client.head(path).status_code == 200
-    assert server.metric("ziprerank_stored_documents") == 1
-    assert server.metric("ziprerank_stored_bytes") == len(sample)
+    assert [server.metric(name) for name in names] == [before[0] + 1, before[1] + len(sample)]
     assert client.delete(path).status_code == 204
+    assert [server.metric(name) for name in names] == before
     for gone in (client.get(path), client.delete(path)):
         assert gone.status_code == 404
         assert gone.json()["error"]["type"] == "document_not_found"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 
 from PIL import Image
 
@@ -15,7 +13,7 @@ from ziprerank.bundle import ImageRules
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.formats import image_kind
-from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_encoded_page, is_pdf, is_url, says_pdf
+from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, Pdf, open_pages, read_page, with_pdf_options
@@ -25,120 +23,13 @@ from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.texted_page import has_pixels, text_of
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
-from ziprerank.serve.failures import Refused, reason_of, refuse_page
-from ziprerank.serve.fetching import Fetcher, FetchError
-from ziprerank.serve.schemas import (
-    ContentDocument,
-    Document,
-    ImageDocument,
-    ImagePart,
-    PdfDocument,
-    StoredDocument,
-    TextPart,
-)
+from ziprerank.serve.failures import reason_of, refuse_page
+from ziprerank.serve.pieces import Piece
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.text_page import TextPage, lay_out
 from ziprerank.windows import MAX_WINDOW
 
 AHEAD = MAX_WINDOW  # pages prepared before the engine asks for them; their pixels take 50 MB at 1024 px
-
-
-@dataclass(slots=True)
-class Piece:
-    """A document as the client sent it.
-
-    Attributes:
-        index: 0-based position in ``list``.
-        field: Path of the field that ``data`` came from; None for a bare string or an uploaded file.
-        data: The bytes of a file, or a string: a URL, an encoded file, or words.
-        text: Whether ``data`` is words: a document without a page, or to be drawn as one.
-        beside: Words beside the page, for bundles that read them.
-        pages: Page range of a PDF, from 1; None is all.
-        password: Password of an encrypted PDF.
-        fault: Why there is no file, if it could not be fetched and bad documents are skipped.
-        list: The field that lists the documents.
-        before: How many documents come before those of ``list``.
-        stored: Whether ``data`` is the id of a document that is kept.
-    """
-
-    index: int
-    field: str | None
-    data: str | bytes
-    text: bool = False
-    beside: str | None = None
-    pages: str | None = None
-    password: str | None = None
-    fault: str | None = None
-    list: str = "documents"
-    before: int = 0
-    stored: bool = False
-
-    @property
-    def param(self) -> str:
-        """The document's name in errors: ``documents[3].image`` or ``files[0]``."""
-        return f"{self.list}[{self.index - self.before}]" + (f".{self.field}" if self.field else "")
-
-    def refuse(self, message: str, status: int = 422, kind: str | None = "invalid_document") -> Refused:
-        """Returns an error about this document."""
-        return Refused(status, f"{self.param}: {message}", param=self.param, index=self.index, kind=kind)
-
-
-def read_document(index: int, document: Document) -> Piece:
-    """Returns the document at ``index`` of a request, whichever of the accepted shapes it has."""
-    if isinstance(document, str):
-        return Piece(index, None, document, text=not _is_media(document))
-    if isinstance(document, ImageDocument):
-        return Piece(index, "image", document.image, beside=document.text or None)
-    if isinstance(document, PdfDocument):
-        return Piece(index, "pdf", document.pdf, pages=document.pages, password=document.password)
-    if isinstance(document, StoredDocument):
-        identity, pages, password = document.document_id, document.pages, document.password
-        return Piece(index, "document_id", identity, pages=pages, password=password, stored=True)
-    if isinstance(document, ContentDocument):
-        part = document.content[0]
-        if isinstance(part, ImagePart):
-            last = document.content[-1]
-            beside = last.text if isinstance(last, TextPart) else ""
-            return Piece(index, "content[0].image_url.url", part.image_url.url, beside=beside or None)
-        field, words = "content[0].text", part.text
-    else:
-        field, words = "text", document.text
-    return Piece(index, field, words, text=True)
-
-
-async def fetch_pieces(
-    pieces: Sequence[Piece], fetcher: Fetcher, hold: Callable[[int], None], on_bad_page: OnBadPage = "raise"
-) -> None:
-    """Replaces every URL among the documents by the file that it points to.
-
-    Args:
-        pieces: Documents, changed in place.
-        fetcher: Downloads the files.
-        hold: Called with the number of bytes before they are kept.
-        on_bad_page: With ``"skip"``, a file that cannot be fetched becomes its document's ``fault``.
-
-    Raises:
-        Refused: A file cannot be fetched (the error names the document), or ``hold`` refuses its bytes.
-    """
-
-    async def fetch(piece: Piece, url: str) -> None:
-        try:
-            piece.data = await fetcher.fetch(url, hold)
-        except FetchError as error:
-            if on_bad_page == "raise":
-                raise piece.refuse(str(error)) from None
-            piece.fault = str(error)
-
-    tasks = [
-        asyncio.ensure_future(fetch(piece, piece.data))
-        for piece in pieces
-        if isinstance(piece.data, str) and not piece.text and is_url(piece.data)
-    ]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def count_pages(data: bytes, password: str | None, rules: ImageRules, limits: PageLimits, interrupt: Interrupt) -> int:
@@ -414,10 +305,3 @@ class PreparedPage(WarningPage):
     def _prepare(self) -> Prepared:
         with self._interrupt.applied():
             return read_page(self._source)
-
-
-def _is_media(text: str) -> bool:
-    """Tells whether a bare string is a file: a URL without blanks, or an encoded page."""
-    if is_url(text):
-        return not any(character.isspace() for character in text[:2048].strip())
-    return is_encoded_page(text)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from ziprerank.serve.dialects import answers
 from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, IGNORED, SHARED_PATHS, Dialect
-from ziprerank.serve.service import KEY_HEADERS
+from ziprerank.serve.keys import KEY_HEADERS
 from ziprerank.serve.settings import Settings
 
 _OPEN = ("/health", "/ready")  # without a key in any case

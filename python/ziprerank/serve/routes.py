@@ -17,10 +17,10 @@ from ziprerank.scales import SCALE, Scale
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.dialects.answers import document_of
 from ziprerank.serve.dialects.table import BEDROCK_PATH, DIALECTS, SHARED_PATHS
-from ziprerank.serve.documents import Piece, read_document
 from ziprerank.serve.events import Events, event_schema, wants_events
 from ziprerank.serve.exchange import AdmittedRoute
 from ziprerank.serve.failures import Refused
+from ziprerank.serve.pieces import Piece, read_document
 from ziprerank.serve.schemas import (
     MOST_ID,
     MOST_PASSWORD,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -20,13 +18,15 @@ from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
-from ziprerank.serve.documents import Candidates, Piece, count_pages, fetch_pieces
+from ziprerank.serve.documents import Candidates, count_pages
 from ziprerank.serve.events import Counted, Events
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
+from ziprerank.serve.keys import sender_of
 from ziprerank.serve.logs import logger
 from ziprerank.serve.memory import Trimmer
 from ziprerank.serve.metrics import Metrics
+from ziprerank.serve.pieces import Piece, fetch_pieces
 from ziprerank.serve.queue import Done, EngineQueue, Late, settled
 from ziprerank.serve.schemas import Options, RerankResponse
 from ziprerank.serve.settings import Settings
@@ -37,7 +37,6 @@ from ziprerank.strategies import AnyPlan, plan_passes
 from ziprerank.windows import plan_windows
 
 MOST_THUMBNAILS = 100
-KEY_HEADERS = ("api-key", "x-api-key")  # besides Authorization: of Azure's clients and of many gateways
 PATIENCE = 1.0  # seconds that a ranking keeps the engine while one of its pages is not ready; doubled each time
 READY_SECONDS = 5.0  # in which a page worker must start, for the server to be ready
 
@@ -134,32 +133,8 @@ class Service:
         await asyncio.to_thread(self._threads.shutdown)
 
     def check_key(self, headers: Mapping[str, str]) -> str:
-        """Checks the API key in a request's headers, where the service has keys.
-
-        Args:
-            headers: With lower-case names: ``authorization`` (``Bearer KEY``), ``api-key`` or ``x-api-key``.
-
-        Returns:
-            Who sends the request: a digest of the key; empty where the service has no keys.
-
-        Raises:
-            Refused: No header carries a key of the service (401).
-        """
-        if not self.settings.api_keys:
-            return ""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        sent = [bearer if scheme.lower() == "bearer" else "", *(headers.get(name, "") for name in KEY_HEADERS)]
-        given = [key.strip().encode() for key in sent]
-        known = [key for key in given if self._knows(key)]
-        if not known:
-            names = " or ".join(f"{name}: KEY" for name in KEY_HEADERS)
-            message = f"an API key is needed: send it as Authorization: Bearer KEY, {names}"
-            raise Refused(401, message, headers={"WWW-Authenticate": "Bearer"})
-        return hashlib.blake2b(known[0], digest_size=16).hexdigest()
-
-    def _knows(self, key: bytes) -> bool:
-        same = [hmac.compare_digest(key, right.encode()) for right in self.settings.api_keys]  # of all: time tells
-        return any(same)
+        """Returns who sends a request with these headers, as ``sender_of`` does, which raises Refused (401)."""
+        return sender_of(headers, self.settings.api_keys)
 
     async def rank(
         self,

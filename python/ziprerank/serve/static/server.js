@@ -1,6 +1,6 @@
 // Talks to this server: sends each file once, names it by its id from then on, and follows a ranking by its events.
 
-const AGAIN = "The server no longer has the files, so they are sent again ...";
+const AGAIN = "The server no longer had the files.";
 const NOT_KEPT = [404, 413, 422]; // it keeps no files, none as large, or cannot open this one: then the ranking gets it
 const ids = new WeakMap(); // of files that the server keeps; null for those that it does not
 
@@ -50,7 +50,8 @@ async function keep(files, signal, say) {
 // an event. Results, warnings and errors name files by their place in `files` and by their names.
 export async function rerank(files, fields, signal, told) {
   for (let first = true; ; first = false) {
-    await keep(files, signal, told.say);
+    const say = (text) => told.say(first ? text : `${AGAIN} ${text}`);
+    await keep(files, signal, say);
     const order = [...files.filter((file) => !ids.get(file)), ...files.filter((file) => ids.get(file))];
     const own = order.filter((file) => !ids.get(file)).length;
     const named = (text) => text.replace(/\b(files|document_id)\[(\d+)\]/g, (whole, list, index) =>
@@ -58,7 +59,7 @@ export async function rerank(files, fields, signal, told) {
     const body = new FormData();
     for (const file of order) body.append(ids.get(file) ? "document_id" : "files", ids.get(file) ?? file);
     for (const [name, value] of fields) body.append(name, value);
-    told.say("Ranking ...");
+    say("Ranking ...");
     try {
       const answer = await inEvents("v1/rerank/files", body, signal, told.progress);
       for (const entry of [...answer.results, ...(answer.meta.skipped ?? [])]) entry.index = files.indexOf(order[entry.index]);
@@ -68,7 +69,6 @@ export async function rerank(files, fields, signal, told) {
       error.message = named(error.message);
       if (error.type !== "document_not_found" || !first) throw error;
       for (const file of files) ids.delete(file);
-      told.say(AGAIN);
     }
   }
 }

@@ -51,7 +51,7 @@ export function askForKey() {
 }
 
 export function begin() {
-  part("error").hidden = true;
+  part("error").hidden = part("progress").hidden = true;
   say("Ranking ...");
   part("results").setAttribute("aria-busy", "true");
 }
