@@ -11,7 +11,8 @@ from types import TracebackType
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
 from ziprerank.errors import InvalidInput, PageError, quoted
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions, choose
+from ziprerank.first_stage.relevance import Relevance
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage, Relate, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.inputs.feed import PageFeed
@@ -35,6 +36,7 @@ from ziprerank.runtime.engine import (
 )
 from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Cancel, Passes
 from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
 from ziprerank.strategies import StrategyOption, run_passes, strategy_of
@@ -74,6 +76,7 @@ class Reranker:
         self._options = options
         self._owner = ""
         self._texts = TextStore()
+        self._names = PageNames()
         self._lifetime = Lifetime("this reranker")
         self.page_limits = PageLimits() if options is None else options.page_limits
         pool().warm_up(self.page_limits)
@@ -223,9 +226,12 @@ class Reranker:
                 compares groups of pages with one page of the first pass, and ranks the best in a last one.
                 ``"auto"`` is partition where ``top_k`` is at most half a window and it takes fewer passes.
             first_stage: What picks the pages that the model reads. ``"text"`` is BM25 over the text layer of PDFs,
-                read once for each file; pages without text are never left out. ``"none"`` reads all pages.
-                ``"auto"`` is text where there are more pages than a pass takes and nine tenths of them have text. The
-                pages that are left out follow the others, in the order of the first stage.
+                read once for each file; pages without text are never left out by it. ``"relevance"`` is late
+                interaction: every page goes through the vision tower once, and counts by the sum over the query's
+                tokens of the best cosine with one of its visual tokens. ``"none"`` reads all pages. ``"auto"``, where
+                there are more pages than a pass takes, is text if nine tenths of them have text, else relevance if the
+                bundle says that it ranks, else none. The pages that are left out follow the others, in the order of the
+                first stage.
             candidates: Pages that the first stage leaves for the model.
             instruction: What makes a page relevant, where the bundle's prompt has a place for it; None is the prompt's.
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
@@ -301,15 +307,15 @@ class Reranker:
                 good = good_candidates(sources, bad)
                 check_texts(self.prompts, sources)
                 passes = opened.enter_context(Passes(cancel))
-                steps = Steps(progress, len(texts) * (len(good) + 1), passes.check)  # while texts are read
-                planned = self._plan(texts, sources, good, options, steps)
+                steps = Steps(progress, len(texts) * (len(good) + 1), passes.check)  # while the first stage goes on
+                feed = opened.enter_context(PageFeed(sources, self.watch))
+                filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner, self._names)
+                open_window = opened.enter_context(filled)
+                good, planned = self._plan(texts, sources, bad, options, steps, open_window, meter, skip=skip)
                 for text, one in zip(texts, planned, strict=True):
                     self.prompts.check_length(text, one.plan.width, asked)
             each = max((one.steps for one in planned), default=0)  # as many for each query, whatever it reads
             steps.begin_again(len(texts) * each)
-            feed = opened.enter_context(PageFeed(sources, self.watch))
-            filled = OpenWindow(self.engine, sources, feed, self.page_cache, self.watch, self._owner)
-            open_window = opened.enter_context(filled)
             outcomes: list[tuple[Outcome[Scored], Planned, Meter]] = []
             while len(outcomes) < len(texts):
                 text, one = texts[len(outcomes)], planned[len(outcomes)]
@@ -322,8 +328,7 @@ class Reranker:
                         raise
                     with meter.stage("pages"):
                         bad |= {error.index: error} | feed.bad_pages(one.choice.chosen, lambda: steps.advance(0))
-                        good = good_candidates(sources, bad)
-                        planned = self._plan(texts, sources, good, options, steps)
+                        good, planned = self._plan(texts, sources, bad, options, steps, open_window, meter, skip=skip)
                     each = max(one.steps for one in planned)
                     steps.begin_again(len(texts) * each)
                     meter.forget_tokens()
@@ -375,12 +380,35 @@ class Reranker:
         self,
         queries: Sequence[str],
         sources: Sequence[PageSource],
-        good: Sequence[int],
+        bad: dict[int, PageError],
         options: PassOptions,
         steps: Steps,
-    ) -> list[Planned]:
+        open_window: OpenWindow,
+        meter: Meter,
+        *,
+        skip: bool,
+    ) -> tuple[list[int], list[Planned]]:
+        """Returns the good candidates and the plans; with ``skip``, pages that cannot be shown go to ``bad``."""
         defaults, owner = self.bundle.defaults, self._owner
-        return plan_queries(queries, sources, good, options, defaults, self._texts, owner, lambda: steps.advance(0))
+
+        def waiting() -> None:
+            steps.advance(0)
+
+        relate: Relate | None = None
+        if self.engine.info.get("relates"):
+            width = pass_width(options.window, defaults)
+            relate = Relevance(self.prompts, open_window, width, meter, lambda: steps.advance(1), waiting).scores
+        while True:
+            good = good_candidates(sources, bad)
+            try:
+                return good, plan_queries(
+                    queries, sources, good, options, defaults, self._texts, owner, waiting, relate
+                )
+            except PageError as error:  # of the stage that encodes pages
+                if not skip or error.index is None:
+                    raise
+                bad |= {error.index: error}
+                steps.begin_again(len(queries) * (len(good) + 1))
 
     def _score(
         self,
