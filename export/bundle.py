@@ -24,6 +24,7 @@ from .pack import pack_weights
 from .precision import Precision, precision_for
 from .prompt import answer_ids, check_vision_tokens, parse_prompt
 from .prompt_file import find_prompt
+from .relate import build_relate
 from .rerank import build_rerank, yes_no_row
 from .vision import build_vision, fold_patch_embedding
 
@@ -111,7 +112,7 @@ def _derive(description: Description, file: Path) -> dict[str, Tensor]:
 
 
 def _write_graphs(description: Description, written: _Written, folder: Path, *, kernels: bool) -> Identity:
-    """Writes both graphs, and with ``kernels`` the pruning kernels for the model's shapes; returns the bundle's ids."""
+    """Writes the graphs, and with ``kernels`` the pruning kernels for the model's shapes; returns the bundle's ids."""
     precision, config = written.precision, description.source.config
     graphs = {
         "vision.onnx": build_vision(written.tensors, written.derived, precision.vision),
@@ -122,6 +123,8 @@ def _write_graphs(description: Description, written: _Written, folder: Path, *, 
         description.bundle_id(precision, written.ranges, written.files, digests),
         values_digest(graphs["vision.onnx"], folder),
     )
+    if description.answers.letters:  # it follows from the two, and no score depends on it: it changes no id
+        graphs["relate.onnx"] = build_relate(written.tensors, precision.decoder)
     for name, graph in graphs.items():
         graph.metadata_props.update(description.metadata(ids, precision))
         _save(graph, folder / name)

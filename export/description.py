@@ -98,7 +98,7 @@ class Description:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def metadata(self, ids: Identity, precision: Precision) -> dict[str, str]:
-        """Returns the metadata of both graphs."""
+        """Returns the metadata of all graphs."""
         config = self.source.config
         values: dict[str, Any] = {
             "format_version": self.format_version,

@@ -40,13 +40,14 @@ def _relevance(op: Ops, pool: ir.Value, rows: ir.Value, text: ir.Value, mask: ir
     by_level = op.Reshape(pool, op.Concat([-1], hidden, axis=0))  # [R * L, H], no copy
     visual = op.cast(op.Gather(by_level, op.Mul(rows, levels)), FLOAT)  # [N, H]
     wide = op.cast(text, FLOAT)
-    similarity = op.MatMul(visual, op.Transpose(op.Div(wide, _norm(op, wide)), perm=[1, 0]))  # [N, T]
+    similarity = op.MatMul(visual, op.Transpose(op.Div(wide, norm(op, wide)), perm=[1, 0]))  # [N, T]
     # before the division a dot product can be far below MASKED, so the mask is applied afterwards
-    cosine = op.Div(similarity, _norm(op, visual))
+    cosine = op.Div(similarity, norm(op, visual))
     return op.ReduceMax(op.Where(mask, cosine, MASKED), [1], keepdims=0)
 
 
-def _norm(op: Ops, x: ir.Value) -> ir.Value:
+def norm(op: Ops, x: ir.Value) -> ir.Value:
+    """Returns the norm of each row of ``x [rows, H]``, at least `NORM_FLOOR`: ``[rows, 1]``."""
     return op.Max(op.Sqrt(op.ReduceSumSquare(x, [1], keepdims=1)), NORM_FLOOR)
 
 

@@ -10,6 +10,7 @@
 #include <nanobind/stl/vector.h>
 #include <ziprerank/ziprerank.h>
 
+#include <cstring>
 #include <ziprerank/engine.hpp>
 
 #include "calls.hpp"
@@ -94,6 +95,7 @@ nb::dict ToDict(const ziprerank::EngineInfo& info) {
   out["window"] = info.window;
   out["stride"] = info.stride;
   out["drop_blank"] = info.drop_blank;
+  out["relates"] = info.relates;
   out["pool_rows"] = info.pool_rows;
   out["pool_bytes"] = info.pool_bytes;
   out["row_bytes"] = info.row_bytes;
@@ -163,6 +165,47 @@ bool Find(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
   const ziprerank::ImageView image = View(pixels);
   const nb::gil_scoped_release release;
   return window.find(slot, image);
+}
+
+// A name as bytes: its two halves, then the page's height and width.
+constexpr std::size_t kNameBytes = 2 * sizeof(std::uint64_t) + 2 * sizeof(std::int32_t);
+
+bool FindNamed(ziprerank::Window& window, std::size_t slot, const nb::bytes& name) {
+  const ziprerank::Call call;
+  if (name.size() != kNameBytes) {
+    throw ziprerank::InvalidArgument("a page's name has " + std::to_string(kNameBytes) + " bytes, got " +
+                                     std::to_string(name.size()) + ": give what name() returned");
+  }
+  ziprerank::PageName page;
+  std::int32_t size[2];
+  const auto* bytes = static_cast<const char*>(name.data());
+  std::memcpy(&page.low, bytes, sizeof page.low);
+  std::memcpy(&page.high, bytes + sizeof page.low, sizeof page.high);
+  std::memcpy(size, bytes + 2 * sizeof page.low, sizeof size);
+  page.size = {size[0], size[1]};
+  const nb::gil_scoped_release release;
+  return window.find(slot, page);
+}
+
+nb::bytes Name(ziprerank::Window& window, std::size_t slot) {
+  const ziprerank::Call call;
+  const ziprerank::PageName page = window.name(slot);
+  const std::int32_t size[2] = {page.size.height, page.size.width};
+  char bytes[kNameBytes];
+  std::memcpy(bytes, &page.low, sizeof page.low);
+  std::memcpy(bytes + sizeof page.low, &page.high, sizeof page.high);
+  std::memcpy(bytes + 2 * sizeof page.low, size, sizeof size);
+  return nb::bytes(bytes, kNameBytes);
+}
+
+nb::ndarray<nb::numpy, float, nb::ndim<1>> Relate(ziprerank::Window& window, const Ids& ids) {
+  const ziprerank::Call call;
+  std::vector<float> relevance;
+  {
+    const nb::gil_scoped_release release;
+    relevance = window.relate({ids.data(), ids.size()});
+  }
+  return ToArray(std::move(relevance));
 }
 
 bool Restore(ziprerank::Window& window, std::size_t slot, const Pixels& pixels, const Bytes& features) {
@@ -281,6 +324,19 @@ Args:
 
 Returns:
     True if the pool had the page.)")
+      .def("find_named", FindNamed, "slot"_a, "name"_a,
+           R"(Fills a slot if the pool has the page of this name; otherwise the slot stays empty.
+
+Args:
+    slot: Index of an empty slot.
+    name: What name returned in a window of the same engine and owner.
+
+Returns:
+    True if the pool had the page.
+
+Raises:
+    InvalidInput: The name is of a page of another size, or none.)")
+      .def("name", Name, "slot"_a, "What finds the page of a filled slot again without its pixels.")
       .def("restore", Restore, "slot"_a, "pixels"_a.noconvert(), "features"_a.noconvert(),
            nb::sig("def restore(self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8], "
                    "features: numpy.typing.NDArray[numpy.uint8]) -> bool"),
@@ -320,15 +376,31 @@ Args:
 Raises:
     InvalidInput: A slot is empty, the prompt does not fit the window, or keep_ratio is out of range.
     EngineError: A graph failed, or a score is not finite.)")
-      .def("cancel", Cancel, R"(Ends encode and score under way in other threads, without waiting for them.
+      .def("relate", Relate, "text_ids"_a.noconvert(),
+           nb::sig("def relate(self, text_ids: numpy.typing.NDArray[numpy.int64]) -> "
+                   "numpy.typing.NDArray[numpy.float32]"),
+           R"(Relates all pages to a text by late interaction; every slot must be filled.
+
+Args:
+    text_ids: The text's token ids, int64 [n].
+
+Returns:
+    float32 [K], in slot order: the sum over the tokens of the largest cosine of the token's embedding with one
+    of the page's visual tokens.
+
+Raises:
+    BundleError: The bundle has no relate.onnx for this provider.
+    InvalidInput: A slot is empty, there is no token, or a token that does not exist.
+    EngineError: The graph failed, or a value is not finite.)")
+      .def("cancel", Cancel,
+           R"(Ends encode, relate and score under way in other threads, without waiting for them.
 
 Each raises Cancelled once the operator that it is in has ended, and so does every later one that runs a graph.
 The engine and its other windows go on.)")
       .def("close", Close<Window>,
            "Gives the reservation back, once all calls under way have returned. May be called twice.");
 
-  nb::class_<Engine>(module, "Engine",
-                     "A bundle's two graphs on one provider, and the pool of page features.")
+  nb::class_<Engine>(module, "Engine", "A bundle's graphs on one provider, and the pool of page features.")
       .def(
           "__init__",
           [](Engine* self, std::string bundle, std::string runtime_library, const std::string& provider,

@@ -91,6 +91,24 @@ class Window:
             True if the pool had the page.
         """
 
+    def find_named(self, slot: int, name: bytes) -> bool:
+        """
+        Fills a slot if the pool has the page of this name; otherwise the slot stays empty.
+
+        Args:
+            slot: Index of an empty slot.
+            name: What name returned in a window of the same engine and owner.
+
+        Returns:
+            True if the pool had the page.
+
+        Raises:
+            InvalidInput: The name is of a page of another size, or none.
+        """
+
+    def name(self, slot: int) -> bytes:
+        """What finds the page of a filled slot again without its pixels."""
+
     def restore(
         self, slot: int, pixels: numpy.typing.NDArray[numpy.uint8], features: numpy.typing.NDArray[numpy.uint8]
     ) -> bool:
@@ -142,9 +160,26 @@ class Window:
             EngineError: A graph failed, or a score is not finite.
         """
 
+    def relate(self, text_ids: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Relates all pages to a text by late interaction; every slot must be filled.
+
+        Args:
+            text_ids: The text's token ids, int64 [n].
+
+        Returns:
+            float32 [K], in slot order: the sum over the tokens of the largest cosine of the token's embedding with one
+            of the page's visual tokens.
+
+        Raises:
+            BundleError: The bundle has no relate.onnx for this provider.
+            InvalidInput: A slot is empty, there is no token, or a token that does not exist.
+            EngineError: The graph failed, or a value is not finite.
+        """
+
     def cancel(self) -> None:
         """
-        Ends encode and score under way in other threads, without waiting for them.
+        Ends encode, relate and score under way in other threads, without waiting for them.
 
         Each raises Cancelled once the operator that it is in has ended, and so does every later one that runs a graph.
         The engine and its other windows go on.
@@ -156,7 +191,7 @@ class Window:
         """
 
 class Engine:
-    """A bundle's two graphs on one provider, and the pool of page features."""
+    """A bundle's graphs on one provider, and the pool of page features."""
 
     def __init__(
         self,

@@ -101,7 +101,7 @@ class TokenIds:
 class Defaults:
     """What the bundle recommends; with ``pointwise`` a pass is one page, so that no window slides.
 
-    ``window`` and ``stride`` are 1 then.
+    ``window`` and ``stride`` are 1 then. ``relevance_ranks`` says that late interaction may pick the pages to read.
     """
 
     keep_ratio: float
@@ -110,6 +110,7 @@ class Defaults:
     prune_text: Literal["all_before_image", "query_only"]
     blank: Blank = "keep"
     pointwise: bool = False
+    relevance_ranks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,7 @@ def parse_defaults(manifest: Fields, letters: int) -> Defaults:
         ),
         blank=cast(Blank, fields.choice("blank", ("drop", "keep"), "keep")),
         pointwise=parse_prompt(manifest).pointwise,
+        relevance_ranks="relevance" in manifest and manifest.object("relevance").flag("ranks"),
     )
     if not (defaults.keep_ratio > 0 and 1 <= defaults.window <= letters and 1 <= defaults.stride <= defaults.window):
         raise BundleError(f"{MANIFEST}: defaults that no ranking can use with {letters} letters: {defaults}")

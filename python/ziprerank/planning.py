@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ziprerank.bundle import Defaults
 from ziprerank.errors import InvalidInput, quoted
-from ziprerank.first_stage.stage import Choice, StageOptions, choose
+from ziprerank.first_stage.stage import Choice, Relate, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
@@ -48,8 +48,11 @@ def plan_queries(
     store: TextStore,
     owner: str,
     waiting: Callable[[], None],
+    relate: Relate | None,
 ) -> list[Planned]:
     """Plans each query's passes over the candidates ``good``. ``waiting`` is called while texts are read.
+
+    ``relate`` is the first stage by relevance, None where the engine has none.
 
     Raises:
         InvalidInput: A value out of its bounds, more pages than one pass takes with ``window="off"``, or an option that
@@ -57,7 +60,13 @@ def plan_queries(
     """
     width = pass_width(options.window, defaults)
     stage = stage_for(options.stage, defaults)
-    choices = choose(store, queries, sources, good, stage, width, owner, waiting)
+    if stage.first_stage == "relevance" and relate is None:
+        raise InvalidInput(
+            "first_stage 'relevance': this bundle has no relate.onnx, or its provider or engine does not run it: "
+            "export the bundle again with ziprerank export, or use text or none"
+        )
+    ranks = defaults.relevance_ranks and relate is not None
+    choices = choose(store, queries, sources, good, stage, width, owner, waiting, relate, ranks=ranks)
     return [
         Planned(
             choice,
@@ -71,14 +80,14 @@ def stage_for(options: StageOptions, defaults: Defaults) -> StageOptions:
     """Returns how pages are picked for a bundle: none is left out where each page is scored by itself.
 
     Raises:
-        InvalidInput: Pages are to be picked by their text there, which would leave the others without a score.
+        InvalidInput: Pages are to be picked there, which would leave the others without a score.
     """
     if not defaults.pointwise:
         return options
-    if options.first_stage == "text":
+    if options.first_stage in ("text", "relevance"):
         raise InvalidInput(
-            "first_stage 'text': this bundle scores each page by itself, and pages that are left out would have no "
-            "score: leave it out, or pass the pages that matter alone"
+            f"first_stage {options.first_stage!r}: this bundle scores each page by itself, and pages that are left out "
+            "would have no score: leave it out, or pass the pages that matter alone"
         )
     return replace(options, first_stage="none")
 

@@ -152,6 +152,22 @@ class PromptBuilder:
         )
         return Prompt(ids, mask)
 
+    def query_tokens(self, query: str) -> NDArray[np.int64]:
+        """Returns the ids of the query's own tokens as they stand before the first page, int64 [n].
+
+        Args:
+            query: What ``check_query`` returned.
+        """
+        whole, spans = self._text(query, 1, "", None)
+        start, end = spans[0]
+        encoding = self._encode(whole)
+        own = [
+            index
+            for index, (first, last) in zip(encoding.ids, encoding.offsets, strict=True)
+            if first < end and last > start
+        ]
+        return np.asarray(own, dtype=np.int64)
+
     def check_length(self, query: str, pages: int, instruction: str = "") -> None:
         """Checks the length of the prompt of ``pages`` pages, texts of documents left aside.
 

@@ -113,8 +113,9 @@ class Tokens:
 class Ranking:
     """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` ranked candidates.
 
-    ``first_stage`` is what picked the pages that the model has read, ``"text"`` or ``"none"``; pages that it left
-    behind follow the others in its order. ``windows`` counts the passes over those, by ``strategy``.
+    ``first_stage`` is what picked the pages that the model has read: ``"text"``, ``"relevance"``, ``"text+relevance"``
+    where relevance picked among the pages without text, or ``"none"``. Pages that it left behind follow the others in
+    its order. ``windows`` counts the passes over those, by ``strategy``.
 
     ``warnings`` are those of all ranked pages, in the order of the candidates, whether or not they are in ``results``.
     ``skipped`` are the candidates that could not be ranked, with their reasons; they are not among ``pages``.
@@ -128,7 +129,7 @@ class Ranking:
     tokens: Tokens
     warnings: tuple[PageNote, ...] = ()
     skipped: tuple[PageNote, ...] = ()
-    first_stage: Literal["text", "none"] = "none"
+    first_stage: Literal["text", "relevance", "text+relevance", "none"] = "none"
     strategy: Literal["windows", "partition"] = "windows"
 
     def __iter__(self) -> Iterator[RankedPage]:

@@ -7,11 +7,15 @@ again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 
 from ziprerank.bundle import Bundle
 from ziprerank.cache.page_cache import PageCache
 from ziprerank.errors import PageError
+from ziprerank.first_stage.relevance import Relevance
+from ziprerank.first_stage.stage import Relate
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage
 from ziprerank.inputs.feed import PageFeed
@@ -24,10 +28,11 @@ from ziprerank.prompt import Prompt, PromptBuilder
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineLike
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Passes
 from ziprerank.scored import Scored, by_page, good_candidates, note_on, ranked_pages
 from ziprerank.strategies import run_passes, strategy_of
-from ziprerank.windows import Outcome
+from ziprerank.windows import Outcome, pass_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Tools:
     page_cache: PageCache | None
     watch: Watch
     owner: str
+    names: PageNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class RankingRun:
         progress: ProgressCallback | None,
         meter: Meter,
     ) -> None:
-        """Plans the passes of every query; no page is read yet, but for texts of the first stage.
+        """Plans the passes of every query, for which the first stage may read texts, or encode every page.
 
         Args:
             tools: What ranks.
@@ -98,56 +104,84 @@ class RankingRun:
         self._bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
         self._good = good_candidates(sources, self._bad)
         check_texts(tools.prompts, sources)
-        queries = len(call.texts)
-        self._steps = Steps(progress, queries * (len(self._good) + 1), passes.check)  # while texts are read
-        self._planned = self._plan()
-        for text, one in zip(call.texts, self._planned, strict=True):
-            tools.prompts.check_length(text, one.plan.width, call.instruction)
+        self._steps = Steps(progress, self._first_steps, passes.check)  # while the first stage goes on
+        with ExitStack() as opened:
+            self._feed = opened.enter_context(PageFeed(sources, tools.watch))
+            self._window = opened.enter_context(
+                OpenWindow(tools.engine, sources, self._feed, tools.page_cache, tools.watch, tools.owner, tools.names)
+            )
+            self._planned = self._plan()
+            for text, one in zip(call.texts, self._planned, strict=True):
+                tools.prompts.check_length(text, one.plan.width, call.instruction)
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> RankingRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
 
     def rankings(self) -> list[Ranking]:
         """Ranks the pages by each query. Raises as ``Reranker.rank``, but for what the constructor raises."""
-        tools = self._tools
-        with (
-            PageFeed(self._sources, tools.watch) as feed,
-            OpenWindow(tools.engine, self._sources, feed, tools.page_cache, tools.watch, tools.owner) as window,
-        ):
-            outcomes = self._outcomes(feed, window)
-            return [
-                self._ranking(query, outcome, planned, spent, feed)
-                for query, (outcome, planned, spent) in zip(self._call.queries, outcomes, strict=True)
-            ]
+        return [
+            self._ranking(query, outcome, planned, spent)
+            for query, (outcome, planned, spent) in zip(self._call.queries, self._outcomes(), strict=True)
+        ]
+
+    @property
+    def _first_steps(self) -> int:
+        """Steps while the first stage goes on, of which nobody knows yet what it leaves."""
+        return len(self._call.texts) * (len(self._good) + 1)
 
     def _plan(self) -> list[Planned]:
+        """Plans each query; a page that the first stage finds to be bad is left out where the call says so."""
         tools, call = self._tools, self._call
-        return plan_queries(
-            call.texts,
-            self._sources,
-            self._good,
-            call.options,
-            tools.bundle.defaults,
-            tools.texts,
-            tools.owner,
-            self._wait,
-        )
+        defaults = tools.bundle.defaults
+        relate: Relate | None = None
+        if tools.engine.info.get("relates"):
+            width = pass_width(call.options.window, defaults)
+            relate = Relevance(
+                tools.prompts, self._window, width, self._meter, lambda: self._steps.advance(1), self._wait
+            ).scores
+        while True:
+            self._good = good_candidates(self._sources, self._bad)
+            try:
+                return plan_queries(
+                    call.texts,
+                    self._sources,
+                    self._good,
+                    call.options,
+                    defaults,
+                    tools.texts,
+                    tools.owner,
+                    self._wait,
+                    relate,
+                )
+            except PageError as error:  # of the stage that encodes pages
+                if not call.skip or error.index is None:
+                    raise
+                self._bad |= {error.index: error}
+                self._steps.begin_again(self._first_steps, 0, 0)
 
     def _wait(self) -> None:
         """Tells the caller that nothing is done meanwhile, who may end the ranking."""
         self._steps.advance(0)
 
-    def _outcomes(self, feed: PageFeed, window: OpenWindow) -> list[tuple[Outcome[Scored], Planned, Meter]]:
+    def _outcomes(self) -> list[tuple[Outcome[Scored], Planned, Meter]]:
         """Scores every query's passes; all again without the pages that are found to be bad."""
         outcomes: list[tuple[Outcome[Scored], Planned, Meter]] = []
         each, meter = self._begin(), self._meter
         while len(outcomes) < len(self._call.texts):
             planned = self._planned[len(outcomes)]
             try:
-                outcome = self._score(self._call.texts[len(outcomes)], planned, window, meter)
+                outcome = self._score(self._call.texts[len(outcomes)], planned, meter)
             except PageError as error:
                 if not self._call.skip or error.index is None:
                     raise
                 with meter.stage("pages"):
-                    self._bad |= {error.index: error} | feed.bad_pages(planned.choice.chosen, self._wait)
-                    self._good = good_candidates(self._sources, self._bad)
+                    self._bad |= {error.index: error} | self._feed.bad_pages(planned.choice.chosen, self._wait)
                     self._planned = self._plan()
                 each = self._begin()
                 meter.forget_tokens()
@@ -166,7 +200,7 @@ class RankingRun:
         self._steps.begin_again(len(self._planned) * each, pages, passes)
         return each
 
-    def _score(self, query: str, planned: Planned, open_window: OpenWindow, meter: Meter) -> Outcome[Scored]:
+    def _score(self, query: str, planned: Planned, meter: Meter) -> Outcome[Scored]:
         """Runs every pass of the plan: tokenize, encode the pass's pages, prune and score them."""
         tools, call, steps = self._tools, self._call, self._steps
         plan, good, pointwise = planned.plan, planned.choice.chosen, tools.bundle.defaults.pointwise
@@ -177,7 +211,7 @@ class RankingRun:
             if prompt is None:
                 with tools.watch("tokenize", None), meter.stage("tokenize"):
                     prompt = pass_prompt(
-                        tools.prompts, query, call.instruction, candidates, self._sources, open_window.warn
+                        tools.prompts, query, call.instruction, candidates, self._sources, self._window.warn
                     )
                 if not pointwise:  # of windows only the number of pages matters
                     prompts[len(candidates)] = prompt
@@ -187,7 +221,7 @@ class RankingRun:
             candidates = [good[place] for place in places]
             prompt = prompt_for(candidates)
             fresh = {good[place] for place in plan.fresh(step)}
-            window = open_window.over(
+            window = self._window.over(
                 candidates,
                 [good[place] for place in plan.following(step)],
                 meter,
@@ -202,8 +236,8 @@ class RankingRun:
 
         return run_passes(plan, score, key=lambda page: page.score)
 
-    def _ranking(self, query: str, outcome: Outcome[Scored], planned: Planned, spent: Meter, feed: PageFeed) -> Ranking:
-        bundle, sources, warnings = self._tools.bundle, self._sources, feed.warnings
+    def _ranking(self, query: str, outcome: Outcome[Scored], planned: Planned, spent: Meter) -> Ranking:
+        bundle, sources, warnings = self._tools.bundle, self._sources, self._feed.warnings
         choice, plan, top_k = planned.choice, planned.plan, self._call.options.top_k
         factor, pointwise = bundle.image.factor, bundle.defaults.pointwise
         return Ranking(

@@ -33,6 +33,7 @@ from ziprerank.runtime.engine import (
     options_of,
 )
 from ziprerank.runtime.lifetime import Lifetime
+from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Cancel, Passes
 from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption, pass_width
@@ -70,6 +71,7 @@ class Reranker:
         self._options = options
         self._owner = ""
         self._texts = TextStore()
+        self._names = PageNames()
         self._lifetime = Lifetime("this reranker")
         self.page_limits = PageLimits() if options is None else options.page_limits
         pool().warm_up(self.page_limits)
@@ -219,9 +221,12 @@ class Reranker:
                 compares groups of pages with one page of the first pass, and ranks the best in a last one.
                 ``"auto"`` is partition where ``top_k`` is at most half a window and it takes fewer passes.
             first_stage: What picks the pages that the model reads. ``"text"`` is BM25 over the text layer of PDFs,
-                read once for each file; pages without text are never left out. ``"none"`` reads all pages.
-                ``"auto"`` is text where there are more pages than a pass takes and nine tenths of them have text. The
-                pages that are left out follow the others, in the order of the first stage.
+                read once for each file; pages without text are never left out by it. ``"relevance"`` is late
+                interaction: every page goes through the vision tower once, and counts by the sum over the query's
+                tokens of the best cosine with one of its visual tokens. ``"none"`` reads all pages. ``"auto"``, where
+                there are more pages than a pass takes, is text if nine tenths of them have text, else relevance if the
+                bundle says that it ranks, else none. The pages that are left out follow the others, in the order of the
+                first stage.
             candidates: Pages that the first stage leaves for the model.
             instruction: What makes a page relevant, where the bundle's prompt has a place for it; None is the prompt's.
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
@@ -297,7 +302,7 @@ class Reranker:
                     open_pages(pages, self.bundle.image, on_bad_page, limits=self.page_limits)
                 )
                 passes = opened.enter_context(Passes(cancel))
-                run = RankingRun(self._tools(), call, sources, passes, progress, meter)
+                run = opened.enter_context(RankingRun(self._tools(), call, sources, passes, progress, meter))
             return run.rankings()
 
     def read_texts(
@@ -318,4 +323,6 @@ class Reranker:
         choose(self._texts, (), pages, good, stage, pass_width(window, defaults), self._owner)
 
     def _tools(self) -> Tools:
-        return Tools(self.bundle, self.engine, self.prompts, self._texts, self.page_cache, self.watch, self._owner)
+        return Tools(
+            self.bundle, self.engine, self.prompts, self._texts, self.page_cache, self.watch, self._owner, self._names
+        )

@@ -30,7 +30,7 @@ def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
     assert {*manifest["files"], "ziprerank.json"} == {file.name for file in bundle.iterdir()}
     assert manifest["tokens"]["letters"] == list(range(32, 52))
     assert manifest["defaults"]["keep_ratio"] == 0.25
-    for graph in ("vision.onnx", "rerank.onnx"):
+    for graph in ("vision.onnx", "rerank.onnx", "relate.onnx"):
         model = onnx.load(bundle / graph, load_external_data=False)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         assert metadata["ziprerank.bundle_id"] == manifest["bundle_id"]

@@ -283,7 +283,7 @@ def test_words_of_scripts_without_spaces() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"first_stage": "bm25"}, "first_stage 'bm25': must be 'auto', 'text' or 'none'"),
+        ({"first_stage": "bm25"}, "first_stage 'bm25': must be 'auto', 'text', 'relevance' or 'none'"),
         ({"candidates": 0}, "candidates 0: must be a whole number of at least 1"),
         ({"candidates": 2.5}, "candidates 2.5: must be a whole number of at least 1"),
     ],

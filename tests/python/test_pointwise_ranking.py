@@ -116,6 +116,7 @@ def test_every_page_is_read(pointwise: Reranker, sample: Path) -> None:
     ("option", "message"),
     [
         ({"first_stage": "text"}, "first_stage 'text': this bundle scores each page by itself"),
+        ({"first_stage": "relevance"}, "first_stage 'relevance': this bundle scores each page by itself"),
         ({"strategy": "partition"}, "strategy 'partition': this bundle scores each page by itself"),
     ],
 )

@@ -176,6 +176,13 @@ def test_a_long_document(client: httpx.Client, reranker: Reranker, text: Text) -
     told = answer["meta"]
     assert (told["first_stage"], told["strategy"], told["windows"], told["pages"]) == ("text", "windows", 1, 40)
 
+    seen = {"query": "subject7", "first_stage": "relevance", "candidates": "9"}
+    sent = client.post("/v1/rerank/files", data=seen, files={"files": document}).raise_for_status().json()
+    by_tokens = reranker.rank("subject7", document, first_stage="relevance", candidates=9)
+    assert [result["page"] for result in sent["results"]] == [page.page for page in by_tokens]
+    assert (sent["meta"]["first_stage"], sent["meta"]["windows"]) == ("relevance", 1)
+    assert [page.page for page in by_tokens] != [page.page for page in ranking]
+
     form = {"query": "subject7", "first_stage": "none", "strategy": "partition", "window": "12", "top_n": "3"}
     sent = client.post("/v1/rerank/files", data=form, files={"files": document}).raise_for_status().json()
     plain = reranker.rank("subject7", document, 3, first_stage="none", strategy="partition", window=12)

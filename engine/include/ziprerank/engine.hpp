@@ -147,6 +147,7 @@ struct EngineInfo {
   int window = 0;              // pages of one pass
   int stride = 0;              // pages between the starts of two passes
   bool drop_blank = false;     // whether visual tokens of blank paper are dropped
+  bool relates = false;        // whether there is a relate.onnx for this provider: Window::relate
   std::int64_t pool_rows = 0;  // visual tokens that the page pool holds
   std::size_t pool_bytes = 0;  // pool_rows * row_bytes
   std::size_t row_bytes = 0;   // features of one visual token: levels * hidden_size numbers of the precision
@@ -156,7 +157,8 @@ struct EngineInfo {
 
 // One stage inside the engine.
 struct StageTime {
-  std::string stage;  // digest | blank | patchify | vision.onnx | copy | layout | wait | rerank.onnx
+  std::string stage;  // digest | blank | patchify | vision.onnx | copy | layout | wait | rerank.onnx |
+                      // relate.onnx
   std::int64_t start_ns = 0;
   std::int64_t end_ns = 0;
   std::int64_t thread = 0;  // the system's thread id
@@ -186,6 +188,13 @@ struct PoolStats {
   std::int64_t evictions = 0;    // pages that made room for others
 };
 
+// Finds a page's features again without its pixels, in the engine that gave the name and for the same owner.
+struct PageName {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  PageSize size;
+};
+
 // The pages of one pass. A window reserves room in the page pool for all its pages when it is opened; they
 // stay in the pool until it is closed.
 class ZIPRERANK_API Window {
@@ -203,12 +212,16 @@ class ZIPRERANK_API Window {
   // RuntimeFailure if the graph fails; OutOfDeviceMemory, DeviceLost.
   bool encode(std::size_t slot, const ImageView& image);
 
-  // The next four are for programs that keep features elsewhere, for instance on disk. Features are
+  // The next ones are for programs that keep features elsewhere, for instance on disk. Features are
   // [tokens(slot), row_bytes] bytes, and are valid for the same pixels, bundle, provider and `drop_blank`
   // only. The engine can check their size and nothing else: InvalidArgument if it is wrong.
 
   // Fills a slot if the pool has the page. True if it did; otherwise the slot stays empty.
   bool find(std::size_t slot, const ImageView& image);
+  // The same by a name that name() gave. InvalidArgument if it is of a page of another size.
+  bool find(std::size_t slot, const PageName& name);
+  // What finds the page of a filled slot again.
+  PageName name(std::size_t slot);
   // Fills a slot as encode() does, but copies `features` into the pool where encode() would run vision.onnx.
   bool restore(std::size_t slot, const ImageView& image, std::span<const std::byte> features);
   // Visual tokens of a filled slot that the model reads.
@@ -222,10 +235,17 @@ class ZIPRERANK_API Window {
   // not finite; OutOfDeviceMemory, DeviceLost.
   WindowScores score(const Prompt& prompt, double keep_ratio);
 
-  // Ends the calls of encode() and score() under way, from another thread, and does not wait for them: each
-  // is Cancelled once the operator that it is in has ended, unless that was the last one, and so is every
-  // later one that runs a graph. The engine and its other windows go on. Does nothing to a window that is
-  // closed; InvalidArgument for one that was moved from.
+  // Relates all pages to a text by late interaction: [K], in slot order, the sum over the text's tokens `ids`
+  // of the largest cosine of the token's embedding with one of the page's visual tokens (relate.onnx in
+  // docs/bundle.md). Every slot must be filled. May be called often, and from several threads at once.
+  // BundleError if the bundle has no relate.onnx for this provider, which is looked for at the first call;
+  // InvalidArgument for an empty text or a token that does not exist; else as score().
+  std::vector<float> relate(std::span<const std::int64_t> ids);
+
+  // Ends the calls of encode(), relate() and score() under way, from another thread, and does not wait for
+  // them: each is Cancelled once the operator that it is in has ended, unless that was the last one, and so
+  // is every later one that runs a graph. The engine and its other windows go on. Does nothing to a window
+  // that is closed; InvalidArgument for one that was moved from.
   void cancel();
 
   // Gives the reservation back, once all calls under way have returned. May be called twice; any other call
@@ -241,7 +261,7 @@ class ZIPRERANK_API Window {
   std::unique_ptr<State> state_;
 };
 
-// A bundle, loaded: its two graphs on one provider, and the pool of page features.
+// A bundle, loaded: its graphs on one provider, and the pool of page features.
 class ZIPRERANK_API Engine {
  public:
   // ProviderError if ONNX Runtime or the provider cannot be used here, BundleError if the bundle is missing,

@@ -147,6 +147,13 @@ ZR_API zr_status zr_window_score(zr_window* window, const int64_t* ids, const ui
                                  size_t count, double keep_ratio, zr_scores** scores, zr_error** error);
 ZR_API void zr_scores_free(zr_scores* scores);
 
+/* Relates all pages to a text by late interaction: `values` [pages of the window] receives, in slot order,
+ * the sum over the text's tokens `ids` [count] of the largest cosine of the token's embedding with one of the
+ * page's visual tokens. Every slot must be filled. ZR_BUNDLE_ERROR: the bundle has no relate.onnx for this
+ * provider. */
+ZR_API zr_status zr_window_relate(zr_window* window, const int64_t* ids, size_t count, float* values,
+                                  zr_error** error);
+
 /* Ends the encoding and scoring under way in a window, from another thread, and does not wait for it: each
  * call is ZR_CANCELLED once the operator that it is in has ended, and so is every later one. The engine and
  * its other windows go on; free the window. */

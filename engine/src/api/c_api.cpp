@@ -3,6 +3,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "api/handles.hpp"
 #include "api/page_count.hpp"
@@ -230,6 +231,18 @@ zr_status zr_window_score(zr_window* window, const int64_t* ids, const uint8_t* 
     prompt.ids.assign(ids, ids + count);
     if (query_mask != nullptr) prompt.query_mask.assign(query_mask, query_mask + count);
     *scores = kScores.Add(std::make_shared<WindowScores>(open->score(prompt, keep_ratio)));
+  });
+}
+
+zr_status zr_window_relate(zr_window* window, const int64_t* ids, size_t count, float* values,
+                           zr_error** error) {
+  return Guard(error, [&] {
+    const auto open = Use(kWindows, window, "window");
+    if (count > kMostTokens) throw InvalidArgument(Text(count, " ids, at most ", kMostTokens));
+    if (count != 0) Require(ids, "ids");
+    Require(values, "values");
+    const std::vector<float> relevance = open->relate({ids, count});
+    std::copy(relevance.begin(), relevance.end(), values);
   });
 }
 

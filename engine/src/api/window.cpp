@@ -55,6 +55,22 @@ bool Window::find(std::size_t slot, const ImageView& image) {
   return page != nullptr;
 }
 
+bool Window::find(std::size_t slot, const PageName& name) {
+  State& state = Open();
+  const State::Use use(&state);
+  state.Begin(slot, name.size);
+  PagePool::Page* page = state.core->pool->Find({name.low, name.high});
+  state.SetSlot(slot, page == nullptr ? State::Slot::kEmpty : State::Slot::kFilled, page);
+  return page != nullptr;
+}
+
+PageName Window::name(std::size_t slot) {
+  State& state = Open();
+  const State::Use use(&state);
+  const Digest& key = state.core->pool->Key(state.Filled(slot));
+  return {key.low, key.high, state.sizes[slot]};
+}
+
 std::int64_t Window::tokens(std::size_t slot) {
   State& state = Open();
   const State::Use use(&state);
@@ -74,18 +90,13 @@ void Window::features(std::size_t slot, std::span<std::byte> out) {
 WindowScores Window::score(const Prompt& prompt, double keep_ratio) {
   State& state = Open();
   const State::Use use(&state);
-  std::vector<PagePool::Page*> pages;
-  {
-    const std::lock_guard lock(state.mutex);
-    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
-      if (state.slots[slot] != State::Slot::kFilled) {
-        throw InvalidArgument(
-            Text("slot ", slot, " has no page yet: encode all ", state.slots.size(), " pages first"));
-      }
-    }
-    pages = state.pages;
-  }
-  return state.core->Score(state.grids, pages, prompt, keep_ratio, &state.cancellation);
+  return state.core->Score(state.grids, state.AllFilled(), prompt, keep_ratio, &state.cancellation);
+}
+
+std::vector<float> Window::relate(std::span<const std::int64_t> ids) {
+  State& state = Open();
+  const State::Use use(&state);
+  return state.core->Relate(state.AllFilled(), ids, &state.cancellation);
 }
 
 void Window::cancel() {

@@ -41,7 +41,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // The file of `graph` ("vision.onnx", "rerank.onnx") in a bundle's directory.
+  // The file of `graph` ("vision.onnx", "rerank.onnx", "relate.onnx") in a bundle's directory.
   virtual std::string File(const std::string& directory, const std::string& graph) const {
     return directory + "/" + graph;
   }

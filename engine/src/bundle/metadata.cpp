@@ -170,4 +170,14 @@ void ReadMetadata(const std::string& vision_file, const Ort::Session& vision, co
   }
 }
 
+void CheckSameBundle(const std::string& file, const Ort::Session& session, const EngineInfo& info) {
+  const Metadata metadata(file, session);
+  CheckVersion(metadata, file);
+  if (metadata.Text("bundle_id") != info.bundle_id) {
+    throw BundleError(Text(file, " is of bundle ", metadata.Text("bundle_id"),
+                           ", its other graphs of bundle ", info.bundle_id,
+                           ": the graphs of two exports were mixed"));
+  }
+}
+
 }  // namespace ziprerank

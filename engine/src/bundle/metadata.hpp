@@ -15,6 +15,9 @@ namespace ziprerank {
 void ReadMetadata(const std::string& vision_file, const Ort::Session& vision, const std::string& rerank_file,
                   const Ort::Session& rerank, EngineInfo* info);
 
+// BundleError unless the metadata of another graph say that it is of the bundle that `info` describes.
+void CheckSameBundle(const std::string& file, const Ort::Session& session, const EngineInfo& info);
+
 }  // namespace ziprerank
 
 #endif  // ZIPRERANK_METADATA_HPP_

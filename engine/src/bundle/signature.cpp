@@ -108,6 +108,16 @@ void CheckVisionSignature(const std::string& file, const Ort::Session& session, 
                {{"features", dtype, {kAny, kAny, info.levels, info.hidden_size}}});
 }
 
+void CheckRelateSignature(const std::string& file, const Ort::Session& session, const EngineInfo& info,
+                          ONNXTensorElementDataType dtype) {
+  CheckTensors(file, session,
+               {{"pool", dtype, {kAny, info.levels, info.hidden_size}},
+                {"rows", kInt64, {kAny}},
+                {"page_offsets", kInt64, {kAny}},
+                {"text_ids", kInt64, {kAny}}},
+               {{"relevance", kFloat, {kAny}}});
+}
+
 void CheckRerankSignature(const std::string& file, const Ort::Session& session, const EngineInfo& info,
                           ONNXTensorElementDataType dtype) {
   CheckTensors(file, session,

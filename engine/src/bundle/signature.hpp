@@ -14,6 +14,10 @@ namespace ziprerank {
 void CheckVisionSignature(const std::string& file, const Ort::Session& session, const EngineInfo& info,
                           ONNXTensorElementDataType dtype);
 
+// The same for relate.onnx.
+void CheckRelateSignature(const std::string& file, const Ort::Session& session, const EngineInfo& info,
+                          ONNXTensorElementDataType dtype);
+
 // The same for rerank.onnx.
 void CheckRerankSignature(const std::string& file, const Ort::Session& session, const EngineInfo& info,
                           ONNXTensorElementDataType dtype);

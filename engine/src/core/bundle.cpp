@@ -63,10 +63,25 @@ Bundle LoadBundle(const Runtime& runtime, Backend& backend, const std::string& d
   bundle.vision = LoadGraph(runtime, backend, "vision.onnx", vision_file, threads, prefix("vision"));
   bundle.rerank = LoadGraph(runtime, backend, "rerank.onnx", rerank_file, threads, prefix("rerank"));
   ReadMetadata(vision_file, bundle.vision, rerank_file, bundle.rerank, info);
+  info->relates = std::filesystem::is_regular_file(backend.File(directory, "relate.onnx"));
   SetPrecision(&bundle, info->precision, rerank_file);
   CheckVisionSignature(vision_file, bundle.vision, *info, bundle.dtype);
   CheckRerankSignature(rerank_file, bundle.rerank, *info, bundle.dtype);
   return bundle;
+}
+
+Ort::Session LoadRelate(const Runtime& runtime, Backend& backend, const EngineInfo& info,
+                        ONNXTensorElementDataType dtype) {
+  const std::string file = backend.File(info.bundle, "relate.onnx");
+  if (!std::filesystem::is_regular_file(file)) {
+    throw BundleError(Text(file,
+                           " is missing: it is of an older export, or built for a provider that has no ",
+                           "first stage by relevance: export the bundle again, or rank without relevance"));
+  }
+  Ort::Session relate = LoadGraph(runtime, backend, "relate.onnx", file, info.threads, {});
+  CheckSameBundle(file, relate, info);
+  CheckRelateSignature(file, relate, info, dtype);
+  return relate;
 }
 
 }  // namespace ziprerank

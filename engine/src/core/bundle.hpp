@@ -1,4 +1,4 @@
-// The two graphs of a bundle: loaded, their metadata read, their inputs and outputs checked (docs/bundle.md).
+// The graphs of a bundle: loaded, their metadata read, their inputs and outputs checked (docs/bundle.md).
 #ifndef ZIPRERANK_BUNDLE_HPP_
 #define ZIPRERANK_BUNDLE_HPP_
 
@@ -22,6 +22,10 @@ struct Bundle {
 // writes. BundleError names the file and what is wrong with it.
 Bundle LoadBundle(const Runtime& runtime, Backend& backend, const std::string& directory, int threads,
                   const std::string& profile, EngineInfo* info);
+
+// Loads relate.onnx of the same bundle. BundleError if the bundle has none for this backend.
+Ort::Session LoadRelate(const Runtime& runtime, Backend& backend, const EngineInfo& info,
+                        ONNXTensorElementDataType dtype);
 
 }  // namespace ziprerank
 

@@ -268,4 +268,60 @@ WindowScores Engine::Core::Score(const std::vector<Grid>& grids, const std::vect
   return result;
 }
 
+std::vector<float> Engine::Core::Relate(const std::vector<PagePool::Page*>& pages,
+                                        std::span<const std::int64_t> ids, Cancellation* cancellation) {
+  if (pages.empty())
+    throw InvalidArgument("a window without pages has nothing to relate: open one with pages");
+  if (ids.empty()) throw InvalidArgument("no token ids to relate pages to: give at least one");
+  for (const std::int64_t id : ids) {
+    if (id < 0 || id >= info.vocab_size) {
+      throw InvalidArgument(Text("token id ", id, " is outside 0 to ", info.vocab_size - 1));
+    }
+  }
+  const auto asked = [&] {
+    return Request{Text("relating ", pages.size(), " pages to ", ids.size(), " tokens"),
+                   "relate fewer pages at a time, or end what else uses this memory"};
+  };
+  {
+    const std::lock_guard lock(relating);
+    if (!relate) {
+      relate = OnDevice([&] { return LoadRelate(runtime, *backend, info, bundle.dtype); }, asked);
+    }
+  }
+  std::vector<std::int64_t> rows;
+  std::vector<std::int64_t> offsets{0};
+  for (const PagePool::Page* page : pages) {
+    pool->AppendRows(page, &rows);
+    offsets.push_back(std::ssize(rows));
+  }
+  OnDevice([&] { backend->Finish(); }, asked);
+
+  const auto host = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  const auto numbers = [&host](std::span<const std::int64_t> values) {
+    return View(host, values.data(), {std::ssize(values)}, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
+  };
+  std::vector<float> relevance(pages.size());
+  Bindings inputs;
+  inputs.emplace_back("pool", View(backend->memory(), storage->data(),
+                                   {info.pool_rows, info.levels, info.hidden_size}, bundle.dtype));
+  inputs.emplace_back("rows", numbers(rows));
+  inputs.emplace_back("page_offsets", numbers(offsets));
+  inputs.emplace_back("text_ids", numbers(ids));
+  Bindings outputs;
+  outputs.emplace_back("relevance", View(host, relevance.data(), {std::ssize(relevance)},
+                                         ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+  {
+    const StageLog::Stage stage = Stage("relate.onnx");
+    OnDevice([&] { Run(relate, inputs, outputs, "relate.onnx", Ort::RunOptions(), cancellation); }, asked);
+  }
+  for (std::size_t p = 0; p < relevance.size(); ++p) {
+    if (!std::isfinite(relevance[p])) {
+      throw RuntimeFailure(Text("the relevance of page ", p, " is ", relevance[p],
+                                ": the vision tower overflowed at precision ", info.precision,
+                                ", use a bundle of fp32 or bf16"));
+    }
+  }
+  return relevance;
+}
+
 }  // namespace ziprerank

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backend/backend.hpp"
@@ -59,6 +61,10 @@ struct Engine::Core {
   WindowScores Score(const std::vector<Grid>& grids, const std::vector<PagePool::Page*>& pages,
                      const Prompt& prompt, double keep_ratio, Cancellation* cancellation);
 
+  // Relates pages in the pool to the text `ids`; see Window::relate.
+  std::vector<float> Relate(const std::vector<PagePool::Page*>& pages, std::span<const std::int64_t> ids,
+                            Cancellation* cancellation);
+
   StageLog::Stage Stage(const char* name) const { return {log.get(), name}; }
 
   const unsigned forks = ForkCount();
@@ -67,6 +73,8 @@ struct Engine::Core {
   std::unique_ptr<Backend> backend;
   mutable Failures failures;
   Bundle bundle;
+  std::mutex relating;           // of the next one
+  Ort::Session relate{nullptr};  // relate.onnx, once it was asked for
   std::unique_ptr<PoolStorage> storage;
   std::optional<PagePool> pool;
   DigestKey digest_key = RandomDigestKey();

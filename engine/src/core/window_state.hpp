@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.hpp"
@@ -60,12 +61,15 @@ struct Window::State {
 
   // Marks an empty slot as being filled with this page.
   void Begin(std::size_t slot, const ImageView& image) {
+    Begin(slot, PageSize{image.height, image.width}, image.pixels == nullptr ? " without pixels" : "");
+  }
+  // The same for a page of this size, of which `lacking` says what it should have.
+  void Begin(std::size_t slot, const PageSize& got, std::string_view lacking = {}) {
     CheckSlot(slot);
     const PageSize& size = sizes[slot];
-    if (image.pixels == nullptr || image.height != size.height || image.width != size.width) {
+    if (!lacking.empty() || got.height != size.height || got.width != size.width) {
       throw InvalidArgument(Text("slot ", slot, " was opened for a page of ", size.height, " x ", size.width,
-                                 " px, got ", image.height, " x ", image.width,
-                                 image.pixels == nullptr ? " without pixels" : ""));
+                                 " px, got ", got.height, " x ", got.width, lacking));
     }
     const std::lock_guard lock(mutex);
     if (slots[slot] != Slot::kEmpty) {
@@ -81,6 +85,18 @@ struct Window::State {
     const std::lock_guard lock(mutex);
     if (slots[slot] == Slot::kFilled) return pages[slot];
     throw InvalidArgument(Text("slot ", slot, " has no page yet: encode it first"));
+  }
+
+  // The pages of all slots, in their order. InvalidArgument unless every slot is filled.
+  std::vector<PagePool::Page*> AllFilled() {
+    const std::lock_guard lock(mutex);
+    for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+      if (slots[slot] != Slot::kFilled) {
+        throw InvalidArgument(
+            Text("slot ", slot, " has no page yet: encode all ", slots.size(), " pages first"));
+      }
+    }
+    return pages;
   }
 
   // Fills an empty slot. `fill` gets the page's pin and fills the rows where that is no hit. True for a hit.

@@ -102,7 +102,9 @@ void PagePool::Unpin(Page* page) {
   page->idle = idle_.insert(idle_.end(), page);
 }
 
-// A pinned page's tokens and blocks do not change: no lock.
+// A pinned page's key, tokens and blocks do not change: no lock.
+const Digest& PagePool::Key(const Page* page) const { return page->key; }
+
 std::span<const std::int32_t> PagePool::Tokens(const Page* page) const { return page->tokens; }
 
 void PagePool::AppendRows(const Page* page, std::vector<std::int64_t>* rows) const {

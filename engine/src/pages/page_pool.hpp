@@ -57,6 +57,8 @@ class PagePool {
   void Abandon(Page* page);  // not filled; unpins and forgets it
   void Unpin(Page* page);
 
+  // What a pinned page is found by.
+  const Digest& Key(const Page* page) const;
   // The visual tokens of a pinned page that have a row, as they were given.
   std::span<const std::int32_t> Tokens(const Page* page) const;
   // The pool rows of a pinned page, in the order of its visual tokens.

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
         ("documents", pa.list_(pa.string())),  # paths; "bytes" for a document given as bytes
         ("pages", pa.int32()),  # candidates
         ("windows", pa.int32()),  # passes
-        ("first_stage", pa.string()),  # what picked the pages that the model read: text or none
+        ("first_stage", pa.string()),  # what picked the pages that the model read
         ("strategy", pa.string()),  # windows or partition
         (
             "results",  # best first

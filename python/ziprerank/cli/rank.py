@@ -107,7 +107,11 @@ def show_ranking(ranking: Ranking) -> None:
     console.print(table)
     timings, tokens = ranking.timings, ranking.tokens
     passes = "1 pass" if ranking.windows == 1 else f"{ranking.windows} passes ({ranking.strategy})"
-    picked = "" if ranking.first_stage == "none" else ", of which text picked those to read,"
+    picked = (
+        ""
+        if ranking.first_stage == "none"
+        else f", of which {ranking.first_stage.replace('+', ' and ')} picked those to read,"
+    )
     console.print(
         f"\n{ranking.pages} pages{picked} in {passes}, {timings.total / 1e3:.2f} s "
         f"(vision {timings.vision / 1e3:.2f}, rerank {timings.rerank / 1e3:.2f}); "

@@ -1,4 +1,7 @@
-"""``ziprerank verify``: how a bundle compares with its checkpoint (extra ``verify``), or with a bundle in fp32."""
+"""``ziprerank verify``: how a bundle compares with its checkpoint (extra ``verify``), or with a bundle in fp32.
+
+With a data set in their place it measures whether the bundle's relevance ranks.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from ziprerank.errors import InvalidInput
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle to check.")],
-    reference: Annotated[Path, typer.Argument(help="The checkpoint directory that it came from, or an fp32 bundle.")],
+    reference: Annotated[
+        Path, typer.Argument(help="The checkpoint directory that it came from, an fp32 bundle, or a data set of PDFs.")
+    ],
     *,
     on: Annotated[
         list[Path] | None, typer.Option(help="PDFs and images to compare rankings on; may be repeated.")
@@ -31,11 +36,20 @@ def verify(
     """Write into a bundle how it compares with its checkpoint, or with an fp32 bundle of it.
 
     With a checkpoint: parity of an fp32 bundle with transformers. With an fp32 bundle: how well the rankings of the two
-    agree, on random pages and on those given; --provider and --threads say how BUNDLE runs.
+    agree, on random pages and on those given; --provider and --threads say how BUNDLE runs. With a data set, which is
+    a queries.jsonl beside its PDFs: whether late interaction finds the right pages of whole documents, so that
+    first_stage "auto" may go by it.
     """
     if (reference / "ziprerank.json").is_file():
         with needs_extra("export"):
             result = _agreement(bundle, reference, on or [], query or [], provider=provider, threads=threads)
+    elif (reference / "queries.jsonl").is_file():
+        if on or query:
+            raise InvalidInput("--on and --query are for comparing rankings with an fp32 bundle: leave them out")
+        with needs_extra("export"):
+            from ziprerank.cli.relevance_check import check_relevance
+
+            result = check_relevance(bundle, reference, provider=provider, threads=threads)
     elif on or query:
         raise InvalidInput(f"{reference} is no bundle: --on and --query are for comparing rankings with an fp32 bundle")
     else:
@@ -70,7 +84,7 @@ def _agreement(
 
 
 def _pairs(certificate: dict[str, Any]) -> Table:
-    table = Table(title="parity certificate", show_header=False)
+    table = Table(title="relevance" if "ranks" in certificate else "parity certificate", show_header=False)
     for key, value in certificate.items():
         table.add_row(key, str(value))
     return table

@@ -12,12 +12,15 @@ from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.values import whole_number
 
-FirstStage: TypeAlias = Literal["auto", "text", "none"]
-StageDone: TypeAlias = Literal["text", "none"]
+FirstStage: TypeAlias = Literal["auto", "text", "relevance", "none"]
+StageDone: TypeAlias = Literal["text", "relevance", "text+relevance", "none"]
+Relate: TypeAlias = Callable[[Sequence[str], Sequence[int]], Sequence[Sequence[float]]]
+"""Says how well each page matches each query, by late interaction: ``Relevance.scores``."""
 CANDIDATES = 20
 FIRST_STAGE = (
-    "What picks the pages that the model reads: text is BM25 over the text layer of PDFs, none reads all, and auto is "
-    "text where there are more pages than a pass takes and nine tenths of them have text."
+    "What picks the pages that the model reads: text is BM25 over the text layer of PDFs, relevance compares the "
+    "query's tokens with the visual tokens of every page, and none reads all. auto, where there are more pages than a "
+    "pass takes, is text if nine tenths of them have text, else relevance if the bundle says that it ranks, else none."
 )
 CANDIDATES_HELP = "Pages that the first stage leaves for the model."
 _MOST_WITHOUT = 0.1  # share of pages without text up to which auto goes by text
@@ -28,7 +31,7 @@ class StageOptions:
     """How pages are picked.
 
     Attributes:
-        first_stage: ``"text"``, ``"none"`` or ``"auto"``.
+        first_stage: ``"text"``, ``"relevance"``, ``"none"`` or ``"auto"``.
         candidates: Pages that are left for the model, at least 1.
 
     Raises:
@@ -39,8 +42,8 @@ class StageOptions:
     candidates: int = CANDIDATES
 
     def __post_init__(self) -> None:
-        if self.first_stage not in ("auto", "text", "none"):
-            raise InvalidInput(f"first_stage {quoted(self.first_stage)}: must be 'auto', 'text' or 'none'")
+        if self.first_stage not in ("auto", "text", "relevance", "none"):
+            raise InvalidInput(f"first_stage {quoted(self.first_stage)}: must be 'auto', 'text', 'relevance' or 'none'")
         number = whole_number(self.candidates)
         if number is None or number < 1:
             raise InvalidInput(f"candidates {quoted(self.candidates)}: must be a whole number of at least 1")
@@ -48,7 +51,7 @@ class StageOptions:
 
     def may_pick(self, pages: int, width: int) -> bool:
         """Whether ``pages`` are more than are left for the model, of which a pass takes ``width``."""
-        most = self.candidates if self.first_stage == "text" else max(self.candidates, width)
+        most = max(self.candidates, width) if self.first_stage == "auto" else self.candidates
         return self.first_stage != "none" and pages > most
 
 
@@ -76,38 +79,50 @@ def choose(
     width: int,
     owner: str = "",
     waiting: Callable[[], None] = lambda: None,
+    relate: Relate | None = None,
+    *,
+    ranks: bool = False,
 ) -> list[Choice]:
     """Picks the pages that the model reads, for each query.
 
-    A page without text that could stand for it is never left out: such pages take up to half of the places, and if
-    they are more, all of them are read beside as many of the others. A query that shares no word with any page leaves
-    none out either.
+    A page without text that could stand for it is never left out by text: such pages take up to half of the places. If
+    they are more, relevance picks as many among them where it ranks; else all of them are read, beside as many of the
+    others as half of the places. A query that shares no word with any page leaves none out.
 
     Args:
         store: Reads and keeps the texts.
-        queries: What is looked for.
+        queries: What is looked for; none has the texts read that would be, and nothing else.
         sources: All candidates.
         good: Indices of those that are ranked.
         options: How pages are picked.
         width: Pages that a pass takes.
         owner: Whose texts these are.
         waiting: Called while texts are read; may raise to end that.
+        relate: The stage by relevance; not None where ``options`` ask for it or it ``ranks``.
+        ranks: Whether relevance may leave pages out that nobody asked it to.
     """
     every = [Choice(tuple(good))] * len(queries)
     if not options.may_pick(len(good), width):
         return every
+    if options.first_stage == "relevance":
+        return _by_relevance(relate, queries, good, options.candidates)
     most_without = int(_MOST_WITHOUT * len(good)) if options.first_stage == "auto" else None
     texts = store.texts(sources, good, owner, most_without, waiting)
     if texts is None:
-        return every
+        return _by_relevance(relate, queries, good, options.candidates) if ranks else every
     found = {index: text for index, text in texts.items() if text is not None}
     worded = [index for index in good if index in found]
     wordless = [index for index in good if index not in found]
-    room = max(options.candidates - len(wordless), (options.candidates + 1) // 2)
+    least = (options.candidates + 1) // 2
+    room = max(options.candidates - len(wordless), least)
     if len(worded) <= room:
         return every
     index = store.index([found[one] for one in worded])
-    return [_by_words(index.scores(words_of(query)), worded, wordless, room) or every[0] for query in queries]
+    chosen = [_by_words(index.scores(words_of(query)), worded, wordless, room) or every[0] for query in queries]
+    if not ranks or len(wordless) <= options.candidates - least:
+        return chosen
+    seen = _by_relevance(relate, queries, wordless, options.candidates - least)
+    return [one if one.stage == "none" else _joined(one, other, room) for one, other in zip(chosen, seen, strict=True)]
 
 
 def _by_words(scores: Sequence[float], worded: Sequence[int], wordless: Sequence[int], room: int) -> Choice | None:
@@ -116,3 +131,21 @@ def _by_words(scores: Sequence[float], worded: Sequence[int], wordless: Sequence
         return None
     order = [worded[at] for at in sorted(range(len(worded)), key=lambda at: -scores[at])]
     return Choice((*order[:room], *wordless), tuple(order[room:]), "text")
+
+
+def _by_relevance(relate: Relate | None, queries: Sequence[str], pages: Sequence[int], room: int) -> list[Choice]:
+    """Returns the ``room`` best of ``pages`` for each query; on a tie the lower index wins."""
+    if not queries:
+        return []
+    assert relate is not None
+    choices = []
+    for scores in relate(queries, pages):
+        order = [pages[at] for at in sorted(range(len(pages)), key=lambda at: -scores[at])]
+        choices.append(Choice(tuple(order[:room]), tuple(order[room:]), "relevance"))
+    return choices
+
+
+def _joined(by_words: Choice, by_relevance: Choice, room: int) -> Choice:
+    """Returns a choice whose first ``room`` pages are those by words, and the others those by relevance."""
+    chosen = (*by_words.chosen[:room], *by_relevance.chosen)
+    return Choice(chosen, (*by_words.rest, *by_relevance.rest), "text+relevance")

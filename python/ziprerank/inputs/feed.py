@@ -32,6 +32,7 @@ class PageFeed:
 
     Attributes:
         warnings: What is known of each page that was handed over and has warnings, by its index.
+        said: What the pixels of each page that was handed over came with.
     """
 
     def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
@@ -39,6 +40,7 @@ class PageFeed:
         self._watch = watch
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
+        self.said: dict[int, tuple[str, ...]] = {}
         self._interrupt = Interrupt()
         self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
 
@@ -76,6 +78,7 @@ class PageFeed:
             pixels, warnings = self._workers.result(future)
         except PageError as error:
             raise error.at(page) from error
+        self.said[page] = warnings
         for text in warnings:
             self.warn(page, text)
         return pixels

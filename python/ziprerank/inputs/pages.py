@@ -98,6 +98,10 @@ class PdfPage(WarningPage):
     def text_place(self) -> TextPlace:
         return TextPlace(self.file, self.page)
 
+    def identity(self) -> tuple[object, ...] | None:
+        file = self.file.identity()
+        return None if file is None else (*file, self.page, self.size)
+
     def read(self) -> Prepared:
         return self.file.render(self.page, self.size, warn=True)
 
@@ -125,6 +129,10 @@ class ImagePage(WarningPage):
     @property
     def source(self) -> str:
         return self.file.name
+
+    def identity(self) -> tuple[object, ...] | None:
+        file = self.file.identity()
+        return None if file is None else (*file, self.kind, self.frame, self.size)
 
     def read(self) -> Prepared:
         return self.file.image(self.kind, self.frame, self.upright, self.size, self.longest_side, self.page)

@@ -44,6 +44,10 @@ class WarningPage:
         """Returns where the page's text is; None for a page without."""
         return None
 
+    def identity(self) -> tuple[object, ...] | None:
+        """Returns what tells the page's pixels from others before they are made; None for a page of no file."""
+        return None
+
     def read(self) -> Prepared:
         """Returns the pixels, of ``size``, and warnings about them. Raises PageError."""
         raise NotImplementedError

@@ -34,6 +34,9 @@ class TextedPage(WarningPage):
     def size(self) -> Size:
         return self._source.size
 
+    def identity(self) -> tuple[object, ...] | None:
+        return self._source.identity() if isinstance(self._source, WarningPage) else None
+
     def read(self) -> Prepared:
         """Returns the pixels as the page's source does. Raises PageError."""
         source = self._source

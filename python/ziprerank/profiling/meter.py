@@ -52,14 +52,20 @@ class Meter:
     def __init__(self) -> None:
         self._started = self._ended = perf_counter()
         self._ms = dict.fromkeys(("pages", "tokenize", "vision", "rerank"), 0.0)
+        self._inside = 0.0  # ms of stages inside the one under way
         self._tokens = dict.fromkeys(("text", "visual", "blank", "kept"), 0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent inside to stage ``name``: ``pages``, ``tokenize``, ``vision`` or ``rerank``."""
-        started = perf_counter()
+        """Adds the time spent inside to stage ``name``: ``pages``, ``tokenize``, ``vision`` or ``rerank``.
+
+        The time of a stage inside another one is its own alone.
+        """
+        started, outer, self._inside = perf_counter(), self._inside, 0.0
         yield
-        self._ms[name] += (perf_counter() - started) * 1e3
+        spent = (perf_counter() - started) * 1e3
+        self._ms[name] += spent - self._inside
+        self._inside = outer + spent
 
     def count(self, scored: WindowScores) -> None:
         """Adds a window's tokens; what the engine waited for its pages inside ``rerank`` becomes ``vision``'s."""

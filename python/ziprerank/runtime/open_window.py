@@ -16,6 +16,7 @@ from ziprerank.inputs.texted_page import has_pixels
 from ziprerank.profiling.meter import Meter
 from ziprerank.profiling.watch import Watch
 from ziprerank.runtime.engine import EngineLike, WindowLike
+from ziprerank.runtime.page_names import Named, NamingWindow, PageNames
 
 if TYPE_CHECKING:
     from ziprerank._engine import Window
@@ -32,7 +33,10 @@ class OpenWindow:
         cache: PageCache | None,
         watch: Watch,
         owner: str = "",
+        names: PageNames | None = None,
     ) -> None:
+        """Makes one for a ranking; ``names`` are those of the engine's pages, None if none are to be found by them."""
+        self._names = PageNames() if names is None else names
         self._engine = engine
         self._sources = sources
         self._feed = feed
@@ -81,12 +85,17 @@ class OpenWindow:
         shown = [page for page in indices if has_pixels(self._sources[page])]
         needed = [*shown, *(page for page in following if has_pixels(self._sources[page]))]
         window = self._window = self._engine.window([self._sources[page].size for page in shown], owner=self._owner)
-        self._feed.ahead(needed)
+        found = {page for slot, page in enumerate(shown) if self._find(window, slot, page)}
+        self._feed.ahead(page for page in needed if page not in found and (page in shown or not self._known(page)))
         for slot, page in enumerate(shown):
-            with self._watch("wait", page), meter.stage("pages"):
-                pixels = self._feed.pixels(page, waiting)
-            with self._watch("vision", page), meter.stage("vision"):
-                self._fill(window, slot, pixels)
+            if page not in found:
+                with self._watch("wait", page), meter.stage("pages"):
+                    pixels = self._feed.pixels(page, waiting)
+                with self._watch("vision", page), meter.stage("vision"):
+                    self._fill(window, slot, pixels)
+                if isinstance(window, NamingWindow):
+                    named = Named(window.name(slot), self._feed.said[page])
+                    self._names.keep(self._sources[page], self._owner, named)
             encoded(page)
         for page in indices:
             if page not in shown:  # a text alone has nothing to encode
@@ -98,6 +107,18 @@ class OpenWindow:
     def warn(self, page: int, text: str) -> None:
         """Adds a warning about a candidate."""
         self._feed.warn(page, text)
+
+    def _find(self, window: WindowLike, slot: int, page: int) -> bool:
+        """Fills a slot if the pool has the page by its name: it need not be rendered then."""
+        known = self._names.get(self._sources[page], self._owner)
+        if known is None or not isinstance(window, NamingWindow) or not window.find_named(slot, known.name):
+            return False
+        for text in known.warnings:
+            self._feed.warn(page, text)
+        return True
+
+    def _known(self, page: int) -> bool:
+        return self._names.get(self._sources[page], self._owner) is not None
 
     def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
         if self._cache is None:

@@ -286,6 +286,10 @@ class PreparedPage(WarningPage):
             self._pixels = None  # the caller holds them now
         return prepared
 
+    def identity(self) -> tuple[object, ...] | None:
+        """What tells the pixels from others before they are made."""
+        return self._source.identity() if isinstance(self._source, WarningPage) else None
+
     def text_place(self) -> TextPlace | None:
         """Returns where the page's text is; None for a page without."""
         return self._source.text_place() if isinstance(self._source, WarningPage) else None

@@ -319,7 +319,7 @@ class Service:
     def _check_plan(self, candidates: Candidates, options: Options) -> AnyPlan:
         defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
         read = pages = max(1, candidates.good)  # if none is good, the ranking says why
-        if options.first_stage != "none" and candidates.may_have_text:
+        if options.first_stage == "relevance" or (options.first_stage != "none" and candidates.may_have_text):
             read = min(pages, options.candidates)  # or more, as the ranking finds out
         try:
             plan_windows(read, options.window, None, defaults)

@@ -75,7 +75,7 @@ void CudaBackend::Configure(Ort::SessionOptions* options, const std::string& gra
   }
   // At the second query of a size this would allocate all that the query needs once more, in one block.
   options->DisableMemPattern();
-  if (provider() == Provider::kCuda && graph == "rerank.onnx") {
+  if (provider() == Provider::kCuda && graph != "vision.onnx") {
     table_.Bind(File(bundle_, graph), memory(), options);
   }
   options->Add(domain_);

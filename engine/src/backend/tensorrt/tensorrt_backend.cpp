@@ -83,6 +83,8 @@ TensorRtBackend::Options TensorRtBackend::OptionsFor(const std::string& graph) c
 }
 
 void TensorRtBackend::Configure(Ort::SessionOptions* options, const std::string& graph) {
+  // no plan has sizes for relate.onnx, and nothing in it is work for TensorRT
+  if (graph == "relate.onnx") return CudaBackend::Configure(options, graph);
   try {
     Ort::TensorRTProviderOptions provider;
     provider.Update(OptionsFor(graph));

@@ -88,7 +88,7 @@ export function draw(answer, other, enlarge) {
   const { results, usage, meta } = answer;
   const share = Math.round((100 * usage.kept_tokens) / usage.visual_tokens);
   const passes = meta.windows === 1 ? "one pass" : `${meta.windows} passes`;
-  const picked = meta.first_stage === "none" ? "" : "their text picked those that the model read; ";
+  const picked = meta.first_stage === "none" ? "" : `${meta.first_stage.replace("+", " and ")} picked those that the model read; `;
   part("status").textContent =
     `Ranked ${meta.pages} pages in ${passes} and ${(meta.timings_ms.total / 1000).toFixed(2)} s; ` +
     `${picked}the decoder read ${share}% of the patches. Best: ${results[0].label}.`;
