@@ -17,7 +17,8 @@ from .ours import Ours
 from .torch_model import Features
 
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
-"""Largest allowed difference of a letter logit, relative to the spread of the window's 20 letter logits.
+"""Largest allowed difference of a letter logit, relative to the spread of the window's 20 letter logits, and of the
+log-odds of a page that is scored by itself.
 
 Keys are the precision of both sides.
 Quantised weights and dropped blank tokens change the logits, so for these the difference is only reported.
@@ -62,23 +63,47 @@ class Agreement:
             for ours in systems:
                 mine = {page.index: page.score for page in ours.rank_pixels(keep_ratio)}
                 errors = {other: _error(mine, outcome) for other, outcome in theirs.items()}
-                tolerance = TOLERANCES.get(ours.precision) if ours.blank == "keep" else None
-                for other, error in errors.items():
-                    if tolerance is not None and not error <= tolerance:
-                        raise SystemExit(
-                            f"{case.pages} pages, keep ratio {keep_ratio:g}: logits of ziprerank {ours.precision} and "
-                            f"of {other} differ by {error:.1e} of their spread, at most {tolerance:.0e} is allowed: "
-                            "times would not be comparable. Is the bundle an export of this checkpoint?"
-                        )
                 yield {
-                    "what": "agreement",
-                    "precision": ours.precision,
-                    "blank": ours.blank,
-                    "keep_ratio": keep_ratio,
-                    "max_logit_error": {other: float(f"{error:.3g}") for other, error in errors.items()},
-                    "kendall_tau": _tau(mine, theirs["transformers_pruned"]),
-                    "tolerance": tolerance,
+                    **_checked(ours, errors, keep_ratio, "logits", "of their spread"),
+                    "max_logit_error": _rounded(errors),
+                    "kendall_tau": _tau(mine, _logits(theirs["transformers_pruned"])),
                 }
+
+    @torch.inference_mode()
+    def page_by_page(self, systems: Sequence[Ours], baselines: Baselines) -> Iterator[dict[str, Any]]:
+        """Compares ziprerank's log-odds with those of the pointwise system, and of transformers' ``forward``.
+
+        Args:
+            systems: ziprerank on each bundle that scores each page by itself, and blank option.
+            baselines: as for `rows`.
+
+        Yields:
+            One row per system.
+
+        Raises:
+            SystemExit: as `rows`.
+        """
+        if not systems:
+            return
+        features, passes = self._features(systems[0], baselines), baselines.page_by_page
+        theirs = {
+            "pointwise": passes.log_odds(features)[0],
+            "transformers_forward": [
+                passes.whole(page, self._pages[number])
+                for page, number in zip(systems[0].pixels, baselines.case.numbers, strict=True)
+            ],
+        }
+        for ours in systems:
+            mine = {page.index: page.score for page in ours.rank_pixels(1.0)}
+            errors = {
+                other: max(abs(mine[page] - score) for page, score in enumerate(scores))
+                for other, scores in theirs.items()
+            }
+            yield {
+                **_checked(ours, errors, 1.0, "log-odds", "in all"),
+                "max_log_odds_error": _rounded(errors),
+                "kendall_tau": _tau(mine, dict(enumerate(theirs["pointwise"]))),
+            }
 
     def _features(self, ours: Ours, baselines: Baselines) -> Features:
         numbers, model = baselines.case.numbers, baselines.model
@@ -98,23 +123,45 @@ def _forward(ours: Ours, baselines: Baselines, features: Features) -> Outcome[Sc
     """Ranks all pages with ``Qwen3VLForConditionalGeneration.forward``."""
     model = baselines.model
     pixels = model.process([Image.fromarray(page) for page in ours.pixels])
-    letters = model.whole(baselines.prompt.text_ids, pixels, features)
+    letters = model.whole(baselines.prompt.text_ids, pixels, features)[model.letters]
     spread = float(letters.max() - letters.min())
     latest = {page: Scored(logit, spread) for page, logit in enumerate(letters[: len(ours.pixels)].tolist())}
     order = tuple(sorted(latest, key=lambda page: -latest[page].logit))
     return Outcome(order, latest, dict.fromkeys(latest, (0,)))
 
 
+def _checked(ours: Ours, errors: dict[str, float], keep_ratio: float, what: str, unit: str) -> dict[str, Any]:
+    """Returns the columns of any row of agreement. Raises SystemExit if an error is larger than `TOLERANCES` allows."""
+    tolerance = TOLERANCES.get(ours.precision) if ours.blank == "keep" else None
+    for other, error in errors.items():
+        if tolerance is not None and not error <= tolerance:
+            raise SystemExit(
+                f"{ours.case.pages} pages, keep ratio {keep_ratio:g}: {what} of {ours.name} {ours.precision} and of "
+                f"{other} differ by {error:.1e} {unit}, at most {tolerance:.0e} is allowed: "
+                "times would not be comparable. Is the bundle an export of this checkpoint?"
+            )
+    row = {"what": "agreement", "system": ours.name, "precision": ours.precision, "blank": ours.blank}
+    return {**row, "keep_ratio": keep_ratio, "tolerance": tolerance}
+
+
+def _rounded(errors: dict[str, float]) -> dict[str, float]:
+    return {other: float(f"{error:.3g}") for other, error in errors.items()}
+
+
+def _logits(outcome: Outcome[Scored]) -> dict[int, float]:
+    return {page: scored.logit for page, scored in outcome.latest.items()}
+
+
 def _error(mine: dict[int, float], theirs: Outcome[Scored]) -> float:
     return max(abs(mine[page] - scored.logit) / scored.spread for page, scored in theirs.latest.items())
 
 
-def _tau(mine: dict[int, float], theirs: Outcome[Scored]) -> float | None:
-    """Kendall's tau of the two orders by logit; None for a single page."""
+def _tau(mine: dict[int, float], theirs: dict[int, float]) -> float | None:
+    """Kendall's tau of the two orders by score; None for a single page."""
     if len(mine) < 2:
         return None
     pages = sorted(mine)
-    ours, other = np.array([mine[page] for page in pages]), np.array([theirs.latest[page].logit for page in pages])
+    ours, other = np.array([mine[page] for page in pages]), np.array([theirs[page] for page in pages])
     return round(kendall_tau(ours, other), 4)
 
 

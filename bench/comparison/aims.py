@@ -16,6 +16,7 @@ AGAINST = (  # system, reasoning tokens, least slowdown on the first query, leas
     ("autoregressive", 256, 40.0, 40.0),
     ("pointwise", 0, 3.0, 3.0),
 )
+PAGE_BY_PAGE = {FILE: 3.0, AGAIN: 10.0}  # of ziprerank page by page, against the pointwise system
 DECODER, PRUNING, GROWTH = 1.8, 0.03, 4.3
 
 Row = dict[str, Any]
@@ -68,6 +69,7 @@ def aims(rows: Rows) -> Iterator[Aim]:
         return row
 
     yield from _against(one)
+    yield from _page_by_page(latencies)
     full, half = one(PAGES, AGAIN, keep=1.0, blank="keep"), one(PAGES, AGAIN, blank="keep")
     yield Aim(
         "ziprerank's pass (prune, decoder) at keep 0.5, times faster than at 1",
@@ -105,6 +107,20 @@ def _against(one: Callable[..., Row]) -> Iterator[Aim]:
             theirs, ours = one(PAGES, start, system, keep, reasoning), one(PAGES, start)
             of = f"`total_ms`, {start}: {label(theirs)} / {label(ours)}"
             yield Aim(f"against {label(theirs)}, {START_NAMES[start]}", bound, _ms(theirs) / _ms(ours), of)
+
+
+def _page_by_page(latencies: Rows) -> Iterator[Aim]:
+    """Yields the aims of ziprerank's first bundle that scores each page by itself; none if there was none."""
+    chosen = [row for row in latencies if row["candidates"] == PAGES]
+    ours = [row for row in chosen if row["system"] == "ziprerank_pointwise"]
+    for mine in ours:
+        if mine["precision"] != ours[0]["precision"]:
+            continue
+        start = mine["start"]
+        (theirs,) = (row for row in chosen if (row["system"], row["start"]) == ("pointwise", start))
+        of = f"`total_ms`, {start}: {label(theirs)} / {label(mine)}"
+        what = f"{label(mine)} against pointwise, {START_NAMES[start]}"
+        yield Aim(what, PAGE_BY_PAGE[start], _ms(theirs) / _ms(mine), of)
 
 
 def _ours(rows: Rows) -> Row:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from time import perf_counter
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from ziprerank.bundle import Bundle
 from ziprerank.prompt import PromptBuilder
 from ziprerank.windows import Outcome, run_windows
 
-from .cases import AGAIN, FILE, REASONING, Case, Clock, Sample, System
+from .cases import AGAIN, FILE, REASONING, Case, Clock, Read, Sample, System
 from .nvml import Joules, between, total
+from .page_by_page import PageByPage
 from .torch_model import Features, Packed, Pixels, TorchModel
 
 SINGLE_PASS, PRUNED, LISTWISE, POINTWISE = "transformers", "transformers_pruned", "autoregressive", "pointwise"
@@ -41,23 +42,6 @@ class Scored:
 
 
 @dataclass(slots=True)
-class Read:
-    """Tokens of all passes of one query.
-
-    Attributes:
-        text: text tokens read.
-        visual: visual tokens before pruning.
-        kept: visual tokens after pruning.
-        generated: tokens generated.
-    """
-
-    text: int = 0
-    visual: int = 0
-    kept: int = 0
-    generated: int = 0
-
-
-@dataclass(slots=True)
 class Pages:
     """Encoded pages, and the cost of the stages that all systems share.
 
@@ -73,20 +57,31 @@ class Pages:
 
 
 class Baselines:
-    """All systems on PyTorch for one case; each round begins with `prepare`."""
+    """All systems on PyTorch for one case; each round begins with `prepare`.
 
-    def __init__(self, model: TorchModel, case: Case, energy: Joules) -> None:
+    Attributes:
+        prompt: of a window.
+        page_by_page: the passes of the pointwise system.
+    """
+
+    def __init__(self, model: TorchModel, case: Case, energy: Joules, page_bundle: Bundle | None = None) -> None:
+        """Builds the prompts.
+
+        Args:
+            model: the checkpoint.
+            case: what is ranked, on a bundle with letters.
+            energy: the counter of the GPU.
+            page_bundle: one that scores each page by itself; None: the pointwise system reads the case's prompt for one
+                page.
+        """
         self.model, self.case, self._energy = model, case, energy
         self._prompts = PromptBuilder(case.bundle)
         self._query = self._prompts.check_query(case.query)
         self.prompt = self._prompts.build(self._query, case.plan.width)
-        self._page_prompt = self._prompts.build(self._query, 1)
+        self.page_by_page = PageByPage(model, case.query, page_bundle or case.bundle)
         tokenizer = Tokenizer.from_file(str(case.bundle.path / "tokenizer.json"))
         ranking = "] > [".join(string.ascii_uppercase[: case.plan.width]) + "]"  # the prompt ends with the first "["
         self.ranking_tokens = len(tokenizer.encode(ranking, add_special_tokens=False).ids) + 1  # with the end token
-        self._yes_no = [tokenizer.encode(word, add_special_tokens=False).ids[0] for word in ("yes", "no")]
-        self.batch = 1
-        self.batches_ms: dict[int, float] = {}  # milliseconds by batch size, filled by choose_batch
 
     def process(self) -> Pixels:
         """Renders the case's pages and brings them into the vision tower's input format."""
@@ -196,52 +191,18 @@ class Baselines:
 
     @torch.inference_mode()
     def pointwise(self, pages: Pages) -> list[Sample]:
-        """Scores each page in a pass of its own, as the logit of "yes" less that of "no".
-
-        Pages of one size go through the decoder in batches.
-        """
+        """Scores each page in a pass of its own, as Qwen3-VL-Reranker's own code does it, but in batches."""
         energy, started = self._energy(), perf_counter()
-        read = Read()
-        counts = [len(tokens) for tokens in pages.features.tokens]
-        order = sorted(range(len(counts)), key=lambda page: pages.features.grids[page].tolist())
-        for _, group in groupby(order, key=lambda page: pages.features.grids[page].tolist()):
-            same_size = list(group)
-            for first in range(0, len(same_size), self.batch):
-                batch = same_size[first : first + self.batch]
-                packed = self.model.stack([self._pack(pages.features, [page], read, one_page=True) for page in batch])
-                yes, no = self.model.lm_head(self.model.last_hidden(packed))[:, self._yes_no].T
-                (yes - no).tolist()
-        read.kept = read.visual
+        _, read = self.page_by_page.log_odds(pages.features)
         self.model.finish()
         own = {"decoder": _since(started)}
         system = System(POINTWISE, self.model.precision)
         return _samples(system, pages, own, read, between(energy, self._energy()))
 
-    def choose_batch(self, pages: Pages) -> int:
-        """Sets the pointwise system to the fastest batch size among 1, 2, 4, ... and all pages, and returns it.
-
-        After a warm-up of one page at a time, each size is run once, and the two fastest once more.
-        """
-        sizes = [2**power for power in range(self.case.pages.bit_length()) if 2**power < self.case.pages]
-        self.batch = 1
-        self.pointwise(pages)
-        self.batches_ms = {size: self._batch_ms(pages, size) for size in [*sizes, self.case.pages]}
-        for size in sorted(self.batches_ms, key=lambda size: self.batches_ms[size])[:2]:
-            self.batches_ms[size] = min(self.batches_ms[size], self._batch_ms(pages, size))
-        self.batch = min(self.batches_ms, key=lambda size: self.batches_ms[size])
-        return self.batch
-
-    def _batch_ms(self, pages: Pages, size: int) -> float:
-        self.batch = size
-        return self.pointwise(pages)[0].stages["decoder"]
-
-    def _pack(self, features: Features, window: Sequence[int], *reads: Read, one_page: bool = False) -> Packed:
-        prompt = self._page_prompt if one_page else self.prompt
-        packed = self.model.pack(prompt.text_ids, features, window)
+    def _pack(self, features: Features, window: Sequence[int], *reads: Read) -> Packed:
         for read in reads:
-            read.text += len(prompt.text_ids) - len(window)
-            read.visual += sum(len(features.tokens[page]) for page in window)
-        return packed
+            read.add(len(self.prompt.text_ids), [len(features.tokens[page]) for page in window])
+        return self.model.pack(self.prompt.text_ids, features, window)
 
     def _over_windows(self, logits: Callable[[Sequence[int]], Tensor]) -> Outcome[Scored]:
         """Runs the windows of the case, each in the order left by the previous one."""

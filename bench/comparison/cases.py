@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from ziprerank.bundle import Blank, Bundle
 from ziprerank.inputs.pages import Pdf, open_pages
@@ -55,11 +56,14 @@ class Case:
 
     @property
     def plan(self) -> Plan:
-        return plan_windows(self.pages, min(self.pages, MAX_WINDOW), self.stride, self.bundle.defaults)
+        return plan_windows(self.pages, defaults=self.bundle.defaults, **self.options)
 
     @property
-    def stride(self) -> int | None:
-        return STRIDE if self.pages > MAX_WINDOW else None
+    def options(self) -> dict[str, Any]:
+        """Window and stride, as ``Reranker.rank`` takes them: none where each page is scored by itself."""
+        if self.bundle.defaults.pointwise:
+            return {"window": "auto", "stride": None}
+        return {"window": min(self.pages, MAX_WINDOW), "stride": STRIDE if self.pages > MAX_WINDOW else None}
 
 
 def at_size(bundle: Bundle, longest_side: int | None) -> Bundle:
@@ -109,6 +113,28 @@ class System:
     keep_ratio: float = 1.0
     reasoning: int = 0
     blank: Blank = "keep"
+
+
+@dataclass(slots=True)
+class Read:
+    """Tokens of all passes of one query.
+
+    Attributes:
+        text: text tokens read.
+        visual: visual tokens before pruning.
+        kept: visual tokens after pruning.
+        generated: tokens generated.
+    """
+
+    text: int = 0
+    visual: int = 0
+    kept: int = 0
+    generated: int = 0
+
+    def add(self, prompt_tokens: int, pages: Sequence[int]) -> None:
+        """Counts a pass whose prompt has an image pad for each page, given the visual tokens of each."""
+        self.text += prompt_tokens - len(pages)
+        self.visual += sum(pages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ def label(row: dict[str, Any]) -> str:
     For ziprerank the name has the precision unless it is float32, and says whether blank tokens are dropped.
     """
     system, keep = row["system"], f"keep {row['keep_ratio']:g}"
-    if system == "ziprerank":
-        name = "ziprerank" if row["precision"] == "fp32" else f"ziprerank {row['precision']}"
-        return f"{name}, blank dropped, {keep}" if row["blank"] == "drop" else f"{name}, {keep}"
+    if system in ("ziprerank", "ziprerank_pointwise"):
+        name = system.replace("_", " ") + ("" if row["precision"] == "fp32" else f" {row['precision']}")
+        parts = [name, *(["blank dropped"] if row["blank"] == "drop" else [])]
+        return ", ".join(parts if system == "ziprerank_pointwise" else [*parts, keep])
     if system == "autoregressive":
         extra = f", {row['reasoning_tokens']} reasoning tokens" if row["reasoning_tokens"] else ""
         return f"autoregressive listwise{extra}"

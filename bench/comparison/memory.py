@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .ours import Ours
 
 STATUS = Path("/proc/self/status")
-SYSTEMS = ("ziprerank", "transformers", "transformers_pruned", "autoregressive", "pointwise")
+OURS = ("ziprerank", "ziprerank_pointwise")
+SYSTEMS = (*OURS, "transformers", "transformers_pruned", "autoregressive", "pointwise")
+QUICK = SYSTEMS[:3]
 KEEP_RATIO = 0.5  # of the systems that prune
 
 
@@ -36,13 +38,14 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """Yields one row per system, and for ziprerank one per bundle; none where the peak cannot be read."""
     for name in names if STATUS.is_file() else ():
-        for ours in systems if name == SYSTEMS[0] else systems[:1]:
-            blank = ours.blank if name == SYSTEMS[0] else "keep"
-            options = {"checkpoint": str(checkpoint), "batch": baselines.batch, "provider": ours.provider}
+        for ours in [one for one in systems if one.name == name] if name in OURS else systems[:1]:
+            blank = ours.blank if name in OURS else "keep"
+            options = {"checkpoint": str(checkpoint), "provider": ours.provider}
+            options |= {"batch": baselines.page_by_page.batch, "page_bundle": str(baselines.page_by_page.bundle.path)}
             yield {
                 "what": "memory",
                 "system": name,
-                "precision": ours.precision if name == SYSTEMS[0] else baselines.model.precision,
+                "precision": ours.precision if name in OURS else baselines.model.precision,
                 "blank": blank,
                 "keep_ratio": KEEP_RATIO if name in ("ziprerank", "transformers_pruned") else 1.0,
                 **of_query(name, ours.case, blank=blank, **options),
@@ -55,7 +58,8 @@ def of_query(system: str, case: Case, **options: Any) -> dict[str, float | None]
     Args:
         system: one of `SYSTEMS`.
         case: pages and query.
-        **options: ``provider`` and ``blank``; for systems on PyTorch also ``checkpoint`` and ``batch``.
+        **options: ``provider`` and ``blank``; for systems on PyTorch also ``checkpoint``, ``batch``, and
+            ``page_bundle``, with the prompt of the pointwise one.
 
     Returns:
         ``peak_mb``, the peak resident memory, and ``gpu_mb``, the GPU memory in use, None on a CPU.
@@ -83,11 +87,12 @@ def run_once(task: dict[str, Any]) -> None:
     bundle = Bundle.load(task["bundle"], check="size")
     image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
     case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
-    if task["system"] == SYSTEMS[0]:
+    if task["system"] in OURS:
         reranker = Reranker(
             case.bundle, load_engine(case.bundle, EngineOptions(provider=task["provider"], blank=task["blank"]))
         )
-        reranker.rank(case.query, case.source, keep_ratio=KEEP_RATIO, window=case.plan.width)
+        keep_ratio = KEEP_RATIO if task["system"] == OURS[0] else 1.0
+        reranker.rank(case.query, case.source, keep_ratio=keep_ratio, **case.options)
         return
     from transformers.utils import logging
 
@@ -97,7 +102,7 @@ def run_once(task: dict[str, Any]) -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     rules = read_manifest(bundle.path)["image"]
     model = TorchModel(Path(task["checkpoint"]), case.bundle, rules["mean"], rules["std"], task["provider"])
-    baselines = Baselines(model, case, energy_counter("cpu"))
+    baselines = Baselines(model, case, energy_counter("cpu"), Bundle.load(task["page_bundle"], check="size"))
     pages = baselines.prepare()
     if task["system"] == "transformers":
         baselines.single_pass(pages)
@@ -106,7 +111,7 @@ def run_once(task: dict[str, Any]) -> None:
     elif task["system"] == "autoregressive":
         baselines.listwise(pages)
     else:
-        baselines.batch = task["batch"]
+        baselines.page_by_page.batch = task["batch"]
         baselines.pointwise(pages)
 
 

@@ -15,10 +15,10 @@ from ziprerank.export.host import printed_tokens
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.windows import MAX_WINDOW
 
-from .cases import AGAIN, FILE, Case, Sample, System
+from .cases import AGAIN, FILE, KEEP_RATIOS, Case, Sample, System
 from .nvml import Joules, between
 
-NAME = "ziprerank"
+NAME, POINTWISE = "ziprerank", "ziprerank_pointwise"
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 BLOCK = 32  # rows in a block of the engine's page pool; a block belongs to one page
 
@@ -29,6 +29,8 @@ class Ours:
     Before each first query, filler pages evict them, so that a first query can be timed repeatedly in a warm process.
 
     Attributes:
+        name: of the system: `POINTWISE` where the bundle scores each page by itself.
+        keep_ratios: that are measured; what pruning does to pointwise scores is unmeasured.
         grids: visual tokens of each page, (rows, columns).
         read: indices of the visual tokens that reach the model, one array per page.
     """
@@ -36,6 +38,8 @@ class Ours:
     def __init__(self, case: Case, precision: str, blank: Blank, provider: str, energy: Joules) -> None:
         self.case, self.precision, self.blank, self.provider = case, precision, blank, provider
         self._energy = energy
+        pointwise = case.bundle.defaults.pointwise
+        self.name, self.keep_ratios = (POINTWISE, KEEP_RATIOS[:1]) if pointwise else (NAME, KEEP_RATIOS)
         self.file = case.source
         image, model = case.bundle.image, case.bundle.model
         with open_pages(self.file, image) as sources:
@@ -82,14 +86,14 @@ class Ours:
         return self._rank(self.prepared, self.pixels, keep_ratio)
 
     def _rank(self, reranker: Reranker, pages: PageInput | Sequence[PageInput], keep_ratio: float) -> Ranking:
-        window = min(self.case.pages, MAX_WINDOW)
-        return reranker.rank(self.case.query, pages, keep_ratio=keep_ratio, window=window, stride=self.case.stride)
+        return reranker.rank(self.case.query, pages, keep_ratio=keep_ratio, **self.case.options)
 
     def _empty_pool(self) -> None:
         """Fills the pool with pages of one visual token, each of which takes a whole block."""
         side = self.case.bundle.image.factor
-        for first in range(0, self._blocks, MAX_WINDOW):  # least recently used blocks go first
-            pages = min(MAX_WINDOW, self._blocks - first)
+        most = 1 if self.name == POINTWISE else MAX_WINDOW
+        for first in range(0, self._blocks, most):  # least recently used blocks go first
+            pages = min(most, self._blocks - first)
             window = self.reranker.engine.window([(side, side)] * pages)
             for slot in range(pages):
                 page = np.zeros((side, side, 3), np.uint8)
@@ -103,7 +107,7 @@ class Ours:
         total = (perf_counter() - started) * 1e3
         timings, tokens = ranking.timings, ranking.tokens
         return Sample(
-            system=System(NAME, self.precision, keep_ratio, blank=self.blank),
+            system=System(self.name, self.precision, keep_ratio, blank=self.blank),
             start=start,
             total=total,
             stages={

@@ -21,16 +21,15 @@ from typing import Any
 
 import torch
 from transformers.utils import logging
-from ziprerank.bundle import Blank, Bundle
-from ziprerank.errors import InvalidInput
-from ziprerank.export import ExportOptions, export_checkpoint
-from ziprerank.export.manifest import precision_name, read_manifest
+from ziprerank.bundle import Blank
+from ziprerank.export.manifest import read_manifest
 from ziprerank.prompt import PromptBuilder
 from ziprerank.windows import MAX_WINDOW
 
 from . import limits, machine, memory
 from .agreement import Agreement
 from .baselines import Baselines, Pages
+from .bundles import Bundles, blanks, load_bundles, with_pages_of
 from .cases import KEEP_RATIOS, STRIDE, Case, Sample, at_size, distinct_pages
 from .nvml import energy_counter
 from .ours import NAME, Ours
@@ -54,7 +53,8 @@ class Options:
         pdf: pages to rank.
         query: what is looked for.
         checkpoint: Hugging Face directory, for the systems on PyTorch.
-        bundles: exports of ``checkpoint``; if empty, one is exported for ``provider``.
+        bundles: exports of ``checkpoint``; if empty, one that ranks a window and one that scores page by page are
+            exported for ``provider``.
         candidates: numbers of pages.
         longest_sides: page sizes in px; None is the bundle's own.
         provider: "cpu", "cuda" or "cuda:N", for all systems.
@@ -80,7 +80,7 @@ def run(options: Options, out: Path) -> list[Row]:
         All rows.
 
     Raises:
-        InvalidInput: two bundles have the same precision.
+        InvalidInput: as `load_bundles`.
         SystemExit: the systems' logits differ, or the PDF has too few distinct pages.
     """
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -112,7 +112,8 @@ def measure(options: Options) -> Iterator[Row]:
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        bundles = load_bundles(options, Path(scratch))
+        given = options.bundles, options.checkpoint, options.provider
+        bundles, pointwise = load_bundles(*given, Path(scratch))
         first = next(iter(bundles.values()))
         rates = limits.Rates.measure(options.provider, first.precision, quick=options.quick)
         yield {"what": "machine rates", **rates.row()}
@@ -126,6 +127,7 @@ def measure(options: Options) -> Iterator[Row]:
         for side in options.longest_sides:
             sized = {precision: at_size(bundle, side) for precision, bundle in bundles.items()}
             rules = next(iter(sized.values()))
+            page_by_page = {precision: with_pages_of(rules, bundle) for precision, bundle in pointwise.items()}
             model = TorchModel(options.checkpoint, rules, image["mean"], image["std"], options.provider)
             agreement = Agreement()
             numbers = distinct_pages(options.pdf, rules, max(options.candidates))
@@ -136,28 +138,10 @@ def measure(options: Options) -> Iterator[Row]:
                     yield {"what": "left out", **place, "seconds_left": round(budget.left)}
                     budget.skip((side, pages))
                     continue
-                case = _Case(options, sized, model, numbers[:pages], budget.seconds((side, pages)), rates)
+                case = _Case(options, sized, page_by_page, model, numbers[:pages], budget.seconds((side, pages)), rates)
                 for row in case.rows(agreement, with_memory=(side, pages) == with_memory):
                     yield {**place, **row}
                 budget.done((side, pages), case.least_s)
-
-
-def load_bundles(options: Options, scratch: Path) -> dict[str, Bundle]:
-    """Returns the bundles by precision. Raises InvalidInput if two have the same precision."""
-    paths = options.bundles
-    if not paths:
-        gpu = options.provider.startswith("cuda")
-        target = "cuda" if gpu else "cpu"
-        paths = (
-            export_checkpoint(str(options.checkpoint), scratch / "bundle", ExportOptions(target=target, kernels=gpu)),
-        )
-    bundles: dict[str, Bundle] = {}
-    for path in paths:
-        precision = precision_name(read_manifest(path))
-        if precision in bundles:
-            raise InvalidInput(f"{bundles[precision].path} and {path} are both {precision}: give one of each precision")
-        bundles[precision] = Bundle.load(path, check="size")
-    return bundles
 
 
 class _Case:
@@ -166,7 +150,8 @@ class _Case:
     def __init__(
         self,
         options: Options,
-        bundles: dict[str, Bundle],
+        bundles: Bundles,
+        pointwise: Bundles,
         model: TorchModel,
         numbers: tuple[int, ...],
         seconds: float,
@@ -175,19 +160,24 @@ class _Case:
         self._started = time.perf_counter()
         self._options, self._rates, self._seconds = options, rates, seconds
         energy = energy_counter(options.provider)
-        cases = {name: Case(options.pdf, options.query, numbers, bundle) for name, bundle in bundles.items()}
-        self._ours = [
-            Ours(case, name, blank, options.provider, energy)
-            for name, case in cases.items()
-            for blank in _blanks(case.bundle)
-        ]
-        self._baselines = Baselines(model, self._ours[0].case, energy)
+        first = next(iter(bundles.values()))
+
+        def ours(kind: Bundles) -> list[Ours]:
+            return [
+                Ours(Case(options.pdf, options.query, numbers, bundle), name, blank, options.provider, energy)
+                for name, bundle in kind.items()
+                for blank in blanks(bundle if kind is bundles else first)  # beside listwise, with the same options
+            ]
+
+        self._ours, self._pointwise = ours(bundles), ours(pointwise)
+        self._baselines = Baselines(model, self._ours[0].case, energy, next(iter(pointwise.values()), None))
         self.least_s = 0.0
 
     def rows(self, agreement: Agreement, *, with_memory: bool) -> Iterator[Row]:
         """Yields rows of agreement, memory, latency, and of each of ziprerank's stages against its limit."""
         yield from agreement.rows(self._ours, self._baselines)
-        self._baselines.choose_batch(self._baselines.prepare())
+        yield from agreement.page_by_page(self._pointwise, self._baselines)
+        self._baselines.page_by_page.choose_batch(self._baselines.prepare().features)
         pruning = {(ours.precision, ours.blank): self._pruning(ours) for ours in self._ours}
         units = self._units()
         costs: dict[str, float] = {}
@@ -196,8 +186,8 @@ class _Case:
             samples, costs[name] = _timed(unit)
             warm.update({(sample.system, sample.start): sample.total for sample in samples})
         if with_memory:
-            names = memory.SYSTEMS[:2] if self._options.quick else memory.SYSTEMS
-            yield from memory.rows(self._ours, self._baselines, self._options.checkpoint, names)
+            names, ours = memory.QUICK if self._options.quick else memory.SYSTEMS, [*self._ours, *self._pointwise]
+            yield from memory.rows(ours, self._baselines, self._options.checkpoint, names)
         spent = time.perf_counter() - self._started
         self.least_s = spent + sum(costs.values())
         counts = repeats(costs, self._seconds - spent) if not self._options.quick else dict.fromkeys(units, 1)
@@ -217,9 +207,9 @@ class _Case:
     def _units(self) -> dict[str, Unit]:
         """Returns what runs in a round; systems on PyTorch are one unit, since they share pages and vision tower."""
         units: dict[str, Unit] = {}
-        for ours in self._ours:
-            for keep_ratio in KEEP_RATIOS:
-                name = f"{ours.precision} {ours.blank} {keep_ratio:g}"
+        for ours in [*self._ours, *self._pointwise]:
+            for keep_ratio in ours.keep_ratios:
+                name = f"{ours.name} {ours.precision} {ours.blank} {keep_ratio:g}"
                 units[f"{name} first"] = partial(_alone, ours.first_query, keep_ratio)
                 units[f"{name} next"] = partial(_alone, ours.next_query, keep_ratio)
         units["PyTorch"] = self._on_pytorch
@@ -249,7 +239,7 @@ class _Case:
     ) -> Row:
         """Sums up one system at one start; ziprerank's pass is split by the share in a profiled pass."""
         first = samples[0]
-        system, windows = first.system, len(self._baselines.case.plan.starts)
+        system, windows = first.system, self._baselines.case.plan.passes
         stages = {stage: [sample.stages[stage] for sample in samples] for stage in first.stages}
         of_ours = pruning[system.precision, system.blank] if system.name == NAME else {}
         if system.keep_ratio in of_ours:
@@ -278,13 +268,9 @@ class _Case:
         }
         if system.name != "pointwise":
             return row
-        tried = {str(size): float(f"{time:.4g}") for size, time in self._baselines.batches_ms.items()}
-        return {**row, "batch": self._baselines.batch, "batches_tried_ms": tried}
-
-
-def _blanks(bundle: Bundle) -> tuple[Blank, ...]:
-    """Returns the bundle's recommended option, and "keep", whose logits are compared with the other systems'."""
-    return ("drop", "keep") if bundle.defaults.blank == "drop" else ("keep",)
+        passes = self._baselines.page_by_page
+        tried = {str(size): float(f"{time:.4g}") for size, time in passes.batches_ms.items()}
+        return {**row, "batch": passes.batch, "batches_tried_ms": tried}
 
 
 def _weight(side: int | None, pages: int, sides: Sequence[int | None], *, with_memory: bool) -> float:

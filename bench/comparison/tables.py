@@ -55,7 +55,7 @@ def stages(rows: Rows, side: int) -> str:
         f"**Stages of a first query, {most} pages of {side} px.**",
         "Times are medians in milliseconds.",
         "ziprerank's pass is split into prune and decoder by the operator's share in ONNX Runtime's profile.",
-        "The pointwise system runs one pass per page.",
+        "The pointwise systems run one pass per page.",
         _energy(chosen),
         "",
         "| system | pages | tokenise | vision | prune | decoder | generate | total, p20 to p80 | runs | text tokens "

@@ -213,13 +213,24 @@ class TorchModel:
         logits: Tensor = self.model.lm_head(hidden)
         return logits
 
+    def head_row(self, yes: int, no: int) -> Tensor:
+        """Returns the head's row of ``yes`` less that of ``no``, ``[H]``: all that log-odds need of it."""
+        head: Tensor = self.model.lm_head.weight.data
+        return head[yes] - head[no]
+
     def letter_logits(self, hidden: Tensor) -> Tensor:
         """Returns the letters' logits ``[20]`` of the hidden state ``[1, H]`` at the last position."""
         logits: Tensor = self.lm_head(hidden)[0, self.letters]
         return logits.float()
 
     def whole(self, text_ids: NDArray[np.int64], pixels: Pixels, features: Features) -> Tensor:
-        """Returns the letters' logits ``[20]`` of transformers' ``forward`` on all pages, to compare with the parts."""
+        """Returns the last logits ``[vocabulary]`` of transformers' ``forward``, to compare with the parts.
+
+        Args:
+            text_ids: token ids with one image pad per page.
+            pixels: of the pages.
+            features: of the pages, for their numbers of visual tokens.
+        """
         ids, is_visual = self.expand(text_ids, features, range(len(features.tokens)))
         output = self.model(
             input_ids=ids[None].to(self.device),
@@ -229,7 +240,7 @@ class TorchModel:
             logits_to_keep=1,
             use_cache=False,
         )
-        logits: Tensor = output.logits[0, -1, self.letters]
+        logits: Tensor = output.logits[0, -1]
         return logits.float()
 
     def _decoder(self, packed: Packed, *, use_cache: bool) -> Any:

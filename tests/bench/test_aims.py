@@ -68,6 +68,21 @@ def test_each_aim_is_of_the_rows_it_names(rows: list[dict[str, Any]]) -> None:
     ]
 
 
+def test_ziprerank_page_by_page_has_aims_of_its_own(rows: list[dict[str, Any]]) -> None:
+    for start, total in (("file", 1000.0), ("again", 400.0)):
+        for blank, precision, factor in (("drop", "fp32", 1.0), ("keep", "fp32", 2.0), ("keep", "int8", 3.0)):
+            one = latency(20, start, "ziprerank_pointwise", total * factor, precision=precision)
+            rows.append({**one, "blank": blank})
+    found = [aim for aim in aims(rows) if aim.what.startswith("ziprerank pointwise")]
+    assert [(aim.bound, round(aim.reached or 0, 3), aim.met) for aim in found] == [
+        (3.0, 3.1, True),
+        (3.0, 1.55, False),
+        (10.0, 7.75, False),
+        (10.0, 3.875, False),
+    ]
+    assert found[0].what == "ziprerank pointwise, blank dropped against pointwise, first query, from the PDF"
+
+
 def test_the_table_says_what_was_reached_and_of_what(rows: list[dict[str, Any]]) -> None:
     text = table(rows)
     assert "20 pages of 1024 px" in text

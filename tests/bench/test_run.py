@@ -26,8 +26,12 @@ def folder(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Runs the command with two bundles of the checkpoint: float32 and 8-bit weights."""
     folder = tmp_path_factory.mktemp("bench")
     int8 = export_checkpoint(str(default_checkpoint), folder / "int8", ExportOptions(precision="int8"))
+    single = ExportOptions(prompt="qwen3-vl-reranker")
+    page_by_page = export_checkpoint(str(default_checkpoint), folder / "pointwise", single)
     command = [sys.executable, "-m", "ziprerank.cli", "bench", str(folder / "rows.jsonl"), "--quick"]
-    command += ["--bundle", str(default_bundle()), "--bundle", str(int8), "--report", str(folder / "report")]
+    for bundle in (default_bundle(), int8, page_by_page):
+        command += ["--bundle", str(bundle)]
+    command += ["--report", str(folder / "report")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
@@ -60,6 +64,7 @@ def test_each_system_has_one_row_for_each_start(rows: list[dict[str, Any]]) -> N
     ]
     systems = [
         *(("ziprerank", *bundle, keep_ratio, 0) for bundle in BUNDLES for keep_ratio in (1.0, 0.5, 0.25)),
+        *(("ziprerank_pointwise", "fp32", blank, 1.0, 0) for blank in ("drop", "keep")),
         ("transformers", "fp32", "keep", 1.0, 0),
         *(("transformers_pruned", "fp32", "keep", keep_ratio, 0) for keep_ratio in (0.5, 0.25)),
         ("pointwise", "fp32", "keep", 1.0, 0),
@@ -102,7 +107,7 @@ def test_the_pointwise_system_has_the_quickest_batch_tried(rows: list[dict[str, 
 
 
 def test_the_systems_agree(rows: list[dict[str, Any]]) -> None:
-    agreements = [row for row in rows if row["what"] == "agreement"]
+    agreements = [row for row in rows if row["what"] == "agreement" and row["system"] == "ziprerank"]
     assert [(row["keep_ratio"], row["precision"], row["blank"]) for row in agreements] == [
         (keep_ratio, *bundle) for keep_ratio in (1.0, 0.5, 0.25) for bundle in BUNDLES
     ]
@@ -114,6 +119,13 @@ def test_the_systems_agree(rows: list[dict[str, Any]]) -> None:
         else:
             assert row["tolerance"] is None
             assert max(row["max_logit_error"].values()) > 1e-6  # other weights or tokens, so other logits
+    single = [row for row in rows if row["what"] == "agreement" and row["system"] == "ziprerank_pointwise"]
+    assert [(row["precision"], row["blank"], row["tolerance"]) for row in single] == [
+        ("fp32", "drop", None),
+        ("fp32", "keep", 1e-3),
+    ]
+    assert set(single[0]["max_log_odds_error"]) == {"pointwise", "transformers_forward"}
+    assert max(single[1]["max_log_odds_error"].values()) <= 1e-3 < max(single[0]["max_log_odds_error"].values())
 
 
 def test_limits_and_memory(rows: list[dict[str, Any]]) -> None:
@@ -141,7 +153,11 @@ def test_limits_and_memory(rows: list[dict[str, Any]]) -> None:
         memory = {
             (row["system"], row["precision"], row["blank"]): row["peak_mb"] for row in rows if row["what"] == "memory"
         }
-        assert set(memory) == {*(("ziprerank", *bundle) for bundle in BUNDLES), ("transformers", "fp32", "keep")}
+        assert set(memory) == {
+            *(("ziprerank", *bundle) for bundle in BUNDLES),
+            *(("ziprerank_pointwise", "fp32", blank) for blank in ("drop", "keep")),
+            ("transformers", "fp32", "keep"),
+        }
         assert 10 < memory["ziprerank", "fp32", "drop"] < memory["transformers", "fp32", "keep"]
 
 
