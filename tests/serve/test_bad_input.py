@@ -76,9 +76,9 @@ def post(client: httpx.Client, images: list[bytes], text: Text) -> Callable[...,
         ({"content": []}, ".content", "at least 1 item"),
         ({"image": 3}, ".image", "valid string"),
         ({"image": "AAAA", "page": 3}, ".page", "not permitted"),
-        ({"picture": "AAAA"}, "", "an object with image, pdf, content or text"),
-        (7, "", "an object with image, pdf, content or text"),
-        (None, "", "an object with image, pdf, content or text"),
+        ({"picture": "AAAA"}, "", "an object with image, pdf, content, text or document_id"),
+        (7, "", "an object with image, pdf, content, text or document_id"),
+        (None, "", "an object with image, pdf, content, text or document_id"),
     ],
 )
 def test_documents(post: Callable[..., httpx.Response], document: Any, field: str, message: str) -> None:

@@ -25,7 +25,7 @@ HALT = 27  # within the second window's pages: 20 pages and a pass are behind
 BOUNDARY = b"----a boundary"
 REASONS = {"left": "client left", "late": "deadline", "drained": "draining"}
 STATUSES = {"left": 499, "late": 504, "drained": 503}
-SAID = {"left": b"", "late": b"raise --timeout", "drained": b"the server is shutting down"}
+SAID = {"left": b"", "late": b"no answer within 540 s", "drained": b"the server is shutting down"}
 
 
 @pytest.fixture(scope="module")
