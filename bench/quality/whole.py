@@ -79,7 +79,7 @@ Ranker = Callable[[Query], tuple[Sequence[int], int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ranks and writes the rows, anew after each system."""
+    """Ranks document by document and writes the rows, anew after each system on each."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.whole", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -99,12 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = {"what": "whole", "sample": options.sample, "seed": SEED, "systems": options.systems, **machine.describe()}
     found: dict[str, dict[str, Found]] = {}
     with Reranker.from_bundle(options.bundle, threads=options.threads) as reranker:
-        for system in options.systems:
-            found[system] = {}
-            for file, asked in by_document(queries, options.documents, located):
-                found[system][file.name] = measured(system, reranker, file, asked)
-            lines = [json.dumps({**row, **about}) + "\n" for row in rows(found)]
-            options.out.write_text("".join(lines), encoding="utf-8")
+        for file, asked in by_document(queries, options.documents, located):
+            for system in options.systems:
+                found.setdefault(system, {})[file.name] = measured(system, reranker, file, asked)
+                lines = [json.dumps({**row, **about}) + "\n" for row in rows(found)]
+                options.out.write_text("".join(lines), encoding="utf-8")
     print(table(list(rows(found))))
 
 
@@ -173,7 +172,7 @@ def rows(found: dict[str, dict[str, Found]]) -> Iterator[dict[str, Any]]:
         for name, parts in [*((name, [name]) for name in documents), ("all", list(documents))]:
             ours = [documents[part] for part in parts]
             row = {"system": system, "document": name, **measures(ours)}
-            if system != "twenty" and "twenty" in found and name != "all":
+            if system != "twenty" and name != "all" and name in found.get("twenty", {}):
                 base = found["twenty"][name]
                 row["first"] = round(ours[0].ms[0] / base.ms[0], 3)
                 if len(base.ms) > 1:
@@ -187,6 +186,8 @@ def agreement(found: Mapping[str, Mapping[str, Found]]) -> dict[str, Any]:
     """Returns how many queries have the same first page by partition as by windows, of all and of consistent ones."""
     same = {True: [0, 0], False: [0, 0]}  # by consistency: agreeing queries, and all
     for name, windows in found["windows"].items():
+        if name not in found["partition"] or name not in found["backwards"]:
+            continue
         others = found["partition"][name].best, found["backwards"][name].best
         for best, split, back in zip(windows.best, *others, strict=True):
             same[back == best][0] += split == best
