@@ -38,7 +38,16 @@ def test_each_system_ranks_the_document(manual: Path, tmp_path: Path) -> None:
         found = {system: {manual.name: whole.measured(system, reranker, manual, queries)} for system in whole.SYSTEMS}
         plain = reranker.rank("subject22", manual, 5, first_stage="none", strategy="windows")
     passes = {system: documents[manual.name].passes for system, documents in found.items()}
-    assert passes == {"twenty": [1, 1], "bm25": [0, 0], "text": [1, 1], "partition": [2, 2], "windows": [2, 2]}
+    assert passes == {
+        "twenty": [1, 1],
+        "bm25": [0, 0],
+        "late": [0, 0],
+        "text": [1, 1],
+        "relevance": [1, 1],
+        "partition": [2, 2],
+        "windows": [2, 2],
+        "backwards": [2, 2],
+    }
     assert found["bm25"][manual.name].ranks == [1, 1]
     order = [page.index for page in plain]
     assert found["windows"][manual.name].ranks[0] == (order.index(22) + 1 if 22 in order else None)
@@ -60,3 +69,26 @@ def test_measures_count_what_is_shown() -> None:
         "recall@20": 0.75,
         "passes": 4.0,
     }
+
+
+def test_the_agreement_is_of_first_pages() -> None:
+    def best(*pages: int) -> dict[str, whole.Found]:
+        return {"a.pdf": whole.Found(50, [1] * len(pages), [1] * len(pages), [1.0] * len(pages), list(pages))}
+
+    found = {"windows": best(1, 2, 3, 4), "backwards": best(1, 2, 9, 9), "partition": best(1, 7, 3, 8)}
+    assert whole.agreement(found) == {
+        "n": 4,
+        "same_first_page": 2,
+        "consistent": 2,
+        "same_first_page_where_consistent": 1,
+    }
+    assert [row["system"] for row in whole.rows(found) if row["document"] == "all"][-1] == "agreement"
+
+
+def test_a_sample_is_of_every_document_and_always_the_same() -> None:
+    queries = [Query(name, f"{name} {page}", "title", page, (page,)) for name in ("a", "b") for page in range(30)]
+    drawn = whole.sampled(queries, 4)
+    assert [query.document for query in drawn] == ["a"] * 4 + ["b"] * 4
+    assert drawn == whole.sampled(queries, 4)
+    assert [query.page for query in drawn[:4]] == sorted(query.page for query in drawn[:4])
+    assert whole.sampled(queries, None) == queries

@@ -86,7 +86,9 @@ class OpenWindow:
         needed = [*shown, *(page for page in following if has_pixels(self._sources[page]))]
         window = self._window = self._engine.window([self._sources[page].size for page in shown], owner=self._owner)
         found = {page for slot, page in enumerate(shown) if self._find(window, slot, page)}
-        self._feed.ahead(page for page in needed if page not in found and (page in shown or not self._known(page)))
+        lost = any(self._known(page) for page in shown if page not in found)  # so the following ones may be lost too
+        self._feed.ahead(page for page in shown if page not in found)
+        self._feed.ahead(page for page in needed[len(shown) :] if lost or not self._known(page))
         for slot, page in enumerate(shown):
             if page not in found:
                 with self._watch("wait", page), meter.stage("pages"):

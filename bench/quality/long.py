@@ -1,0 +1,146 @@
+"""What a query over a very long document takes, against 20 of its pages, and the most memory that it needs.
+
+    python -m bench.quality.long OUT.jsonl --documents FOLDER --case text --pages 1000
+    python -m bench.quality.long OUT.jsonl --documents FOLDER --case scans --pages 300
+
+`text` is the manuals one after another, cut to ``--pages`` pages; BM25 picks 20 pages, whose text has been read.
+`scans` is that document as a scanner writes it (``bench.quality.scans``), of which relevance picks 20.
+The best five pages are asked for.
+
+Both are compared with a PDF of 20 of the document's pages: once with ``fresh`` ones for each query, its candidates in
+the query set, and once with the ``same`` pages for all queries. Queries of the two sides alternate, and no milliseconds
+are written. `first` is the ratio of first queries, `next` that of the medians of all others.
+Memory is the peak of the process and of the page workers that it has at the end, in MiB, on Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import pypdfium2 as pdfium  # type: ignore[import-untyped]
+from ziprerank import Pdf, Reranker
+from ziprerank.comparison import machine
+from ziprerank.inputs.pages import open_pages
+
+from .documents import DOCUMENTS, located
+from .queries import QUERIES, Query, read_queries
+from .scans import scan_document
+
+SEED = 22
+SHOWN = 5
+STAGES = {"text": "text", "scans": "relevance"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures one case in this process, and adds its row to the file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.quality.long", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="rows, one JSON object a line; added to")
+    parser.add_argument("--documents", type=Path, required=True, help="folder of the PDFs")
+    parser.add_argument("--case", choices=list(STAGES), required=True)
+    parser.add_argument("--pages", type=int, required=True, help="of the document")
+    parser.add_argument("--queries", type=int, default=8, help="default: 8")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "long.pdf"
+        queries = sampled(joined(options.documents, options.pages, file), options.queries)
+        if options.case == "scans":
+            scan_document(file, range(options.pages), file.with_name("scans.pdf"))
+            file = file.with_name("scans.pdf")
+        row = {"what": "long", "case": options.case, "pages": options.pages, **measured(options.case, file, queries)}
+    with options.out.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({**row, **machine.describe()}) + "\n")
+    print(json.dumps(row, indent=1))
+
+
+def joined(folder: Path, pages: int, out: Path) -> list[Query]:
+    """Writes the first ``pages`` pages of all manuals as one PDF; returns the queries that are about those alone."""
+    found, base = [], 0
+    queries = read_queries(QUERIES)
+    whole = pdfium.PdfDocument.new()
+    for document in DOCUMENTS:
+        with pdfium.PdfDocument(located(folder, document.name)) as part:
+            count = min(len(part), pages - base)
+            if count > 0:
+                whole.import_pages(part, list(range(count)))
+        for query in queries:
+            if query.document == document.name and max(query.candidates) < count:
+                places = tuple(base + place for place in query.candidates)
+                found.append(Query(out.name, query.query, query.kind, base + query.page, places))
+        base += count
+    whole.save(out)
+    if base < pages:
+        raise SystemExit(f"the manuals have {base} pages, fewer than {pages}")
+    return found
+
+
+def sampled(queries: Sequence[Query], count: int) -> list[Query]:
+    """Returns ``count`` queries, drawn with `SEED`."""
+    return random.Random(SEED).sample(list(queries), count)
+
+
+def measured(case: str, file: Path, queries: Sequence[Query]) -> dict[str, Any]:
+    """Ranks the queries over the document and over 20 of its pages, in turn."""
+    ms: dict[str, list[float]] = {"long": [], "fresh": [], "same": []}
+    found: list[bool] = []
+    with Reranker.from_bundle() as reranker, open_pages(file, reranker.bundle.image) as sources:
+        own = {name: reranker.for_owner(name) for name in ms}
+        if case == "text":
+            own["long"].read_texts(sources, first_stage="text")
+        for query in queries:
+            ranking = timed(
+                ms["long"],
+                lambda: own["long"].rank(query.query, list(sources), SHOWN, first_stage=STAGES[case]),  # type: ignore[arg-type]  # noqa: B023
+            )
+            assert ranking.first_stage == STAGES[case], ranking.first_stage
+            found.append(query.page in {page.index for page in ranking})
+            for name, pages in (("fresh", query.candidates), ("same", queries[0].candidates)):
+                some = Pdf(file, [page + 1 for page in sorted(pages)])
+                timed(ms[name], lambda: own[name].rank(query.query, some, SHOWN, first_stage="none"))  # noqa: B023
+        memory = peak_mib()
+    return {
+        "stage": STAGES[case],
+        "n": len(queries),
+        "recall@5": round(sum(found) / len(found), 4),
+        **{f"first_to_{name}": round(ms["long"][0] / ms[name][0], 3) for name in ("fresh", "same")},
+        **{f"next_to_{name}": round(median(ms["long"][1:]) / median(ms[name][1:]), 3) for name in ("fresh", "same")},
+        "peak_mib": memory,
+    }
+
+
+def timed(into: list[float], body: Callable[[], Any]) -> Any:
+    """Runs ``body`` and notes its milliseconds."""
+    begun = perf_counter()
+    result = body()
+    into.append((perf_counter() - begun) * 1e3)
+    return result
+
+
+def peak_mib() -> dict[str, int] | None:
+    """Returns the peak of this process, and the sum of those of its children."""
+    peaks = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        except OSError:  # it has ended
+            continue
+        if "VmHWM" in lines:
+            kin = "process" if status.parent.name == str(os.getpid()) else lines["PPid"].strip()
+            if kin in ("process", str(os.getpid())):
+                kin = "process" if kin == "process" else "workers"
+                peaks[kin] = peaks.get(kin, 0) + int(lines["VmHWM"].split()[0]) // 1024
+    return peaks or None
+
+
+if __name__ == "__main__":
+    main()
