@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ziprerank.batch.rows import Columns, grouped, read_rows
+from ziprerank.batch.rows import Columns, Text, grouped, read_rows
 from ziprerank.errors import InvalidInput
 
 
@@ -32,9 +32,28 @@ def test_documents_of_every_shape(tmp_path: Path) -> None:
     assert [row.id for row in read_rows(source)] == [row.id for row in rows]  # an id does not depend on the run
 
 
+def test_texts_alone_and_beside_pages(tmp_path: Path) -> None:
+    data = base64.b64encode(b"%PDF-").decode()
+    shapes = [
+        [{"text": "w"}, {"path": "a.pdf", "text": "w"}],
+        {"bytes": data, "text": "w"},
+        {"text": None, "path": "b"},
+    ]
+    rows = list(read_rows(table(tmp_path, *({"query": "q", "documents": shape} for shape in shapes))))
+    here = str(tmp_path / "a.pdf")
+    assert [row.documents for row in rows] == [
+        (Text("w"), Text("w", here)),
+        (Text("w", b"%PDF-"),),
+        (str(tmp_path / "b"),),
+    ]
+    assert len({row.digest for row in rows}) == 3
+
+
 @pytest.mark.parametrize(
     ("documents", "fault"),
     [
+        ({"text": 7}, "a document's text has type int"),
+        ({"text": "half \ud83d"}, "the text 'half"),
         ([], "the list of documents is empty"),
         (7, "a document has type int"),
         (None, "a document has type NoneType"),

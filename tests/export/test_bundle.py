@@ -166,51 +166,78 @@ def attributes(node: onnx.NodeProto, value: Callable[[onnx.AttributeProto], Any]
 
 
 @pytest.mark.slow  # every byte is hashed
-def test_exporting_8b_takes_little_memory_and_time(own_checkpoint: Path, tmp_path: Path) -> None:
-    """The real shapes, with sparse shards of zeros: the graphs refer to weights, and the export reads none."""
-    checkpoint = write_8b_checkpoint(tmp_path / "8b", own_checkpoint)
+@pytest.mark.parametrize(
+    ("size", "prompt", "parameters"),
+    [("8B", "ziprerank", 8.7e9), ("8B", "qwen3-vl-reranker", 8.7e9), ("2B", "qwen3-vl-reranker", 2.1e9)],
+)
+def test_exporting_real_shapes_takes_little_memory_and_time(
+    size: str, prompt: str, parameters: float, own_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Sparse shards of zeros: the graphs refer to weights, and the export reads none. 2B ties its head, 8B does not."""
+    checkpoint = write_sparse_checkpoint(tmp_path / size, own_checkpoint, size)
     script = (
         "import resource, sys; from pathlib import Path\n"
         "from ziprerank.export import ExportOptions, export_checkpoint\n"
-        "options = ExportOptions(target='cuda', precision='bf16', weights='link')\n"
+        "options = ExportOptions(target='cuda', precision='bf16', weights='link', prompt=sys.argv[3])\n"
         "export_checkpoint(sys.argv[1], Path(sys.argv[2]), options)\n"
         "assert 'torch' not in sys.modules, 'the export needs no PyTorch'\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    command = [sys.executable, "-c", script, str(checkpoint), str(tmp_path / "bundle")]
+    command = [sys.executable, "-c", script, str(checkpoint), str(tmp_path / "bundle"), prompt]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     # clean pages of the mapped shards count as resident but not as memory that is needed; even with them it stays below
     assert int(done.stdout) * 1024 < 2 << 30
     manifest = json.loads((tmp_path / "bundle" / "ziprerank.json").read_text())
-    assert manifest["model"]["parameters"] > 8.7e9
-    assert sum(entry["size"] for entry in manifest["files"].values()) > 17e9
+    assert manifest["model"]["parameters"] > parameters
+    assert sum(entry["size"] for entry in manifest["files"].values()) > 1.95 * parameters
+    assert (manifest["prompt"].get("scoring") == "yes_no") == (prompt == "qwen3-vl-reranker")
     shards = [name for name in manifest["files"] if name.startswith("model-")]
     assert all((tmp_path / "bundle" / name).samefile(checkpoint / name) for name in shards)
 
 
-def write_8b_checkpoint(out: Path, like: Path) -> Path:
-    """Qwen3-VL-8B's configuration and tensor names, in sparse shards of at most 5 GB."""
+REAL_SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "8B": {
+        "text": {"hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "intermediate_size": 12288},
+        "vision": {
+            "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 4096,
+            "deepstack_visual_indexes": [8, 16, 24],
+        },
+        "both": {"tie_word_embeddings": False},
+    },
+    "2B": {
+        "text": {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 6144},
+        "vision": {
+            "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "out_hidden_size": 2048,
+            "deepstack_visual_indexes": [5, 11, 17],
+        },
+        "both": {"tie_word_embeddings": True},
+    },
+}  # fmt: skip
+
+
+def write_sparse_checkpoint(out: Path, like: Path, size: str) -> Path:
+    """The configuration and tensor names of a published Qwen3-VL, in sparse shards of at most 5 GB."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     out.mkdir()
+    shape = REAL_SHAPES[size]
     config = Qwen3VLConfig(
         text_config={
-            "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
-            "head_dim": 128, "intermediate_size": 12288, "vocab_size": 151936, "rms_norm_eps": 1e-6,
+            "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "rms_norm_eps": 1e-6,
             "rope_parameters": {
                 "rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True, "mrope_section": [24, 20, 20]
             },
+            **shape["text"], **shape["both"],
         },
-        vision_config={
-            "depth": 27, "hidden_size": 1152, "num_heads": 16, "intermediate_size": 4304, "out_hidden_size": 4096,
-            "num_position_embeddings": 2304, "deepstack_visual_indexes": [8, 16, 24],
-        },
+        vision_config={"num_heads": 16, "num_position_embeddings": 2304, **shape["vision"]},
         image_token_id=151655, video_token_id=151656, vision_start_token_id=151652, vision_end_token_id=151653,
-        tie_word_embeddings=False,
+        **shape["both"],
     )  # fmt: skip
     with torch.device("meta"):
         tensors = {name: tensor.shape for name, tensor in Qwen3VLForConditionalGeneration(config).state_dict().items()}
+    if shape["both"]["tie_word_embeddings"]:
+        del tensors["lm_head.weight"]
     (out / "config.json").write_text(
         json.dumps({**config.to_dict(), "architectures": ["Qwen3VLForConditionalGeneration"]}, default=str)
     )

@@ -25,14 +25,18 @@ PAGES = [page_image(number, SIZES[number % len(SIZES)]) for number in range(2)]
 SHAPE = Shape(tied=True)
 
 
-@pytest.fixture(scope="module", params=["bf16", "fp8"])
+@pytest.fixture(scope="module", params=["bf16", "fp8", "bf16, scored by yes and no"])
 def bundle(request, make_checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("std") / "bundle"
-    calibration = Calibration(lambda _: PAGES, QUERIES[:1]) if request.param == "fp8" else None
-    checkpoint = str(make_checkpoint(SHAPE))
-    return export_checkpoint(
-        checkpoint, out, ExportOptions(target="cuda", precision=request.param, calibration=calibration)
+    precision, pointwise, _ = request.param.partition(",")
+    calibration = Calibration(lambda _: PAGES, QUERIES[:1]) if precision == "fp8" else None
+    options = ExportOptions(
+        target="cuda",
+        precision=precision,
+        calibration=calibration,
+        prompt="qwen3-vl-reranker" if pointwise else None,
     )
+    return export_checkpoint(str(make_checkpoint(SHAPE)), out, options)
 
 
 def test_fp8_products_read_quantised_values(bundle: Path) -> None:

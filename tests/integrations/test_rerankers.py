@@ -101,7 +101,7 @@ def test_text_is_refused(ranker: ZipRerankRanker, documents: list[Document], que
     documents[5] = Document("only words", doc_id="d5")
     with pytest.raises(ValueError, match=r"candidate 5 \(document d5\): it has text only.*image_path"):
         ranker.rank(query, documents)
-    with pytest.raises(ValueError, match=r"candidate 1 \('only words'\): it has text only"):
+    with pytest.raises(ValueError, match=r"candidate 1 \(document 1\): it has text only.*no file 'only words'"):
         ranker.rank(query, [documents[0], "only words"])
 
 

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
-        ("documents", pa.list_(pa.string())),  # paths; "bytes" for a document given as bytes
+        ("documents", pa.list_(pa.string())),  # paths; "bytes" for a document given as bytes, "text" for a text alone
         ("pages", pa.int32()),  # candidates
         ("windows", pa.int32()),  # passes
         ("first_stage", pa.string()),  # what picked the pages that the model read

@@ -10,12 +10,12 @@ from time import monotonic
 from typing import Any
 
 from ziprerank.batch import ROW_TIMEOUT
-from ziprerank.batch.rows import Document, Group, Row, printable
+from ziprerank.batch.rows import Document, Group, Row, Text, printable
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.page_source import PageSource
-from ziprerank.inputs.pages import PageInput, open_pages, with_pdf_options
+from ziprerank.inputs.pages import Page, PageInput, open_pages, with_pdf_options
 from ziprerank.ranking import PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
@@ -252,10 +252,14 @@ def _notes(notes: Sequence[PageNote], owners: Sequence[int]) -> list[dict[str, A
 
 
 def _labels(documents: Sequence[Document]) -> list[str]:
-    return ["bytes" if isinstance(document, bytes) else document for document in documents]
+    files = [(document.page or "text") if isinstance(document, Text) else document for document in documents]
+    return ["bytes" if isinstance(file, bytes) else file for file in files]
 
 
 def _page_input(document: Document, pages: str | None, password: str | None) -> PageInput:
+    if isinstance(document, Text):
+        page = None if document.page is None else _page_input(document.page, pages, password)
+        return Page(page, document.text)
     return with_pdf_options(Path(document) if isinstance(document, str) else document, pages, password)
 
 

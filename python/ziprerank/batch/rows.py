@@ -16,8 +16,22 @@ from ziprerank.batch.records import AT_ONCE, Record, jsonl_records, parquet_colu
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.formats import SUFFIXES
 
-Document: TypeAlias = "str | bytes"
-"""The absolute path of a PDF or an image, or such a file's bytes."""
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A document's text, for bundles whose prompt has a place for it.
+
+    Attributes:
+        text: What is read.
+        page: The absolute path or the bytes of the page that it stands behind; None is a text alone.
+    """
+
+    text: str
+    page: str | bytes | None = None
+
+
+Document: TypeAlias = "str | bytes | Text"
+"""The absolute path of a PDF or an image, such a file's bytes, or a text alone or beside one of these."""
 
 BadRows = Literal["keep", "refuse"]
 """What happens to rows that no engine is needed to refuse: ``"keep"`` gives each an output row with its error,
@@ -78,7 +92,8 @@ def read_rows(
     A folder gives a row for each PDF or image below it and each of ``queries``. A ``.parquet`` or ``.jsonl`` file gives
     a row for each of its rows, which need a string ``query`` and ``documents``: a path (relative to the file's folder),
     bytes, ``{"path": ..., "bytes": ...}`` as in Hugging Face's image columns (in JSONL the bytes are base64), or a list
-    of these. The id of a row without one is a digest of its content.
+    of these. With ``"text"`` such an object is a text beside a page, or alone. The id of a row without one is a digest
+    of its content.
 
     A row that is damaged, lacks a column or holds a value of another kind has a ``fault``. Lone surrogates are such a
     fault, since no output can hold them; ``printable`` writes them.
@@ -288,6 +303,18 @@ def _documents(value: Any, base: Path) -> tuple[Document, ...]:
 
 
 def _document(value: Any, base: Path) -> Document:
+    if not isinstance(value, dict) or value.get("text") is None:
+        return _file(value, base)
+    text = value["text"]
+    if not isinstance(text, str):
+        raise InvalidInput(f"a document's text has type {type(text).__name__}: give a string")
+    _check_text(text, "the text")
+    if value.get("path") is None and value.get("bytes") is None:
+        return Text(text)
+    return Text(text, _file(value, base))
+
+
+def _file(value: Any, base: Path) -> str | bytes:
     if isinstance(value, dict):
         data = value.get("bytes")
         if isinstance(data, str):

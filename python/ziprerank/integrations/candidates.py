@@ -15,6 +15,7 @@ from ziprerank.inputs.media import HEAD_BYTES, is_pdf
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.inputs.stored_file import StoredFile
+from ziprerank.inputs.texted_page import TextedPage, TextOnly
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.integrations.documents import DocumentPage, at_index, said_here
 
@@ -85,6 +86,9 @@ def open_documents(
                 sources = [(place, opened[place]) for place in found]
             else:
                 sources = [(None, source) for source in reader.sources(index, document, found)]
+            text = None if isinstance(document, BadPage) else document.text
+            if text is not None and document.data is not None:
+                sources = [(None, _texted(index, one, text, len(sources))) for _, one in sources]
             for number, (place, source) in enumerate(sources, start=1):
                 candidate = len(candidates.pages) if place is None else places.setdefault(place, len(candidates.pages))
                 if candidate == len(candidates.pages):
@@ -166,9 +170,11 @@ class _Reader:
         return opened
 
     def sources(self, index: int, document: DocumentPage | BadPage, bad: BadPage | None) -> Sequence[PageSource]:
-        """Returns the page of a document that is no page of a PDF, or the pages of a TIFF."""
+        """Returns the page of a document that is no page of a PDF, the pages of a TIFF, or the text that it is."""
         if isinstance(document, BadPage):
             return [document]
+        if document.data is None:
+            return [TextOnly(document.text or "")]
         if bad is not None:
             return [bad]
         try:
@@ -178,6 +184,7 @@ class _Reader:
             return [BadPage(error)]
 
     def _images(self, document: DocumentPage) -> Sequence[PageSource]:
+        assert document.data is not None  # texts alone have been told apart
         sources = self._stack.enter_context(open_pages([document.data], self._rules, limits=self._limits))
         page = document.page
         if len(sources) == 1 or (page is None and self._every_page):
@@ -188,6 +195,15 @@ class _Reader:
             f"the TIFF has {len(sources)} pages: say which with {document.hint}, a number from 1",
             source=sources[0].source,
         )
+
+
+def _texted(index: int, source: PageSource, text: str, pages: int) -> PageSource:
+    if isinstance(source, BadPage):
+        return source
+    if pages == 1:
+        return TextedPage(source, text)
+    reason = f"text beside {pages} pages: a text goes with one page, give each page a document of its own"
+    return BadPage(PageError(reason, source=source.source, index=index))
 
 
 def _page_number(file: StoredFile, document: DocumentPage) -> int:

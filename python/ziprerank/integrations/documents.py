@@ -25,18 +25,22 @@ _NUMERIC = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DocumentPage:
-    """The page that a document shows.
+    """The page that a document shows, or its text where it shows none.
 
     Attributes:
-        data: An image, or a path or the bytes of an image or PDF file.
+        data: An image, or a path or the bytes of an image or PDF file; None for a text alone.
         page: Page of a PDF: its number from 1, or its printed label (such as ``"iv"``) as a string; None is the only
             page, or every page where ``open_documents`` is told so.
         hint: Where the framework's documents keep the page, for errors.
+        text: What is read behind the page, or alone, by bundles whose prompt has a place for it.
+        refusal: The error for all other bundles; None: they leave the text out.
     """
 
-    data: Data
+    data: Data | None
     page: int | str | None = None
     hint: str = "a page number"
+    text: str | None = None
+    refusal: PageError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +153,26 @@ def page_in_text(text: str) -> Path | bytes | None:
     return None
 
 
-def no_page(index: int, name: str, ways: str) -> PageError:
-    """Returns the error for a document that has only text.
+def text_alone(index: int, name: str, ways: str, text: str | None) -> DocumentPage:
+    """Returns a document that has only text, which bundles refuse whose prompt has no place for it.
 
     Args:
         index: 0-based position of the document.
         name: The document's name in the error.
         ways: How the framework's documents can show a page.
+        text: The text.
+
+    Raises:
+        PageError: There is no text either.
     """
+    refusal = no_page(index, name, ways)
+    if not text:
+        raise refusal
+    return DocumentPage(None, text=text, refusal=refusal)
+
+
+def no_page(index: int, name: str, ways: str) -> PageError:
+    """Returns the error for a document that has only text; its arguments are those of ``text_alone``."""
     reason = f"it has text only, but pages are ranked by their images: {ways}"
     return PageError(reason, source=name, index=index)
 

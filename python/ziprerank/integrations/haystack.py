@@ -24,7 +24,7 @@ except ImportError as error:
 
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page
+from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, text_alone
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankedDocument, RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -45,8 +45,9 @@ class ZipRerankRanker:
 
     A document shows a page by an image or a PDF, in its ``blob`` or at the path ``meta["file_path"]``; for a PDF,
     ``meta["page_number"]`` is the page from 1. A PDF or a TIFF without it is ranked by all its pages, each of which is
-    a copy of the document with an id of its own and its ``meta["page_number"]``. ``run`` returns copies of the
-    documents, best first, with ``score``, and raises a ValueError if a document shows no page.
+    a copy of the document with an id of its own and its ``meta["page_number"]``. A document that shows no page is
+    ranked by its content, if the bundle's prompt has a place for texts, and raises a ValueError otherwise. ``run``
+    returns copies of the documents, best first, with ``score``.
     """
 
     def __init__(
@@ -191,5 +192,5 @@ class ZipRerankRanker:
                 f"give an image or a PDF in blob or at the path meta[{self.rules.path_key!r}], and the page of a PDF "
                 f"from 1 in meta[{self.rules.page_key!r}]"
             )
-            raise no_page(index, f"document {document.id}", ways)
+            return text_alone(index, f"document {document.id}", ways, document.content)
         return shown

@@ -22,7 +22,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from ziprerank.inputs.media import is_encoded_page
-from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
+from ziprerank.integrations.documents import DocumentPage, encoded_page, text_alone
 from ziprerank.integrations.pydantic_options import PydanticOptions
 from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
 
@@ -34,8 +34,8 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
     from 0, as LangChain's loaders write them; or by a ``page_content`` that is a page's base64 or ``data:`` URL. The
     numbers ``1``, ``1.0`` and ``"1"`` are the same page; any other string is the label printed on it. A PDF or a TIFF
     without a page is ranked by all its pages, each of which is a copy of the document with its ``metadata["page"]``.
-    ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``, and raises a ValueError if
-    a document shows no page.
+    A document that shows no page is ranked by its text, if the bundle's prompt has a place for texts, and raises a
+    ValueError otherwise. ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``.
     """
 
     path_key: str = Field(default="source", description="Metadata key of the PDF's or the image's path.")
@@ -86,5 +86,5 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
                 f"give the path of an image or a PDF in metadata[{self.path_key!r}] (and the page of a PDF from "
                 f"{self.first_page} in metadata[{self.page_key!r}]), or a page_content that is an image's base64"
             )
-            raise no_page(index, document.id or "document", ways)
+            return text_alone(index, document.id or "document", ways, document.page_content)
         return page

@@ -21,7 +21,7 @@ except ImportError as error:
 from pydantic import Field, model_validator
 
 from ziprerank.errors import InvalidInput
-from ziprerank.integrations.documents import DocumentPage, encoded_page, no_page
+from ziprerank.integrations.documents import DocumentPage, encoded_page, text_alone
 from ziprerank.integrations.pydantic_options import PydanticOptions
 from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
 
@@ -36,7 +36,8 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
     ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A string there is the label printed on
     the page; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
     ``NodeWithScore``. A PDF or a TIFF without a page is ranked by all its pages: each is a copy of the node with an id
-    of its own and its ``metadata["page_label"]`` as a number. A node that shows no page raises a ValueError.
+    of its own and its ``metadata["page_label"]`` as a number. A node that shows no page is ranked by its text, if the
+    bundle's prompt has a place for texts, and raises a ValueError otherwise.
     """
 
     page_key: str = Field(default="page_label", description="Metadata key of the page in a PDF.")
@@ -119,7 +120,7 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
                 f"use an ImageNode, or give the path of an image or a PDF in metadata[{self.path_key!r}], and the page "
                 f"of a PDF in metadata[{self.page_key!r}]"
             )
-            raise no_page(index, f"node {node.node_id}", ways)
+            return text_alone(index, f"node {node.node_id}", ways, node.get_content())
         return page
 
 

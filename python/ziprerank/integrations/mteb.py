@@ -10,6 +10,7 @@ This one ranks all of a query's candidates together, in windows if there are mor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mteb.models.model_meta import ModelMeta
@@ -17,6 +18,7 @@ from mteb.models.model_meta import ModelMeta
 from ziprerank import __version__
 from ziprerank.errors import InvalidInput
 from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
+from ziprerank.inputs.pages import Page, PageInput
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import warn_of_pages
 from ziprerank.reranker import Reranker
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from ziprerank.runtime.engine import EngineKeywords
 
-IMAGE = "image"  # column of a corpus of pages
+IMAGE, TEXT = "image", "text"  # columns of a corpus
 
 
 class ZipRerankSearch:
@@ -77,6 +79,7 @@ class ZipRerankSearch:
         self.instruction = instruction
         self.on_bad_page: OnBadPage = check_on_bad_page(on_bad_page)
         self._corpus: CorpusDatasetType | None = None
+        self._texts = False  # whether the model reads the corpus's texts
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
@@ -107,14 +110,18 @@ class ZipRerankSearch:
         """Keeps the corpus, whose images are decoded as they are ranked.
 
         Args:
-            corpus: With the columns ``id`` and ``image``.
+            corpus: With the columns ``id`` and ``image``; for a bundle whose prompt has a place for texts, with
+                ``image``, ``text`` or both, and then the text is read behind the image.
             **_: What else mteb gives, such as the task's metadata.
 
         Raises:
-            InvalidInput: The corpus has no images.
+            InvalidInput: The corpus has nothing that the bundle reads.
         """
-        if IMAGE not in corpus.column_names:
-            raise InvalidInput(f"the corpus has the columns {corpus.column_names}: pages are ranked by their {IMAGE!r}")
+        texts = self.reranker.options.load_bundle().prompt.text is not None
+        if IMAGE not in corpus.column_names and not (texts and TEXT in corpus.column_names):
+            wanted = f"{IMAGE!r} or {TEXT!r}" if texts else repr(IMAGE)
+            raise InvalidInput(f"the corpus has the columns {corpus.column_names}: pages are ranked by their {wanted}")
+        self._texts = texts and TEXT in corpus.column_names
         self._corpus = corpus
 
     def search(
@@ -154,10 +161,10 @@ class ZipRerankSearch:
             unknown = next((page for page in pages if page not in places), None)
             if unknown is not None:
                 raise InvalidInput(f"query {name!r} has the candidate {unknown!r}, which the corpus lacks")
-            images = [corpus[places[page]][IMAGE] for page in pages]
+            documents = [self._document(corpus[places[page]]) for page in pages]
             ranking = self.reranker.get().rank(
                 text,
-                images,
+                documents,
                 keep_ratio=self.keep_ratio,
                 window=self.window,
                 stride=self.stride,
@@ -169,3 +176,8 @@ class ZipRerankSearch:
             order = [pages[page.index] for page in ranking][:top_k]
             found[str(name)] = {page: float(len(order) - at) for at, page in enumerate(order)}
         return found
+
+    def _document(self, row: Mapping[str, Any]) -> PageInput:
+        image: PageInput | None = row.get(IMAGE)
+        text = row.get(TEXT) if self._texts else None
+        return Page(image, text) if text or image is None else image

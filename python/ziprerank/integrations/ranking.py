@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ziprerank.errors import PageError, PageWarning, said_for
@@ -160,6 +160,8 @@ def rank_documents(
     if not documents:
         return RankedDocuments((), 0)
     rules, limits = reranker.bundle.image, reranker.page_limits
+    if reranker.bundle.prompt.text is None:
+        documents = [_without_texts(document, options.on_bad_page) for document in documents]
     with open_documents(
         documents, rules, options.password, options.on_bad_page, limits=limits, every_page=every_page
     ) as candidates:
@@ -191,3 +193,14 @@ def rank_documents(
         for one in showing[page.index]
     ]
     return RankedDocuments(tuple(results[:top_k]), ranking.windows)
+
+
+def _without_texts(document: DocumentPage | BadPage, on_bad_page: OnBadPage) -> DocumentPage | BadPage:
+    """Returns the document for a bundle that reads pages only. Raises PageError where a text cannot be left out."""
+    if isinstance(document, BadPage) or document.text is None:
+        return document
+    if document.refusal is None:
+        return replace(document, text=None)
+    if on_bad_page == "raise":
+        raise document.refusal
+    return BadPage(document.refusal)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ziprerank.integrations import missing_extra
@@ -25,7 +26,7 @@ except ImportError as error:
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, no_page, page_in_text
+from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, page_in_text, text_alone
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -49,7 +50,12 @@ _WAYS = (
 
 
 class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no types
-    """Ranks page images. Results keep the ids and metadata of their documents."""
+    """Ranks page images. Results keep the ids and metadata of their documents.
+
+    A document that shows no page is ranked by its text, if the bundle's prompt has a place for texts, and raises a
+    ValueError otherwise; so is a string that is neither a page's base64 nor the path of a file. With such a bundle the
+    ``text`` of a document that shows a page is read behind it.
+    """
 
     def __init__(
         self,
@@ -196,7 +202,7 @@ def _documents(
             raise InvalidInput(f"{len(values)} {name} for {len(given)} documents: give one for each")
     documents = []
     for index, doc in enumerate(given):
-        document = copy.copy(doc) if isinstance(doc, Document) else _from_text(index, doc)
+        document = copy.copy(doc) if isinstance(doc, Document) else _from_text(doc)
         if doc_ids is not None:
             document.doc_id = doc_ids[index]
         elif document.doc_id is None:
@@ -207,10 +213,10 @@ def _documents(
     return documents
 
 
-def _from_text(index: int, text: str) -> Document:
+def _from_text(text: str) -> Document:
     found = page_in_text(text)
     if found is None:
-        raise no_page(index, quoted(text), f"{_WAYS}; there is no such file")
+        return Document(text)
     if isinstance(found, bytes):
         return Document(document_type="image", base64=text)
     return Document(document_type="image", image_path=text)
@@ -219,10 +225,11 @@ def _from_text(index: int, text: str) -> Document:
 def _page(index: int, document: Document) -> DocumentPage:
     page = _RULES.page(document.metadata)
     if document.base64:
-        return encoded_page(document.base64, page, "metadata['page_number']")
+        return replace(encoded_page(document.base64, page, "metadata['page_number']"), text=document.text or None)
     if document.image_path:
-        return _RULES.file(document.image_path, document.metadata)
-    raise no_page(index, f"document {document.doc_id}", _WAYS)
+        return replace(_RULES.file(document.image_path, document.metadata), text=document.text or None)
+    ways = f"{_WAYS}; there is no file {quoted(document.text)}"
+    return text_alone(index, f"document {document.doc_id}", ways, document.text)
 
 
 AVAILABLE_RANKERS["ZipRerankRanker"] = ZipRerankRanker

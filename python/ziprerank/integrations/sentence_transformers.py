@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +18,7 @@ from PIL import Image
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.stage import CANDIDATES, FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of
+from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of, text_alone
 from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.ranking import RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
@@ -37,10 +38,14 @@ _WAYS = (
     "give a Pillow image, a uint8 array [h, w, 3], bytes, a path, base64, a data URL, or a dict with one of these as "
     "'image' (and for a PDF its 'page' from 1)"
 )
+_PARTS = {"image", "page", "text"}
 
 
 class ZipRerankCrossEncoder:
-    """Ranks pages against each other in one pass. It has no ``predict``, which would score each page by itself."""
+    """Ranks pages against each other in one pass. It has no ``predict``, which would score each page by itself.
+
+    Bundles that score each page by itself do so here as well, and rank texts if their prompt has a place for one.
+    """
 
     def __init__(
         self,
@@ -96,7 +101,9 @@ class ZipRerankCrossEncoder:
 
         Args:
             query: What to look for.
-            documents: Images, arrays, bytes, paths, base64, ``data:`` URLs, or dicts with ``image`` and ``page``.
+            documents: Images, arrays, bytes, paths, base64, ``data:`` URLs, or dicts with ``image`` and ``page``. With
+                a bundle whose prompt has a place for texts also other strings, and dicts with ``text``, alone or beside
+                an ``image``.
             top_k: Most results to return; None is all.
             return_documents: Whether results carry the document as ``text``, the key that CrossEncoder uses.
 
@@ -118,17 +125,27 @@ class ZipRerankCrossEncoder:
 
 
 def _page(index: int, document: PageDocument) -> DocumentPage:
-    page: int | str | None = None
-    if isinstance(document, Mapping):
-        unknown = set(document) - {"image", "page"}
-        if unknown or "image" not in document:
-            raise no_page(index, f"document of {sorted(map(str, document))}", _WAYS)
-        page, document = page_of(document.get("page"), "'page'"), document["image"]
+    if not isinstance(document, Mapping):
+        return _shown(index, document, None)
+    name, text = f"document of {sorted(map(str, document))}", document.get("text")
+    if not (text is None or isinstance(text, str)):
+        raise InvalidInput(f"'text' cannot be of type {type(text).__name__}: give a string")
+    if set(document) - _PARTS:
+        raise no_page(index, name, _WAYS)
+    if document.get("image") is None:
+        return text_alone(index, name, _WAYS, text)
+    shown = _shown(index, document["image"], page_of(document.get("page"), "'page'"))
+    if shown.data is None:
+        raise no_page(index, quoted(document["image"]), f"{_WAYS}; there is no such file")
+    return replace(shown, text=text, refusal=no_page(index, name, f"{_WAYS}, without 'text'")) if text else shown
+
+
+def _shown(index: int, document: PageDocument, page: int | str | None) -> DocumentPage:
     hint = "'page' beside 'image'"
     if isinstance(document, str):
         found = page_in_text(document)
         if found is None:
-            raise no_page(index, quoted(document), f"{_WAYS}; there is no such file")
+            return text_alone(index, quoted(document), f"{_WAYS}; there is no such file", document)
         return DocumentPage(found, page, hint)
     if isinstance(document, (bytes, Path, Image.Image, np.ndarray)):
         return DocumentPage(document, page, hint)
