@@ -21,7 +21,7 @@ LOWEST_TESTS := tests/batch/test_rows.py tests/batch/test_output.py tests/batch/
   tests/python/test_pages.py tests/python/test_pdf_pages.py tests/python/test_reranker.py \
   tests/serve/test_server.py tests/serve/test_operations.py tests/serve/test_bad_input.py tests/attack
 
-.PHONY: demo test test-all gpu test-lowest test-arm wheel audit lint format docs clean
+.PHONY: demo test test-all gpu test-lowest test-arm test-macos wheel audit lint format docs clean
 
 demo: $(VENV)/.installed ## rank the pages of the sample PDF with the model in the box
 	$(BIN)/ziprerank rank "dividend shareholders board directors" python/examples/sample.pdf --top-k 5
@@ -50,6 +50,9 @@ test-lowest: ## ranking, batches and the service with the oldest packages that p
 
 test-arm: $(VENV)/.installed ## for Linux on aarch64: cross-build, C++ tests and a ranking under QEMU; needs Debian's packages
 	$(BIN)/python tests/arm/emulate.py
+
+test-macos: $(VENV)/.dev ## for macOS on arm64: compiles and links, and looks at the result; needs Debian's clang, lld and llvm
+	$(BIN)/python tests/macos/cross.py
 
 wheel: ## the source distribution and this Python's wheel into dist/: repaired, checked, and tried in a fresh environment
 	$(PYTHON) deploy/wheel.py

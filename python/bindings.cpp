@@ -1,5 +1,5 @@
-// The Python module `ziprerank._engine`: Engine, Window, WindowScores and library(), and nothing else.
-// nanobind's stub generator makes _engine.pyi from the signatures and docstrings here
+// The Python module `ziprerank._engine`: Engine, Window, WindowScores, and what else the package asks of the
+// library. nanobind's stub generator makes _engine.pyi from the signatures and docstrings here
 // (tests/engine/test_stub.py says how).
 #include <dlfcn.h>
 #include <nanobind/nanobind.h>
@@ -11,6 +11,7 @@
 #include <ziprerank/ziprerank.h>
 
 #include <cstring>
+#include <ziprerank/device_code.hpp>
 #include <ziprerank/engine.hpp>
 
 #include "calls.hpp"
@@ -262,6 +263,7 @@ std::string Library() {
 }  // namespace
 
 NB_MODULE(_engine, module) {
+  using ziprerank::DeviceCode;
   using ziprerank::Engine;
   using ziprerank::Window;
   using ziprerank::WindowScores;
@@ -482,6 +484,29 @@ Raises:
           R"(State of the page pool: rows, used_rows and pinned_rows in visual tokens; pages; hits, misses and
 evictions since the engine was made.)");
 
+  nb::class_<DeviceCode>(module, "DeviceCode",
+                         "For which GPUs a library holds code: compute capabilities, 90 for 9.0.")
+      .def(
+          "__init__",
+          [](DeviceCode* self, std::vector<int> machine, std::vector<int> ptx) {
+            new (self) DeviceCode{std::move(machine), std::move(ptx)};
+          },
+          "machine"_a, "ptx"_a, "Code of these capabilities.")
+      .def_ro("machine", &DeviceCode::machine, "Of machine code, ascending.")
+      .def_ro("ptx", &DeviceCode::ptx, "Of PTX, which the driver compiles for newer GPUs, ascending.")
+      .def(
+          "runs_on", &DeviceCode::runs_on, "capability"_a,
+          R"(Whether a GPU of `capability` can run some of it; True where there is none, since nothing is known then.
+
+Machine code runs on its own capability and on newer ones of the same major version, but on Jetson (7.2 and 8.7)
+only on its own; PTX runs on its own capability and on all newer ones.)")
+      .def(
+          "lack", &DeviceCode::lack, "capability"_a, "index"_a,
+          R"(What an onnxruntime-gpu with this code lacks for GPU `index`, and the way out; "" where it runs there.)")
+      .def("__str__", &DeviceCode::text, R"("8.0, 9.0 and PTX of 11.0"; "none".)");
+  module.def(
+      "device_code", ziprerank::ReadDeviceCode, "library"_a,
+      R"(What a shared library holds; nothing where it cannot be read, is no 64-bit ELF file or has no code for GPUs.)");
   module.def("library", Library,
              "Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime.");
   module.def(

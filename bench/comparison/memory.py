@@ -18,6 +18,7 @@ from ziprerank import Reranker
 from ziprerank.bundle import Bundle
 from ziprerank.export.manifest import read_manifest
 from ziprerank.runtime.engine import EngineOptions, load_engine
+from ziprerank.runtime.memory import peak_bytes
 
 from .cases import Case
 from .nvml import between, energy_counter, memory_mb
@@ -115,13 +116,7 @@ def run_once(task: dict[str, Any]) -> None:
         baselines.pointwise(pages)
 
 
-def peak_mb() -> float:
-    """Returns this process's peak resident memory in MB."""
-    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-    return round(int(line.split()[1]) / 1024, 1)
-
-
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     run_once(given)
-    print(json.dumps({"peak_mb": peak_mb(), "gpu_used_mb": memory_mb(given["provider"])}))
+    print(json.dumps({"peak_mb": round(peak_bytes() / 2**20, 1), "gpu_used_mb": memory_mb(given["provider"])}))

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
+from ziprerank._engine import DeviceCode, device_code
 from ziprerank.kernels.launch import TARGETS
-from ziprerank.runtime.device_code import DeviceCode, device_code
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "gpu.md"
 BEGIN, END = "<!-- wheels -->\n", "<!-- /wheels -->\n"
@@ -47,7 +47,7 @@ def main(versions: list[str]) -> None:
         for version in versions or dict.fromkeys(known)
         for host, tag in HOSTS.items()
     ]
-    ours = DeviceCode(frozenset(TARGETS), frozenset({min(TARGETS)}))
+    ours = DeviceCode(sorted(TARGETS), [min(TARGETS)])
     rows.append(row("both", "pruning, in a bundle", ours))
     PAGE.write_text(before + BEGIN + "".join([*head(), *rows]) + END + after)
 
@@ -62,7 +62,7 @@ def read(version: str, machine: str) -> DeviceCode:
         subprocess.run(command, check=True)
         (wheel,) = Path(work).glob("*.whl")
         with ZipFile(wheel) as archive:
-            return device_code(Path(archive.extract(LIBRARY, work)))
+            return device_code(archive.extract(LIBRARY, work))
 
 
 def head() -> Iterator[str]:
@@ -74,7 +74,7 @@ def row(host: str, wheel: str, code: DeviceCode) -> str:
     """One wheel's row of the table: yes where it holds code that the GPU runs, PTX where the driver must compile it."""
     cells = [host, wheel]
     for capability in GPUS:
-        machine = DeviceCode(code.machine, frozenset())
+        machine = DeviceCode(code.machine, [])
         runs = bool(code.machine) and machine.runs_on(capability)
         cells.append("yes" if runs else "PTX" if code.ptx and code.runs_on(capability) else "no")
     return f"| {' | '.join(cells)} |\n"

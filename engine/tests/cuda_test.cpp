@@ -18,6 +18,12 @@ using check::Fake;
 using check::Hex;
 using check::Lines;
 
+#if defined(__APPLE__)
+constexpr const char* kOtherLibrary = "libSystem.B.dylib";
+#else
+constexpr const char* kOtherLibrary = "libm.so.6";
+#endif
+
 // A kernels/ directory: the table of kernels/launch.py for float32, files that hold no code.
 std::string WriteKernels(const std::string& shared = "64", const std::string& replace = "",
                          const std::string& by = "") {
@@ -178,7 +184,8 @@ TEST(cuda_errors_say_what_is_missing) {
   Fake fake;
   CHECK_THROWS(kProvider, "the NVIDIA driver's library cannot be loaded (nowhere/libcuda.so.1",
                CudaContext("nowhere/libcuda.so.1", 0));
-  CHECK_THROWS(kProvider, "libm.so.6 has no cuInit: it is no NVIDIA driver", CudaContext("libm.so.6", 0));
+  CHECK_THROWS(kProvider, std::string(kOtherLibrary) + " has no cuInit: it is no NVIDIA driver",
+               CudaContext(kOtherLibrary, 0));
   fake.Set("FAIL", "cuInit:100");
   CHECK_THROWS(kProvider,
                "no NVIDIA GPU can be used: cuInit failed: no CUDA-capable device is detected (100)",

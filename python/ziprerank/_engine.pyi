@@ -271,6 +271,41 @@ class Engine:
         evictions since the engine was made.
         """
 
+class DeviceCode:
+    """For which GPUs a library holds code: compute capabilities, 90 for 9.0."""
+
+    def __init__(self, machine: Sequence[int], ptx: Sequence[int]) -> None:
+        """Code of these capabilities."""
+
+    @property
+    def machine(self) -> list[int]:
+        """Of machine code, ascending."""
+
+    @property
+    def ptx(self) -> list[int]:
+        """Of PTX, which the driver compiles for newer GPUs, ascending."""
+
+    def runs_on(self, capability: int) -> bool:
+        """
+        Whether a GPU of `capability` can run some of it; True where there is none, since nothing is known then.
+
+        Machine code runs on its own capability and on newer ones of the same major version, but on Jetson (7.2 and 8.7)
+        only on its own; PTX runs on its own capability and on all newer ones.
+        """
+
+    def lack(self, capability: int, index: int) -> str:
+        """
+        What an onnxruntime-gpu with this code lacks for GPU `index`, and the way out; "" where it runs there.
+        """
+
+    def __str__(self) -> str:
+        """ "8.0, 9.0 and PTX of 11.0"; "none"."""
+
+def device_code(library: str) -> DeviceCode:
+    """
+    What a shared library holds; nothing where it cannot be read, is no 64-bit ELF file or has no code for GPUs.
+    """
+
 def library() -> str:
     """
     Path of the loaded libziprerank.so, for register_custom_ops_library of ONNX Runtime.

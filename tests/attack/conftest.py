@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attackers import encode, noise
-from reportlab.pdfgen.canvas import Canvas
 from server_process import Server
 from small_bundle import copy_default_bundle
 
@@ -31,17 +29,3 @@ def server(bundle_path: Path) -> Iterator[Server]:
 def picture() -> str:
     """A page of noise, as base64 of a PNG."""
     return encode(noise(160, 200))
-
-
-@pytest.fixture(scope="session")
-def make_pdf() -> Callable[..., bytes]:
-    def make(pages: int, padding: int = 0) -> bytes:
-        stream = io.BytesIO()
-        canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-        for page in range(1, pages + 1):
-            canvas.drawString(40, 200, f"page {page}")
-            canvas.showPage()
-        canvas.save()
-        return stream.getvalue() + b"%" * padding
-
-    return make

@@ -146,7 +146,7 @@ def test_one_job_a_folder(job: Job, bundle_path: Path, command: Command, tmp_pat
     process = command(job.table, out, "--bundle", bundle_path, "--keep-ratio", 0.25)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "keep_ratio 0.5, now 0.25" in " ".join(told.split())
+    assert "keep_ratio was 0.5, now 0.25" in " ".join(told.split())
 
 
 def test_an_engine_that_cannot_start_ends_the_job(

@@ -134,7 +134,8 @@ def test_exported_symbols(build: Build, preset: str) -> None:
     demangled = run("nm", "-D", "-C", "--defined-only", library).splitlines()
     assert any(name.endswith(" typeinfo for ziprerank::Error") for name in demangled)  # or nobody can catch one
     public = re.compile(
-        r" (ziprerank::((Engine|Window)::(?!Core|State)|ParseProvider|ParseBlank|ProviderText|UsableCpus)"
+        r" (ziprerank::((Engine|Window|DeviceCode)::(?!Core|State)"
+        r"|Parse(Provider|Blank)|ProviderText|UsableCpus|ReadDeviceCode)"
         r"|(vtable|typeinfo|typeinfo name) for ziprerank::Error)"
     )
     assert [name for name in demangled if "ziprerank::" in name and not public.search(name)] == []

@@ -132,7 +132,7 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
     out = tmp_path / "out"
     out.mkdir()
     if at == "before all rows":
-        (out / "job.draft").write_bytes((unbroken / "job.json").read_bytes()[:20])
+        (out / "_job.json.draft").write_bytes((unbroken / "job.json").read_bytes()[:20])
     else:
         (out / "job.json").write_bytes((unbroken / "job.json").read_bytes())
         lines = (unbroken / "queries.jsonl").read_bytes().splitlines(keepends=True)
@@ -276,8 +276,8 @@ def test_two_thousand_queries_over_twenty_thousand_pages_fit_in_a_gigabyte(bundl
     out = tmp_path / "out"
     options = ["--bundle", str(bundle), "--limit", "20", "--threads", "1", "--pool-size", "64M"]
     program = (
-        "from ziprerank.cli.app import app; from ziprerank.evaluation.systems import peak_mb\n"
-        "app(standalone_mode=False); print('held', peak_mb())"
+        "from ziprerank.cli.app import app; from ziprerank.runtime.memory import peak_bytes\n"
+        "app(standalone_mode=False); print('held', peak_bytes() / 1e6)"
     )
     command = [sys.executable, "-c", program, "eval", str(data), str(out), *options]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.pdfgen.canvas import Canvas
 from small_bundle import copy_default_bundle
 from ziprerank.bundle import Bundle, default_bundle
 from ziprerank.reranker import Reranker
@@ -48,22 +45,6 @@ def reranker(small_pages: Path) -> Reranker:
 def bundle_copy(tmp_path: Path) -> Path:
     """The default bundle, to be damaged."""
     return Path(shutil.copytree(default_bundle(), tmp_path / "bundle"))
-
-
-@pytest.fixture(scope="session")
-def make_pdf() -> Callable[..., bytes]:
-    def make(pages: int = 3, size: tuple[float, float] = (300.0, 400.0), password: str | None = None) -> bytes:
-        stream = io.BytesIO()
-        encrypt = None if password is None else StandardEncryption(password, ownerPassword="owner", strength=128)
-        canvas = Canvas(stream, pagesize=size, invariant=1, encrypt=encrypt, pageCompression=0)
-        for page in range(1, pages + 1):
-            canvas.setFont("Helvetica", 24)
-            canvas.drawString(40, size[1] / 2, f"page {page}")
-            canvas.showPage()
-        canvas.save()
-        return stream.getvalue()
-
-    return make
 
 
 @pytest.fixture(scope="session")

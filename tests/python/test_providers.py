@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
+from device_libraries import driver_of, provider_of
 from engine_helpers import run
 from ziprerank.errors import MissingDependency
 from ziprerank.runtime import providers
-from ziprerank.runtime.device_code import device_code
 from ziprerank.runtime.onnxruntime import Runtime
-from ziprerank.runtime.providers import RTX_MODULE, best, lacking, prepare
+from ziprerank.runtime.providers import RTX_MODULE, lacking, prepare
 
 
 def library(path: Path, symbol: str, *needs: Path) -> Path:
@@ -82,72 +81,16 @@ def test_a_gpu_is_one_that_the_driver_counts(tmp_path: Path, monkeypatch: pytest
         assert ("an NVIDIA GPU and its driver" in missing) == (count == 0)
 
 
-def driver_of(folder: Path, *found: int) -> Path:
-    """A CUDA driver that sees GPUs of these compute capabilities."""
-    source = folder / "driver.c"
-    source.write_text(
-        f"static const int found[] = {{{', '.join(map(str, found))}}};\n"
-        "int cuInit(unsigned flags) { return flags; }\n"
-        f"int cuDeviceGetCount(int* n) {{ *n = {len(found)}; return 0; }}\n"
-        "int cuDeviceGet(int* device, int number) { *device = number + 5; return 0; }\n"
-        "int cuDeviceGetAttribute(int* value, int attribute, int device) {\n"
-        "  *value = attribute == 75 ? found[device - 5] / 10 : attribute == 76 ? found[device - 5] % 10 : -1;\n"
-        "  return 0;\n}\n"
-    )
-    run("cc", "-shared", "-fPIC", "-o", folder / "driver.so", source)
-    return folder / "driver.so"
-
-
-def provider_for(runtime: Runtime, *entries: tuple[int, int]) -> None:
-    """Gives ``runtime`` a CUDA provider with device code, each of a kind and an architecture, as nvcc leaves it."""
-    capi = runtime.library.parent
-    lines = ['.section .nv_fatbin, "a"', ".balign 8"]
-    for kind, architecture in entries:  # a container each, with zeros behind it as the linker aligns them
-        header = [f".short {kind}, 0x101", ".long 64", ".quad 24", ".quad 0", ".short 0, 0", f".long {architecture}"]
-        lines += [".long 0xBA55ED50", ".short 1, 16", ".quad 88", *header, ".zero 32", ".zero 24", ".zero 16"]
-    (capi / "code.s").write_text("\n".join(lines) + "\n")
-    run("cc", "-shared", "-o", capi / "libonnxruntime_providers_cuda.so", capi / "code.s")
-
-
-@pytest.mark.parametrize(
-    ("capability", "runs"),
-    [(75, False), (80, True), (86, True), (87, False), (89, True), (90, True), (100, False), (110, True), (121, True)],
-)
-def test_code_runs_on_its_own_kind_of_gpu(gpu_runtime: Runtime, capability: int, runs: bool) -> None:
-    """Machine code of 8.0 runs on 8.9, but not on Orin's 8.7, and that of 9.0 not on 10.0; PTX runs on all newer."""
-    provider_for(gpu_runtime, (2, 80), (2, 90), (1, 110))
-    code = device_code(gpu_runtime.library.parent / "libonnxruntime_providers_cuda.so")
-    assert (code.machine, code.ptx) == ({80, 90}, {110})
-    assert str(code) == "8.0, 9.0 and PTX of 11.0"
-    assert code.runs_on(capability) == runs
-
-
-def test_a_library_without_device_code_says_nothing(gpu_runtime: Runtime) -> None:
-    library = gpu_runtime.library.parent / "libonnxruntime_providers_cuda.so"
-    assert device_code(library).runs_on(90)
-    library.write_bytes(b"not a library")
-    assert device_code(library).runs_on(90)
-
-
-def test_a_provider_without_code_for_the_gpu_is_refused(
+def test_a_gpu_that_the_cuda_provider_has_no_code_for_is_named(
     gpu_runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By name, and by auto, which is the CPU then."""
-    provider_for(gpu_runtime, (2, 89), (2, 90), (2, 120), (2, 121))  # as in the aarch64 wheel of 1.31.1
+    """tests/engine/test_device_code.py has what the engine does there."""
+    provider_of(gpu_runtime.library.parent, (2, 89), (2, 90), (2, 120), (2, 121))  # as in the aarch64 wheel of 1.31.1
     monkeypatch.setenv("ZIPRERANK_CUDA_DRIVER", str(driver_of(tmp_path, 90, 87)))
-    orin = "code for compute capability 8.7 (cuda:1) in onnxruntime-gpu, which has it for 8.9, 9.0, 12.0, 12.1"
     (lack,) = lacking("cuda", gpu_runtime, ["kernels/launch.txt"])
-    assert lack.startswith(orin)
-    assert prepare("cuda:0", gpu_runtime) == ""
-    with pytest.raises(MissingDependency, match=re.escape(f"provider 'cuda:1' needs {orin}")):
-        prepare("cuda:1", gpu_runtime)
-    assert best("auto", gpu_runtime) == "auto"
-    (other := tmp_path / "other").mkdir()
-    monkeypatch.setenv("ZIPRERANK_CUDA_DRIVER", str(driver_of(other, 100)))
-    assert best("auto", gpu_runtime) == "cpu"
-    assert best("cuda", gpu_runtime) == "cuda"  # asked for by name: no other is taken
-    with pytest.raises(MissingDependency, match=r"compute capability 10\.0 \(cuda:0\)"):
-        prepare("cuda", gpu_runtime)
+    assert lack.startswith(
+        "code for compute capability 8.7 (cuda:1) in onnxruntime-gpu, which has it for 8.9, 9.0, 12.0, 12.1: docs"
+    )
 
 
 def test_tensorrt_is_loaded_from_its_package(

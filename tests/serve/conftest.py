@@ -14,8 +14,6 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.pdfgen.canvas import Canvas
 from server_process import Server
 from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
@@ -78,21 +76,6 @@ def images() -> list[bytes]:
 def text() -> Callable[[bytes], str]:
     """A function that encodes a file in base64."""
     return lambda data: base64.b64encode(data).decode()
-
-
-@pytest.fixture(scope="session")
-def make_pdf() -> Callable[..., bytes]:
-    def make(pages: int = 1, password: str | None = None) -> bytes:
-        stream = io.BytesIO()
-        encrypt = None if password is None else StandardEncryption(password, ownerPassword="owner", strength=128)
-        canvas = Canvas(stream, pagesize=(300, 400), invariant=1, encrypt=encrypt, pageCompression=0)
-        for page in range(1, pages + 1):
-            canvas.drawString(40, 200, f"page {page}")
-            canvas.showPage()
-        canvas.save()
-        return stream.getvalue()
-
-    return make
 
 
 @pytest.fixture(scope="session")

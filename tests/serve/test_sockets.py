@@ -98,6 +98,18 @@ def test_the_prefix_alone_leads_to_the_page(below: Server) -> None:
     assert answer.headers["Location"] == "/ranker/of/pages/"
 
 
+@pytest.mark.parametrize("prefix", ["", "/of/ray"])
+def test_a_slash_at_the_end_changes_nothing(reranker: Reranker, prefix: str) -> None:
+    """It is answered in place: a redirect would have the scheme http, also behind a proxy with TLS."""
+    client = TestClient(create_app(reranker), root_path=prefix, follow_redirects=False)
+    for path in ("/health", "/docs", "/openapi.json", "/static/app.js"):
+        assert client.get(f"{prefix}{path}/").content == client.get(f"{prefix}{path}").content != b""
+    assert client.post(f"{prefix}/v1/rerank/", json={}).status_code == 422
+    for path in ("/none/", "/static/", "/none//"):
+        assert client.get(f"{prefix}{path}").status_code == 404
+    assert 'ziprerank_requests_total{path="/docs",status="200"} 2.0' in client.get(f"{prefix}/metrics/").text
+
+
 def test_the_prefix_of_another_server_counts(reranker: Reranker) -> None:
     """Ray's proxy gives its route_prefix as ASGI's root_path, with whole paths."""
     client = TestClient(create_app(reranker), root_path="/of/ray")

@@ -17,7 +17,9 @@ std::unique_ptr<Backend> MakeGpu(const Runtime& runtime, const EngineOptions& op
   try {
     std::unique_ptr<Backend> backend;
     if (choice.provider == Provider::kCuda) {
-      backend = std::make_unique<CudaBackend>(runtime, index, options.bundle);
+      auto cuda = std::make_unique<CudaBackend>(runtime, index, options.bundle);
+      cuda->CheckDeviceCode();
+      backend = std::move(cuda);
     } else if (choice.provider == Provider::kTensorRt) {
       backend = std::make_unique<TensorRtBackend>(runtime, index, options);
     } else {
@@ -36,7 +38,7 @@ std::unique_ptr<Backend> MakeBest(const Runtime& runtime, const EngineOptions& o
   if (std::filesystem::is_directory(std::filesystem::path(options.bundle) / "kernels")) {
     try {
       return MakeGpu(runtime, options, {Provider::kCuda, 0});
-    } catch (const ProviderError&) {  // no GPU, no driver or no CUDA in this ONNX Runtime: what auto is for
+    } catch (const ProviderError&) {  // no GPU, driver, CUDA in this ONNX Runtime, or code for the GPU
     }
   }
   return std::make_unique<CpuBackend>(runtime);

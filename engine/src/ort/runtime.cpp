@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>  // setenv, which is POSIX
 
+#include <filesystem>
 #include <mutex>
 #include <set>
 
@@ -13,7 +14,12 @@
 namespace ziprerank {
 namespace {
 
-const OrtApiBase* OpenLibrary(const std::string& library) {
+struct Opened {
+  const OrtApiBase* base;
+  std::string folder;
+};
+
+Opened OpenLibrary(const std::string& library) {
   if (library.empty()) throw ProviderError("runtime_library is empty: give the path of libonnxruntime");
   // From 1.32 on its wheels report to a host unless this is set before they are loaded.
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
@@ -28,13 +34,20 @@ const OrtApiBase* OpenLibrary(const std::string& library) {
     dlclose(handle);
     throw ProviderError(Text(library, " is no ONNX Runtime: it has no OrtGetApiBase"));
   }
-  return get_api_base();  // the handle stays open: ONNX Runtime is never unloaded
+  Dl_info found{};
+  const bool known = dladdr(reinterpret_cast<void*>(get_api_base), &found) != 0 && found.dli_fname != nullptr;
+  // the handle stays open: ONNX Runtime is never unloaded
+  return {get_api_base(), known ? std::filesystem::path(found.dli_fname).parent_path().string() : ""};
 }
 
 }  // namespace
 
-Runtime::Runtime(const OrtApiBase* base, const OrtApi* api, std::string library)
-    : base_(base), api_(api), library_(std::move(library)), version_(base->GetVersionString()) {
+Runtime::Runtime(const OrtApiBase* base, const OrtApi* api, std::string library, std::string folder)
+    : base_(base),
+      api_(api),
+      library_(std::move(library)),
+      folder_(std::move(folder)),
+      version_(base->GetVersionString()) {
   Ort::InitApi(api);
   env_ = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "ziprerank");
   // One arena for the vision and the rerank session, which never need their memory at the same time; it grows
@@ -48,7 +61,7 @@ const Runtime& Runtime::Load(const std::string& library) {
   static std::mutex mutex;
   static const Runtime* loaded = nullptr;  // never destroyed: sessions may outlive every static object
   const std::lock_guard lock(mutex);
-  const OrtApiBase* base = OpenLibrary(library);
+  const auto [base, folder] = OpenLibrary(library);
   if (loaded != nullptr && loaded->base_ == base) return *loaded;
   const OrtApi* api = base->GetApi(kApiVersion);
   if (api == nullptr) {
@@ -61,7 +74,7 @@ const Runtime& Runtime::Load(const std::string& library) {
                              "; ", library, " cannot be used beside it: use one library per process"));
   }
   try {
-    loaded = new Runtime(base, api, library);
+    loaded = new Runtime(base, api, library, folder);
   } catch (const Ort::Exception& error) {
     throw ProviderError(Text("ONNX Runtime ", base->GetVersionString(), " does not start: ", error.what()));
   }

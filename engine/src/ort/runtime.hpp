@@ -19,6 +19,8 @@ class Runtime {
   const OrtApi* api() const { return api_; }
   Ort::Env& env() const { return env_; }  // ONNX Runtime guards it against calls side by side
   const std::string& library() const { return library_; }
+  // Where the loaded library is, with the providers' own beside it; empty where the loader does not say.
+  const std::string& folder() const { return folder_; }
   const std::string& version() const { return version_; }
   std::vector<std::string> providers() const;
   // Loads a library that brings the provider `name`, once in a process; the devices that it runs on.
@@ -26,11 +28,12 @@ class Runtime {
   std::vector<Ort::ConstEpDevice> PluginDevices(const char* name, const std::string& library) const;
 
  private:
-  Runtime(const OrtApiBase* base, const OrtApi* api, std::string library);
+  Runtime(const OrtApiBase* base, const OrtApi* api, std::string library, std::string folder);
 
   const OrtApiBase* base_;
   const OrtApi* api_;
   std::string library_;
+  std::string folder_;
   std::string version_;
   mutable Ort::Env env_{nullptr};
 };

@@ -93,7 +93,8 @@ Layout MakeLayout(const Prompt& prompt, const std::vector<PageTokens>& pages, do
   Layout layout;
   layout.page_offsets.push_back(0);
   for (const PageTokens& page : pages) {
-    layout.keep.push_back(std::min(KeepCount(keep_ratio, page.grid.tokens()), std::ssize(page.read)));
+    const std::int64_t read = std::ssize(page.read);  // which is another type where int64_t is long long
+    layout.keep.push_back(std::min(KeepCount(keep_ratio, page.grid.tokens()), read));
     layout.kept += layout.keep.back();
     layout.page_offsets.push_back(layout.page_offsets.back() + std::ssize(page.read));
   }

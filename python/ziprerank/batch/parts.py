@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -15,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from ziprerank.batch.job_folder import check_job, locked, write_whole
 from ziprerank.errors import InvalidInput
 
 Format = Literal["parquet", "jsonl"]
@@ -103,30 +102,21 @@ class Output:
         self._full = False  # whether a part could not be written
 
     def __enter__(self) -> Output:
-        try:
-            self._out.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._out, os.O_RDONLY)
-        except OSError as error:
-            raise InvalidInput(f"the folder {self._out} cannot be created or opened: {error}") from error
-        try:
-            self._take_lock()
-            self._begin()
-        except OSError as error:
-            os.close(self._lock)
-            raise InvalidInput(f"the folder {self._out} cannot be used: {error}") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
+        with ExitStack() as opened:
+            self._lock = opened.enter_context(locked(self._out, "job"))
+            try:
+                self._begin()
+            except OSError as error:
+                raise InvalidInput(f"the folder {self._out} cannot be used: {error}") from error
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._opened:
             if not self._full:
                 self.flush()
-        finally:
-            os.close(self._lock)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds rows in the shape of ``SCHEMA``, whose ids must not be in ``done``. Raises as ``flush``."""
@@ -163,26 +153,9 @@ class Output:
         """Removes the rows with an error, so that they are ranked again, and returns their number."""
         return self.drop(lambda row: row["error"] is not None)
 
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidInput(f"{self._out} is being written by another job: wait until it has ended") from error
-        except OSError as error:  # a network drive without locks
-            raise InvalidInput(f"{self._out} cannot be locked against other jobs: {error}") from error
-
     def _begin(self) -> None:
-        for draft in self._out.glob("_*.draft"):  # left by a killed job
-            draft.unlink()
         record = self._out / JOB
-        if record.exists():
-            found = _read_job(record)
-            changed = [name for name in self._job if found.get(name) != self._job[name]]
-            if changed:
-                told = ", ".join(f"{name} {found.get(name)!r}, now {self._job[name]!r}" for name in changed)
-                raise InvalidInput(f"{self._out} holds rows of another job ({told}): write into another folder")
-        elif any(self._out.iterdir()):
-            raise InvalidInput(f"{self._out} holds files of something else: write into an empty or new folder")
+        check_job(record, self._job, "job")
         self._replace(record, (json.dumps(self._job, indent=2) + "\n").encode())  # also shows that it can be written
         self._read_parts()
 
@@ -218,19 +191,10 @@ class Output:
             self._replace(part, sink.getvalue())
 
     def _replace(self, path: Path, data: Any) -> None:
-        """Writes a file so that after a kill or a power failure it has either all of its new content or the old one."""
-        draft = path.with_name(f"_{path.name}.draft")
         try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            os.fsync(self._lock)
+            write_whole(path, data, self._lock)
         except OSError as error:
             self._full = True
-            with suppress(OSError):
-                draft.unlink()
             raise InvalidInput(
                 f"{path} cannot be written: {error}; free space or let this folder be written, then run the same "
                 "command again, which goes on where this run stopped"
@@ -273,16 +237,3 @@ def _part_number(part: Path) -> int:
     if not (number.isascii() and number.isdigit()):
         raise InvalidInput(f"{part} is no part of this job, which are named part-000000: move it out of the folder")
     return int(number)
-
-
-def _read_job(record: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        found = error
-    if not isinstance(found, dict):
-        told = found if isinstance(found, Exception) else "it is not a JSON object"
-        raise InvalidInput(
-            f"{record}, which says what job wrote the rows, is damaged ({told}): write into a new folder"
-        )
-    return found

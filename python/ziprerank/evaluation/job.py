@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ziprerank.batch.job_folder import check_job, locked, write_whole
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.candidates import Task
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.lines import Lines, read_lines, writing
-from ziprerank.evaluation.systems import Ranked, System, peak_mb
+from ziprerank.evaluation.systems import Ranked, System
+from ziprerank.runtime.memory import peak_bytes
 
 JOB, ROWS, SCRATCH = "job.json", "queries.jsonl", "pages"
 
@@ -57,8 +56,11 @@ def evaluate(
         "queries": _digest(tasks),
         "systems": {" ".join(one.names): dict(one.settings()) for one in systems},
     }
-    with _locked(out):
-        _check(out, job)
+    job = json.loads(json.dumps(job, default=str))  # as it is when it is read again
+    with locked(out, "run") as folder:
+        if not check_job(out / JOB, job, "run"):
+            with writing(out):
+                write_whole(out / JOB, (json.dumps(job, indent=2, ensure_ascii=False) + "\n").encode(), folder)
         done = {row["id"] for row in read_lines(out / ROWS)}
         left = [task for task in tasks if task.query.id not in done]
         if not left:
@@ -92,7 +94,7 @@ def _row(task: Task, systems: Sequence[System], data: Data) -> Row:
     }
     for system in systems:
         row["systems"] |= _ranked(system, task, data)
-    row["peak_mb"] = peak_mb()
+    row["peak_mb"] = round(peak_bytes() / 1e6, 1)
     return row
 
 
@@ -117,47 +119,3 @@ def _digest(tasks: Sequence[Task]) -> str:
         relevant = None if task.query.relevant is None else sorted(task.query.relevant.items())
         digest.update(json.dumps([task.query.id, task.query.text, relevant, task.pages]).encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = os.open(out, os.O_RDONLY)
-    except OSError as error:
-        raise InvalidInput(f"the folder {out} cannot be created: {error}") from error
-    try:
-        _lock(lock, out)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(folder: int, out: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InvalidInput(f"{out} is being written by another run: wait until it has ended") from error
-    except OSError as error:  # a network drive without locks
-        raise InvalidInput(f"{out} cannot be locked against other runs: {error}") from error
-
-
-def _check(out: Path, job: dict[str, Any]) -> None:
-    """Writes what the rows depend on, or compares it with what is there. Raises InvalidInput."""
-    job = json.loads(json.dumps(job, default=str))
-    file = out / JOB
-    draft = file.with_suffix(".draft")
-    with writing(draft):
-        draft.unlink(missing_ok=True)  # left by a run that was killed
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        changed = [name for name in {**found, **job} if found.get(name) != job.get(name)]
-        if changed:
-            told = ", ".join(f"{name} was {found.get(name)!r}, now {job.get(name)!r}" for name in changed)
-            raise InvalidInput(f"{out} holds rows of another run ({told}): write into another folder")
-    elif any(out.iterdir()):
-        raise InvalidInput(f"{out} holds files of something else: write into an empty or new folder")
-    else:
-        with writing(out):
-            draft.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            draft.replace(file)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ziprerank.evaluation.data import Data
@@ -202,12 +200,3 @@ def by_words(query: str, texts: Sequence[str], text_ms: float, read: int) -> Ran
     rank_ms = (time.perf_counter() - begun) * 1e3
     ms = {"text": text_ms, "rerank": rank_ms, "total": text_ms + rank_ms}
     return Ranked(order, [scores[at] for at in order], ms, read=read)
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has held so far, in MB of 1,000,000 bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux, whose ru_maxrss counts the parent as well
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
-        return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # bytes on macOS

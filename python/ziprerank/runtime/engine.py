@@ -16,7 +16,7 @@ from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.errors import InvalidInput, MissingDependency, quoted
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.runtime.onnxruntime import find_runtime
-from ziprerank.runtime.providers import best, prepare
+from ziprerank.runtime.providers import prepare
 from ziprerank.values import whole_number
 
 if TYPE_CHECKING:
@@ -223,15 +223,14 @@ def load_engine(bundle: Bundle, options: EngineOptions | None = None, *, profile
         from ziprerank._engine import Engine
     except ImportError as error:
         raise MissingDependency(f"ziprerank's engine cannot be imported, install ziprerank again: {error}") from error
-    provider = best(options.provider, runtime)
     engine = Engine(
         str(bundle.path),
         str(runtime.library),
-        provider=provider,
+        provider=options.provider,
         threads=options.threads,
         pool_bytes=options.pool_bytes,
         profile=profile,
-        provider_library=prepare(provider, runtime),
+        provider_library=prepare(options.provider, runtime),
         cache=os.environ.get("ZIPRERANK_TENSORRT_CACHE", ""),
         blank=options.blank or bundle.defaults.blank,
     )

@@ -6,8 +6,6 @@ import ctypes
 import os
 from pathlib import Path
 
-from ziprerank.runtime.device_code import device_code
-
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 
 
@@ -29,20 +27,18 @@ def capabilities() -> list[int | None]:
 def without_code(library: Path, number: int) -> str | None:
     """What is missing where ``library``, ONNX Runtime's CUDA provider, has no code for GPU ``number``; else None.
 
-    Its first kernel would fail there. None too where the driver or the library does not say.
+    The engine refuses the provider there, with the same words. None too where the driver or the library does not say,
+    and where the engine cannot be imported.
     """
     gpus = capabilities()
     capability = gpus[number] if number < len(gpus) else None
     if capability is None:
         return None
-    code = device_code(library)
-    if code.runs_on(capability):
+    try:
+        from ziprerank._engine import device_code
+    except ImportError:
         return None
-    return (
-        f"code for compute capability {capability // 10}.{capability % 10} (cuda:{number}) in onnxruntime-gpu, which "
-        f"has it for {code}: docs/gpu.md says which wheels have what; provider tensorrt-rtx, or an ONNX Runtime built "
-        "for this GPU, would do"
-    )
+    return device_code(str(library)).lack(capability, number) or None
 
 
 def _capability(driver: ctypes.CDLL, number: int) -> int | None:

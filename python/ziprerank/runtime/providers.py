@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ziprerank.errors import MissingDependency, quoted
+from ziprerank.errors import MissingDependency
 from ziprerank.runtime.gpus import capabilities, without_code
 from ziprerank.runtime.onnxruntime import OLDEST_CUDA, Runtime, preload_cuda
 
@@ -30,13 +30,9 @@ def prepare(provider: str, runtime: Runtime) -> str:
         The path of the provider's own library where the engine must be told of one, else "".
 
     Raises:
-        MissingDependency: A package is missing, or the installed one has no code for the GPU; the error says which.
+        MissingDependency: A package is missing; the error says which.
     """
-    kind, _, number = provider.partition(":")
-    if kind == "cuda" and (library := _beside(runtime, kind)) is not None:
-        lack = without_code(library, int(number) if number.isdecimal() else 0)
-        if lack is not None:
-            raise MissingDependency(f"provider {quoted(provider)} needs {lack}")
+    kind = provider.partition(":")[0]
     if kind != "cpu" and "onnxruntime-gpu" in runtime.distributions:
         preload_cuda()
     if kind == "tensorrt" and (library := _beside(runtime, kind)) is not None:
@@ -44,12 +40,6 @@ def prepare(provider: str, runtime: Runtime) -> str:
     if kind == "tensorrt-rtx":
         return _load_rtx()
     return ""
-
-
-def best(provider: str, runtime: Runtime) -> str:
-    """Returns ``provider``, but "cpu" for "auto" where the CUDA provider has no code for the first GPU."""
-    library = _beside(runtime, "cuda") if provider == "auto" else None
-    return provider if library is None or without_code(library, 0) is None else "cpu"
 
 
 def lacking(provider: str, runtime: Runtime | None, files: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ from ziprerank.serve.exchange import answer_error
 from ziprerank.serve.logs import logger
 from ziprerank.serve.models import HeadAsGet, models
 from ziprerank.serve.openapi import describe
-from ziprerank.serve.prefix import Prefixed, check_prefix
+from ziprerank.serve.prefix import EndingSlash, Prefixed, check_prefix
 from ziprerank.serve.routes import bedrock, operations, ranking
 from ziprerank.serve.service import Service
 from ziprerank.serve.settings import Settings
@@ -57,6 +57,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # EndingSlash takes both
         # tracing.py makes the spans; newer releases of FastAPI would make a second one of each request
         telemetry={"tracing": False, "logs": False},
     )
@@ -87,6 +88,7 @@ def create_app(reranker: Reranker, settings: Settings | None = None) -> FastAPI:
             allow_headers=service.settings.cors_headers,
             expose_headers=["Retry-After", "X-Request-ID", "X-Warnings", "traceparent"],
         )
+    app.add_middleware(EndingSlash)
     if prefix := service.settings.root_path:
         check_prefix(prefix, paths - {"/"})
         app.add_middleware(Prefixed, prefix=prefix)

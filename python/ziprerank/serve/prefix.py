@@ -1,4 +1,4 @@
-"""Serves the application below a prefix, for proxies that serve other things too."""
+"""Paths as clients and proxies write them: below a prefix, for proxies that serve other things too, or with a slash."""
 
 from __future__ import annotations
 
@@ -32,6 +32,23 @@ class Prefixed:
             path = scope["path"]
             whole = path if path.startswith(f"{self._prefix}/") else self._prefix + path
             await self._app({**scope, "root_path": self._prefix, "path": whole}, receive, send)
+
+
+class EndingSlash:
+    """ASGI middleware that takes a path with a slash behind it for the path itself.
+
+    Starlette would redirect, to an address that it makes from what it sees: behind a proxy with TLS that is http.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = scope.get("root_path", "")
+        path = scope.get("path", "").removeprefix(prefix)
+        if scope["type"] == "http" and path.endswith("/") and path != "/":
+            scope = {**scope, "path": f"{prefix}{path.rstrip('/') or '/'}"}
+        await self._app(scope, receive, send)
 
 
 def check_prefix(prefix: str, paths: Iterable[str]) -> None:

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/text.hpp"
+#include "ziprerank/device_code.hpp"
 
 namespace ziprerank {
 namespace {
@@ -55,6 +56,12 @@ CudaBackend::CudaBackend(const Runtime& runtime, int index, const std::string& b
       op_(TypeOf(prune_.precision()), prune_, index),
       domain_("ziprerank") {
   domain_.Add(&op_);
+}
+
+void CudaBackend::CheckDeviceCode() const {
+  const auto library = std::filesystem::path(runtime().folder()) / "libonnxruntime_providers_cuda.so";
+  const std::string lack = ReadDeviceCode(library.string()).lack(context().capability(), context().index());
+  if (!lack.empty()) throw ProviderError(Text("it needs ", lack));
 }
 
 void CudaBackend::Configure(Ort::SessionOptions* options, const std::string& graph) {

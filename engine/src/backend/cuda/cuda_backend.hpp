@@ -14,6 +14,9 @@ class CudaBackend : public GpuBackend {
   // old for CUDA; BundleError that the bundle has no kernels for this GPU.
   CudaBackend(const Runtime& runtime, int index, const std::string& bundle);
 
+  // ProviderError when the CUDA provider beside this ONNX Runtime has no code for the GPU: its first kernel
+  // would fail.
+  void CheckDeviceCode() const;
   void Configure(Ort::SessionOptions* options, const std::string& graph) override;
   void Describe(EngineInfo* info) const override;
 
