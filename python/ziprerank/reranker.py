@@ -231,8 +231,8 @@ class Reranker:
                 ten times a second while a page is not ready; may raise to end the ranking.
             cancel: Ends the ranking once its ``is_set()`` is true, in the middle of a pass too: a ``threading.Event``
                 that another thread sets, or a deadline. It is asked after each step, and about ten times a second while
-                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. With a
-                ``cancel``, Ctrl-C ends a pass as well.
+                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. Ctrl-C
+                ends a pass in the same way, in the main thread or with a ``cancel``.
 
         Raises:
             InvalidInput: The query or an option cannot be used, or the reranker is closed.
@@ -296,7 +296,7 @@ class Reranker:
                 sources = opened.enter_context(
                     open_pages(pages, self.bundle.image, on_bad_page, limits=self.page_limits)
                 )
-                passes = opened.enter_context(Passes(cancel))
+                passes = opened.enter_context(Passes(cancel, ctrl_c=self.watch is unwatched))
                 run = RankingRun(self._tools(), call, sources, passes, progress, meter)
             return run.rankings()
 
