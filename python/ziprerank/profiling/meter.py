@@ -9,11 +9,36 @@ from time import perf_counter
 from ziprerank.ranking import Timings, Tokens
 from ziprerank.runtime.engine import WindowScores
 
-ProgressCallback = Callable[[int, int], None]
+ProgressCallback = Callable[["StepCount", "StepCount"], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
 earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
 after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
-the caller."""
+the caller. Both numbers are ``StepCount``s."""
+
+
+class StepCount(int):
+    """A number of steps, which are pages encoded and passes scored.
+
+    Attributes:
+        pages: How many of them are pages.
+        passes: How many are passes.
+    """
+
+    pages: int
+    passes: int
+
+    def __new__(cls, pages: int, passes: int) -> StepCount:
+        count = super().__new__(cls, pages + passes)
+        count.pages, count.passes = pages, passes
+        return count
+
+    def and_then(self, other: StepCount) -> StepCount:
+        """Returns the steps of both."""
+        return StepCount(self.pages + other.pages, self.passes + other.passes)
+
+    def times(self, count: int) -> StepCount:
+        """Returns so many times these steps."""
+        return StepCount(self.pages * count, self.passes * count)
 
 
 class Meter:
@@ -42,6 +67,14 @@ class Meter:
         """Counts tokens from nought again, because the ranking begins again; the time stays counted."""
         self._tokens = dict.fromkeys(self._tokens, 0)
 
+    def spent(self, stage: str) -> float:
+        """The milliseconds of a stage so far."""
+        return self._ms[stage]
+
+    def elapsed(self) -> float:
+        """The milliseconds since the meter was made."""
+        return (perf_counter() - self._started) * 1e3
+
     def stop(self) -> None:
         """Ends the total."""
         self._ended = perf_counter()
@@ -58,20 +91,20 @@ class Meter:
 class Steps:
     """Tells a callback how far a call is."""
 
-    def __init__(self, progress: ProgressCallback | None, total: int, check: Callable[[], None]) -> None:
+    def __init__(self, progress: ProgressCallback | None, total: StepCount, check: Callable[[], None]) -> None:
         """``check`` may raise to end the ranking, as ``progress`` may."""
         self._progress = progress
         self._check = check
-        self._done = 0
+        self._done = StepCount(0, 0)
         self._total = total
 
-    def begin_again(self, total: int) -> None:
+    def begin_again(self, total: StepCount) -> None:
         """Says that ``total`` steps are still to come, because the ranking begins again without the pages skipped."""
-        self._total = self._done + total
+        self._total = self._done.and_then(total)
 
-    def advance(self, steps: int) -> None:
-        """Counts ``steps`` more and calls the callback, which may raise to end the ranking."""
-        self._done += steps
+    def advance(self, pages: int = 0, passes: int = 0) -> None:
+        """Counts so many steps more and calls the callback, which may raise to end the ranking."""
+        self._done = self._done.and_then(StepCount(pages, passes))
         if self._progress is not None:
             self._progress(self._done, self._total)
         self._check()

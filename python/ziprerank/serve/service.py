@@ -14,6 +14,7 @@ import numpy as np
 
 from ziprerank._version import __version__
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.inputs.sizes import smart_resize
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.ranking import Ranking
@@ -251,6 +252,7 @@ class Service:
                             candidates=options.candidates,
                             instruction=options.instruction,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
+                            budget_ms=options.budget_ms,
                             progress=check,
                             cancel=stop,
                         ),
@@ -308,7 +310,7 @@ class Service:
         defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
         read = pages = max(1, candidates.good)  # if none is good, the ranking says why
         if options.first_stage != "none" and candidates.may_have_text:
-            read = min(pages, options.candidates)  # or more, as the ranking finds out
+            read = min(pages, options.candidates or CANDIDATES)  # or more, as the ranking finds out
         try:
             plan_windows(read, options.window, None, defaults)
         except InvalidInput as error:
