@@ -24,6 +24,7 @@ class KnownPages:
         self._rows = rows
         self._lock = threading.Lock()
         self._pages: OrderedDict[Hashable, int] = OrderedDict()
+        self._held = 0  # rows of all of them
 
     def used(self, sources: Sequence[PageSource], indices: Iterable[int], factor: int, owner: str) -> None:
         """Notes that the pages of ``indices`` are in memory; ``factor`` is the side of a visual token in px."""
@@ -31,11 +32,11 @@ class KnownPages:
         with self._lock:
             for key, (height, width) in keys:
                 if key is not None:
+                    self._held -= self._pages.pop(key, 0)
                     self._pages[key] = -(-height * width // factor**2 // _BLOCK) * _BLOCK
-                    self._pages.move_to_end(key)
-            held = sum(self._pages.values())
-            while self._pages and held > self._rows:
-                held -= self._pages.popitem(last=False)[1]
+                    self._held += self._pages[key]
+            while self._held > self._rows:
+                self._held -= self._pages.popitem(last=False)[1]
 
     def known(self, sources: Sequence[PageSource], indices: Iterable[int], owner: str) -> set[int]:
         """Returns those of ``indices`` that are in memory."""
