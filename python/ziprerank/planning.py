@@ -10,6 +10,8 @@ from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.stage import Choice, Relate, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.page_source import PageSource
+from ziprerank.profiling.meter import StepCount
+from ziprerank.ranking import BudgetChoice
 from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
 from ziprerank.values import real_number, whole_number
 from ziprerank.windows import WindowOption, pass_width
@@ -28,15 +30,16 @@ class PassOptions:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One query's pages, and the passes over those that the model reads."""
+    """One query's pages, and the passes over those that the model reads; ``budget`` is what was chosen for one."""
 
     choice: Choice
     plan: AnyPlan
+    budget: BudgetChoice | None = None
 
     @property
-    def steps(self) -> int:
+    def steps(self) -> StepCount:
         """Steps of progress: a page, or a pass."""
-        return self.plan.pages + self.plan.passes
+        return StepCount(self.plan.pages, self.plan.passes)
 
 
 def plan_queries(
@@ -74,6 +77,35 @@ def plan_queries(
         )
         for choice in choices
     ]
+
+
+def plan_any_query(
+    sources: Sequence[PageSource],
+    good: Sequence[int],
+    options: PassOptions,
+    defaults: Defaults,
+    store: TextStore,
+    owner: str,
+    waiting: Callable[[], None],
+    relate: Relate | None,
+) -> Planned:
+    """Plans the passes of a query that is not known yet: as many pages as are read for one whose words are there.
+
+    Which pages these will be is not known either: they are spread evenly over the candidates. Arguments and errors are
+    those of ``plan_queries``.
+    """
+    most = len(good) if options.stage.first_stage == "text" else len(good) // 10 + 1  # auto gives up after these
+    probe = ""
+    if stage_for(options.stage, defaults).may_pick(len(good), pass_width(options.window, defaults)):
+        for index in good[:most]:
+            found = (store.texts(sources, [index], owner, None, waiting) or {}).get(index)
+            if found is not None:
+                probe = found[1]
+                break
+    (planned,) = plan_queries([probe], sources, good, options, defaults, store, owner, waiting, relate)
+    count = len(planned.choice.chosen)
+    spread = tuple(good[place * len(good) // count] for place in range(count))
+    return replace(planned, choice=replace(planned.choice, chosen=spread, rest=()))
 
 
 def stage_for(options: StageOptions, defaults: Defaults) -> StageOptions:

@@ -110,6 +110,32 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetChoice:
+    """What was chosen for a budget of milliseconds."""
+
+    budget_ms: float
+    candidates: int  # in force where a first stage picks pages
+    keep_ratio: float
+    estimated_ms: float  # made before the first page was rendered
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate is within the budget; if not, nothing cheaper could be chosen."""
+        return self.estimated_ms <= self.budget_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON."""
+        return {**asdict(self), "estimated_ms": round(self.estimated_ms, 3), "fits": self.fits}
+
+    def __str__(self) -> str:
+        over = "" if self.fits else ", over it: nothing cheaper could be chosen"
+        return (
+            f"budget of {self.budget_ms:g} ms: at most {self.candidates} candidates of a first stage, "
+            f"keep ratio {self.keep_ratio:g}, about {self.estimated_ms:,.0f} ms{over}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """Pages in descending relevance. ``results`` holds the best ``top_k`` of ``pages`` ranked candidates.
 
@@ -119,6 +145,7 @@ class Ranking:
 
     ``warnings`` are those of all ranked pages, in the order of the candidates, whether or not they are in ``results``.
     ``skipped`` are the candidates that could not be ranked, with their reasons; they are not among ``pages``.
+    ``budget`` says what was chosen for ``budget_ms``; None without one.
     """
 
     query: str
@@ -131,6 +158,7 @@ class Ranking:
     skipped: tuple[PageNote, ...] = ()
     first_stage: Literal["text", "relevance", "text+relevance", "none"] = "none"
     strategy: Literal["windows", "partition"] = "windows"
+    budget: BudgetChoice | None = None
 
     def __iter__(self) -> Iterator[RankedPage]:
         return iter(self.results)
@@ -147,7 +175,10 @@ class Ranking:
         return len(self.results)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain data for JSON, in which ``kept`` is a count and ``page`` is 1-based, None for an image."""
+        """Returns plain data for JSON, in which ``kept`` is a count and ``page`` is 1-based, None for an image.
+
+        ``budget`` is there where one was given.
+        """
         return {
             "query": self.query,
             "results": [
@@ -172,4 +203,5 @@ class Ranking:
             "skipped": [note.to_dict() for note in self.skipped],
             "timings_ms": {stage: round(value, 3) for stage, value in asdict(self.timings).items()},
             "tokens": asdict(self.tokens),
+            **({} if self.budget is None else {"budget": self.budget.to_dict()}),
         }

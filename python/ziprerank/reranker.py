@@ -8,22 +8,26 @@ from copy import copy
 from pathlib import Path
 from types import TracebackType
 
+from ziprerank.budget import check_budget
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
-from ziprerank.errors import InvalidInput
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions, choose
+from ziprerank.call import Call, checked_call, stage_options
+from ziprerank.first_stage.stage import FirstStage, choose
 from ziprerank.first_stage.texts import TextStore
-from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
+from ziprerank.inputs.feed import most_at_once
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
-from ziprerank.planning import PassOptions, checked_ratio, checked_top_k, stage_for
+from ziprerank.planning import stage_for
 from ziprerank.profiling.meter import Meter, ProgressCallback
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import Ranking
-from ziprerank.ranking_run import Call, RankingRun, Tools
+from ziprerank.ranking_plan import RankingPlan
+from ziprerank.ranking_run import RankingRun, Tools
+from ziprerank.runtime.calibration import calibrate
 from ziprerank.runtime.engine import (
     PAGE_CACHE_BYTES,
     POOL_BYTES,
@@ -32,9 +36,11 @@ from ziprerank.runtime.engine import (
     load_engine,
     options_of,
 )
+from ziprerank.runtime.known_pages import KnownPages
 from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Cancel, Passes
+from ziprerank.runtime.rates import Measured
 from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption, pass_width
 
@@ -62,6 +68,8 @@ class Reranker:
             watch: Hook called around each stage of a ranking.
             page_cache: Page features on disk, for an engine of ``load_engine``.
             options: What loads the same engine again; None: derived from ``engine`` when asked for.
+
+        ``measured`` keeps what rankings take, for ``plan`` and ``budget_ms``.
         """
         self.bundle = bundle
         self.engine = engine
@@ -72,6 +80,8 @@ class Reranker:
         self._owner = ""
         self._texts = TextStore()
         self._names = PageNames()
+        self._known = KnownPages(engine.pool.get("rows", 0))
+        self.measured = Measured(most_at_once())
         self._lifetime = Lifetime("this reranker")
         self.page_limits = PageLimits() if options is None else options.page_limits
         pool().warm_up(self.page_limits)
@@ -201,9 +211,10 @@ class Reranker:
         stride: int | None = None,
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
         instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
+        budget_ms: float | None = None,
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
     ) -> Ranking:
@@ -227,17 +238,24 @@ class Reranker:
                 there are more pages than a pass takes, is text if nine tenths of them have text, else relevance if the
                 bundle says that it ranks, else none. The pages that are left out follow the others, in the order of the
                 first stage.
-            candidates: Pages that the first stage leaves for the model.
+            candidates: Pages that the first stage leaves for the model; None is 20, or what ``budget_ms`` chooses.
             instruction: What makes a page relevant, where the bundle's prompt has a place for it; None is the prompt's.
             on_bad_page: ``"raise"`` ends the ranking at a page, or a document, that cannot be shown. ``"skip"`` ranks
                 the others as if it had not been given, but for its place among the candidates, and names it in
                 ``Ranking.skipped``; a document that cannot be opened takes one place.
+            budget_ms: Milliseconds that the ranking should take, by an estimate made before the first page is rendered
+                (``plan``). If the usual ``keep_ratio`` and ``candidates`` take longer, lower ones are chosen, but not
+                in place of one that is given; ``Ranking.budget`` says which, also where nothing is within the budget
+                and the cheapest is chosen. It is no deadline, which ``cancel`` is. Where there are no rates yet,
+                ``ziprerank.runtime.calibration`` runs before, and its time does not count. Each query of
+                ``rank_many`` has the budget to itself, as if no other one had encoded its pages.
             progress: Called with (steps done, steps in all) after each page encoded and each window scored, and about
-                ten times a second while a page is not ready; may raise to end the ranking.
+                ten times a second while a page is not ready; may raise to end the ranking. Both numbers have ``pages``
+                and ``passes``, the steps of either kind.
             cancel: Ends the ranking once its ``is_set()`` is true, in the middle of a pass too: a ``threading.Event``
                 that another thread sets, or a deadline. It is asked after each step, and about ten times a second while
-                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. With a
-                ``cancel``, Ctrl-C ends a pass as well.
+                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. Ctrl-C
+                ends a pass in the same way, in the main thread or with a ``cancel``.
 
         Raises:
             InvalidInput: The query or an option cannot be used, or the reranker is closed.
@@ -260,6 +278,7 @@ class Reranker:
             candidates=candidates,
             instruction=instruction,
             on_bad_page=on_bad_page,
+            budget_ms=budget_ms,
             progress=progress,
             cancel=cancel,
         )[0]
@@ -275,9 +294,10 @@ class Reranker:
         stride: int | None = None,
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
         instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
+        budget_ms: float | None = None,
         progress: ProgressCallback | None = None,
         cancel: Cancel | None = None,
     ) -> list[Ranking]:
@@ -286,31 +306,95 @@ class Reranker:
         Queries never share a pass. Arguments and errors are those of ``rank``.
         """
         with self._lifetime.use(), ExitStack() as opened:
+            passes = opened.enter_context(Passes(cancel, ctrl_c=self.watch is unwatched))
+            if check_budget(budget_ms) is not None:
+                self._calibrate(passes)
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
-                if isinstance(queries, str):
-                    raise InvalidInput("rank_many takes a list of queries: use rank for one")
-                call = Call(
-                    tuple(queries),
-                    tuple(self.prompts.check_query(query) for query in queries),
-                    self.prompts.check_instruction(instruction),
-                    checked_ratio(self.bundle.defaults.keep_ratio if keep_ratio is None else keep_ratio),
-                    PassOptions(window, stride, strategy, StageOptions(first_stage, candidates), checked_top_k(top_k)),
-                    skip=check_on_bad_page(on_bad_page) == "skip",
+                call = checked_call(
+                    self.prompts,
+                    self.bundle.defaults,
+                    queries,
+                    top_k,
+                    keep_ratio=keep_ratio,
+                    window=window,
+                    stride=stride,
+                    strategy=strategy,
+                    first_stage=first_stage,
+                    candidates=candidates,
+                    instruction=instruction,
+                    on_bad_page=on_bad_page,
+                    budget_ms=budget_ms,
                 )
-                sources = opened.enter_context(
-                    open_pages(pages, self.bundle.image, on_bad_page, limits=self.page_limits)
-                )
-                passes = opened.enter_context(Passes(cancel))
-                run = opened.enter_context(RankingRun(self._tools(), call, sources, passes, progress, meter))
+                run = self._opened(opened, call, pages, on_bad_page, passes, progress, meter)
             return run.rankings()
+
+    def plan(
+        self,
+        query: str | None,
+        pages: PageInput | Sequence[PageInput],
+        top_k: int | None = None,
+        *,
+        keep_ratio: float | None = None,
+        window: WindowOption = "auto",
+        stride: int | None = None,
+        strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int | None = None,
+        instruction: str | None = None,
+        on_bad_page: OnBadPage = "raise",
+        budget_ms: float | None = None,
+    ) -> RankingPlan:
+        """Says what ``rank`` with the same arguments would read and about how long it would take. Encodes no page.
+
+        It opens the pages, and reads the texts that the first stage reads. The estimate goes by what rankings of this
+        reranker have taken; where there were none, ``ziprerank.runtime.calibration`` runs first, whose docstring says
+        what that is.
+
+        Args:
+            query: As for ``rank``. None is any query: its own words are left out of the text tokens, and of a first
+                stage as many pages as it leaves for a query whose words are in the document.
+            pages: As for ``rank``.
+            top_k: As for ``rank``.
+            keep_ratio: As for ``rank``.
+            window: As for ``rank``.
+            stride: As for ``rank``.
+            strategy: As for ``rank``.
+            first_stage: As for ``rank``.
+            candidates: As for ``rank``.
+            instruction: As for ``rank``.
+            on_bad_page: As for ``rank``; a page that cannot be rendered is not known to be bad.
+            budget_ms: As for ``rank``; the plan says what would be chosen.
+
+        Raises as ``rank``.
+        """
+        with self._lifetime.use(), ExitStack() as opened:
+            passes = opened.enter_context(Passes(None, ctrl_c=self.watch is unwatched))
+            self._calibrate(passes)
+            meter = Meter()
+            call = checked_call(
+                self.prompts,
+                self.bundle.defaults,
+                None if query is None else [query],
+                top_k,
+                keep_ratio=keep_ratio,
+                window=window,
+                stride=stride,
+                strategy=strategy,
+                first_stage=first_stage,
+                candidates=candidates,
+                instruction=instruction,
+                on_bad_page=on_bad_page,
+                budget_ms=budget_ms,
+            )
+            return self._opened(opened, call, pages, on_bad_page, passes, None, meter, only_plan=True).described()
 
     def read_texts(
         self,
         pages: Sequence[PageSource],
         window: WindowOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
     ) -> None:
         """Reads the texts that ``rank`` with these options would read of opened pages, and needs no engine for it.
 
@@ -319,10 +403,41 @@ class Reranker:
         """
         good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
         defaults = self.bundle.defaults
-        stage = stage_for(StageOptions(first_stage, candidates), defaults)
+        stage = stage_for(stage_options(first_stage, candidates), defaults)
         choose(self._texts, (), pages, good, stage, pass_width(window, defaults), self._owner)
+
+    def _opened(
+        self,
+        opened: ExitStack,
+        call: Call,
+        pages: PageInput | Sequence[PageInput],
+        on_bad_page: OnBadPage,
+        passes: Passes,
+        progress: ProgressCallback | None,
+        meter: Meter,
+        *,
+        only_plan: bool = False,
+    ) -> RankingRun:
+        sources = opened.enter_context(open_pages(pages, self.bundle.image, on_bad_page, limits=self.page_limits))
+        run = RankingRun(self._tools(), call, sources, passes, progress, meter, only_plan=only_plan)
+        return opened.enter_context(run)
+
+    def _calibrate(self, passes: Passes) -> None:
+        """Measures this machine where no ranking has done so yet."""
+        if self.measured.rates() is None:
+            found = calibrate(self.bundle, self.engine, self.prompts, self.page_limits, passes)
+            self.measured.calibrated, self.measured.calibrated_passes = found
 
     def _tools(self) -> Tools:
         return Tools(
-            self.bundle, self.engine, self.prompts, self._texts, self.page_cache, self.watch, self._owner, self._names
+            self.bundle,
+            self.engine,
+            self.prompts,
+            self._texts,
+            self.page_cache,
+            self.watch,
+            self._owner,
+            self.measured,
+            self._known,
+            self._names,
         )

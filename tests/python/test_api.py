@@ -14,9 +14,10 @@ from ziprerank import Page, PageNote, Pdf, RankedPage, Ranking, Reranker, Timing
 OPTIONS = (
     "top_k: 'int | None' = None, *, keep_ratio: 'float | None' = None, window: 'WindowOption' = 'auto', "
     "stride: 'int | None' = None, strategy: 'StrategyOption' = 'auto', first_stage: 'FirstStage' = 'auto', "
-    "candidates: 'int' = 20, instruction: 'str | None' = None, on_bad_page: 'OnBadPage' = 'raise', "
-    "progress: 'ProgressCallback | None' = None, cancel: 'Cancel | None' = None"
+    "candidates: 'int | None' = None, instruction: 'str | None' = None, on_bad_page: 'OnBadPage' = 'raise', "
+    "budget_ms: 'float | None' = None"
 )
+RUNNING = "progress: 'ProgressCallback | None' = None, cancel: 'Cancel | None' = None"
 PAGES = "pages: 'PageInput | Sequence[PageInput]'"
 SIGNATURES = {
     Reranker.from_bundle: "(path: 'str | Path | None' = None, *, provider: 'str' = 'cpu', threads: 'int' = 0, "
@@ -24,8 +25,9 @@ SIGNATURES = {
     "page_cache_bytes: 'int' = 4294967296, check: 'Check' = 'full', page_workers: 'WorkersOption' = 'auto', "
     "page_timeout: 'float' = 20.0, page_memory_bytes: 'int' = 2147483648, max_prompt_tokens: 'int | None' = None) "
     "-> 'Reranker'",
-    Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}) -> 'Ranking'",
-    Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}) -> 'list[Ranking]'",
+    Reranker.rank: f"(self, query: 'str', {PAGES}, {OPTIONS}, {RUNNING}) -> 'Ranking'",
+    Reranker.rank_many: f"(self, queries: 'Sequence[str]', {PAGES}, {OPTIONS}, {RUNNING}) -> 'list[Ranking]'",
+    Reranker.plan: f"(self, query: 'str | None', {PAGES}, {OPTIONS}) -> 'RankingPlan'",
     Page: "(image: 'PageInput | None' = None, text: 'str | None' = None) -> None",
     Pdf: "(source: 'str | Path | bytes | bytearray | memoryview', pages: 'str | int | Iterable[int] | None' = None, "
     "password: 'str | None' = None) -> None",
@@ -56,6 +58,7 @@ FIELDS = {
         "skipped",
         "first_stage",
         "strategy",
+        "budget",
     ],
     PageNote: ["index", "source", "page", "text"],
     Timings: ["pages", "tokenize", "vision", "rerank", "total"],

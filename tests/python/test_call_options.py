@@ -30,6 +30,7 @@ VALUES = {
     "candidates": 9,
     "instruction": "Find tables",
     "on_bad_page": "skip",
+    "budget_ms": 750.5,
 }
 
 
@@ -38,9 +39,10 @@ def test_the_values_of_this_test_are_all_options_and_no_defaults() -> None:
     assert set(VALUES) | TOP == CALL
     assert all(parameters[name].default != value for name, value in VALUES.items())
     assert list(inspect.signature(Reranker.rank_many).parameters)[2:] == list(parameters)[2:]
+    assert [*list(inspect.signature(Reranker.plan).parameters)[2:], "progress", "cancel"] == list(parameters)[2:]
 
 
-@pytest.mark.parametrize("command", ["rank", "explain", "batch"])
+@pytest.mark.parametrize("command", ["rank", "plan", "explain", "batch"])
 def test_every_command_takes_them(command: str) -> None:
     flags = {one.name: one for one in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
     assert set(flags) >= CALL

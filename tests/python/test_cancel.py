@@ -43,12 +43,15 @@ def test_a_pass_ends_once_it_is_cancelled(reranker: Reranker, blocking: Blocking
     assert other.rank("fish soup", pages, cancel=threading.Event()).results == reranker.rank("fish soup", pages).results
 
 
-def test_an_interrupt_ends_a_pass(reranker: Reranker, blocking: BlockingEngine, noise: Noise) -> None:
+@pytest.mark.parametrize("cancel", [None, threading.Event()], ids=["alone", "with cancel"])
+def test_an_interrupt_ends_a_pass(
+    reranker: Reranker, blocking: BlockingEngine, noise: Noise, cancel: threading.Event | None
+) -> None:
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         set_once_it_began(blocking, lambda: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            Reranker(reranker.bundle, blocking).rank("fish soup", noise(64, 64, 0), cancel=threading.Event())
+            Reranker(reranker.bundle, blocking).rank("fish soup", noise(64, 64, 0), cancel=cancel)
     finally:
         signal.signal(signal.SIGINT, previous)
     assert blocking.ended == 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +90,28 @@ def test_json_of_images(tmp_path: Path, noise: Callable[[int, int, int], np.ndar
     done = ziprerank("rank", "x", tmp_path / "0.png", tmp_path / "1.png", "--pages", "7", "--json")
     assert done.returncode == 0, done.stderr
     assert [page["page"] for page in json.loads(done.stdout)["results"]] == [None, None]
+
+
+def test_a_terminal_has_a_bar_of_pages_and_passes(small_pages: Path, sample: Path) -> None:
+    arguments = ["rank", "fish soup", sample, "--bundle", small_pages, "--window", "4", "--stride", "2", "--json"]
+    command = [sys.executable, "-c", "from ziprerank.cli.app import app; app()", *map(str, arguments)]
+    command += ["--pages", "1-8", "--first-stage", "none"]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's other end is closed
+            while part := os.read(ours, 4096):
+                shown += part
+        os.close(ours)
+        assert process.stdout is not None
+        results = json.loads(process.stdout.read())["results"]
+    assert process.returncode == 0
+    steps = [tuple(map(int, step)) for step in re.findall(rb"(\d+)/(\d+) pages, (\d+)/(\d+) passes", shown)]
+    assert steps[-1] == (8, 8, 3, 3)
+    assert steps == sorted(steps)
+    assert len(results) == 8
 
 
 def test_table(small_pages: Path, sample: Path) -> None:

@@ -43,7 +43,7 @@ VALUES: dict[str, Any] = {
     "page_memory_bytes": 1 << 29,
     "max_prompt_tokens": 2000,
 }
-RANKING_COMMANDS = ("rank", "explain", "profile", "batch", "serve", "doctor", "eval")
+RANKING_COMMANDS = ("rank", "plan", "explain", "profile", "batch", "serve", "doctor", "eval")
 
 
 def test_the_values_of_this_test_are_no_defaults() -> None:
@@ -81,18 +81,28 @@ def test_ray_serve_and_the_adapters_take_every_option() -> None:
     assert list(typing.get_type_hints(EngineKeywords)) == FIELDS[1:]
 
 
-RANKING = ("keep_ratio", "window", "stride", "strategy", "first_stage", "candidates", "instruction", "on_bad_page")
+RANKING = (
+    "keep_ratio",
+    "window",
+    "stride",
+    "strategy",
+    "first_stage",
+    "candidates",
+    "instruction",
+    "on_bad_page",
+    "budget_ms",
+)
 
 
 @pytest.mark.parametrize("name", RANKING)
 def test_an_option_of_a_ranking_is_one_everywhere(name: str) -> None:
     defaults = inspect.signature(Reranker.rank).parameters
-    takers: list[Any] = [Reranker.rank_many, RankOptions, Ranker]
+    takers: list[Any] = [Reranker.rank_many, Reranker.plan, RankOptions, Ranker]
     takers += [one.__init__ for one in (HaystackRanker, ZipRerankRanker, ZipRerankCrossEncoder)]
     others = [inspect.signature(taker).parameters[name].default for taker in takers]
     others += [taker.model_fields[name].default for taker in (ZipRerankCompressor, ZipRerankPostprocessor)]
     assert others == [defaults[name].default] * len(others)
-    for command in ("rank", "explain", "batch"):
+    for command in ("rank", "plan", "explain", "batch"):
         found = {one.name: one for one in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
         assert found[name].default == defaults[name].default
     served = None if name == "on_bad_page" else defaults[name].default  # which the server has a default for

@@ -190,8 +190,26 @@ def test_a_long_document(client: httpx.Client, reranker: Reranker, text: Text) -
     assert (sent["meta"]["strategy"], sent["meta"]["windows"]) == ("partition", plain.windows)
 
 
+def test_a_budget_that_nothing_meets_is_told(client: httpx.Client, text: Text) -> None:
+    """The answer says what was chosen for it, in JSON and in forms, and without one says nothing."""
+    document = long_pdf()
+    body = {"query": "subject7", "documents": [{"pdf": text(document)}], "top_n": 3}
+    asked = client.post("/v1/rerank", json=body | {"budget_ms": 1e-6}).raise_for_status().json()
+    form = {"query": "subject7", "top_n": "3", "keep_ratio": "0.4", "budget_ms": "1e-6"}
+    sent = client.post("/v1/rerank/files", data=form, files={"files": document}).raise_for_status().json()
+    usual = client.post("/v1/rerank", json=body).raise_for_status().json()
+    for answer, ratio in ((asked, 0.1), (sent, 0.4)):
+        chosen = answer["meta"]["budget"]
+        assert (chosen["candidates"], chosen["keep_ratio"], chosen["fits"]) == (3, ratio, False)
+        assert chosen["estimated_ms"] > chosen["budget_ms"]
+        assert answer["meta"]["keep_ratio"] == ratio
+        assert answer["usage"]["visual_tokens"] < usual["usage"]["visual_tokens"]
+    assert "budget" not in usual["meta"]
+
+
 @pytest.mark.parametrize(
-    ("field", "value"), [("first_stage", "words"), ("candidates", 0), ("strategy", "best"), ("scale", "points")]
+    ("field", "value"),
+    [("first_stage", "words"), ("candidates", 0), ("strategy", "best"), ("scale", "points"), ("budget_ms", 0)],
 )
 def test_bad_options_of_long_documents(
     client: httpx.Client, images: list[bytes], text: Text, field: str, value: Any

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from server_process import Server
-from ziprerank.profiling.meter import Progress
+from ziprerank.profiling.meter import StepCount
 from ziprerank.serve import events
 from ziprerank.serve.events import Events, wants_events
 
@@ -151,29 +151,30 @@ def test_counts_when_a_page_is_skipped(client: httpx.Client, images: list[bytes]
     assert told[-1][0] == "result"
     assert [one["index"] for one in told[-1][1]["meta"]["skipped"]] == [3]
     counts = check_progress(told)
-    assert (counts[0]["pages"], counts[-1]["pages"]) == (24, 23)
-    assert counts[-1]["passes"] == told[-1][1]["meta"]["windows"]
+    before = next(one for one in reversed(counts) if one["pages"] == 24)
+    assert counts[-1]["pages"] - 23 in range(before["pages_done"], 24)
+    assert counts[-1]["passes"] >= told[-1][1]["meta"]["windows"]
 
 
-def test_counts_of_a_ranking_that_begins_again_do_not_fall() -> None:
+def test_nothing_is_told_before_a_step_is_done() -> None:
     async def run() -> list[tuple[int, ...]]:
         told, seen = Events(), []
-        for now in (Progress(9, 40, 1, 2), Progress(0, 39, 0, 1), Progress(39, 39, 0, 1), Progress(39, 39, 1, 1)):
-            told.counted(now)
+        told.told(StepCount(0, 0), StepCount(500, 1))  # while texts are read
+        for done, total in ((StepCount(1, 0), StepCount(20, 1)), (StepCount(20, 1), StepCount(20, 1))):
+            told.told(done, total)
             await asyncio.sleep(0)
             one = json.loads((await told.next(asyncio.Future())).partition(b"data: ")[2])
             seen.append((one["pages_done"], one["pages"], one["passes_done"], one["passes"]))
         return seen
 
-    # a pass that is done again is not the last one until it is done
-    assert asyncio.run(run()) == [(9, 40, 1, 2), (9, 39, 1, 2), (39, 39, 1, 2), (39, 39, 1, 1)]
+    assert asyncio.run(run()) == [(1, 20, 0, 1), (20, 20, 1, 1)]
 
 
 def test_a_comment_is_sent_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         told, work = Events(), asyncio.get_running_loop().create_future()
         assert (await told.next(work)).startswith(b": ")
-        told.counted(Progress(1, 2, 0, 1))
+        told.told(StepCount(1, 0), StepCount(2, 1))
         assert b"event: progress" in await told.next(asyncio.get_running_loop().create_future())
         work.set_result(None)
         assert await told.next(work) == b""

@@ -10,6 +10,7 @@ from ziprerank.batch.parts import Output
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group, Row, grouped
 from ziprerank.errors import EngineError, InvalidInput
+from ziprerank.first_stage.stage import CANDIDATES
 
 MOST_FAILURES = 5  # after so many failed groups without a row that was ranked the engine is taken to be broken
 
@@ -45,11 +46,12 @@ def job_of(ranker: Ranker) -> dict[str, Any]:
         "stride": ranker.stride,
         "strategy": ranker.strategy,
         "first_stage": ranker.first_stage,
-        "candidates": ranker.candidates,
+        "candidates": CANDIDATES if ranker.candidates is None else ranker.candidates,
         "top_k": ranker.top_k,
         "on_bad_page": ranker.on_bad_page,
         "blank": ranker.engine.blank or bundle.defaults.blank,
         **({} if ranker.instruction is None else {"instruction": ranker.instruction}),
+        **({} if ranker.budget_ms is None else {"budget_ms": ranker.budget_ms}),
     }
 
 

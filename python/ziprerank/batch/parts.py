@@ -42,6 +42,10 @@ SCHEMA = pa.schema(
         ("first_stage", pa.string()),  # what picked the pages that the model read
         ("strategy", pa.string()),  # windows or partition
         (
+            "budget",  # what was chosen for one; null without
+            pa.struct([("candidates", pa.int32()), ("keep_ratio", pa.float64()), ("estimated_ms", pa.float64())]),
+        ),
+        (
             "results",  # best first
             pa.list_(
                 pa.struct(

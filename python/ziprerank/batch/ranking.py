@@ -11,12 +11,14 @@ from typing import Any
 
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.batch.rows import Document, Group, Row, Text, printable
+from ziprerank.budget import check_budget
+from ziprerank.call import stage_options
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, open_pages, with_pdf_options
-from ziprerank.ranking import PageNote, Ranking
+from ziprerank.ranking import BudgetChoice, PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.strategies import StrategyOption, check_strategy
@@ -45,6 +47,7 @@ class Ranker:
             after each document, page and window, and while a page is not ready or a pass runs; ``workers.Worker`` ends
             a process that does not come to that.
         instruction: As for ``Reranker.rank``.
+        budget_ms: As for ``Reranker.rank``, of each row.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -54,15 +57,17 @@ class Ranker:
     stride: int | None = None
     strategy: StrategyOption = "auto"
     first_stage: FirstStage = "auto"
-    candidates: int = CANDIDATES
+    candidates: int | None = None
     password: str | None = None
     on_bad_page: OnBadPage = "raise"
     row_timeout: float | None = ROW_TIMEOUT
     instruction: str | None = None
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_strategy(self.strategy)
-        StageOptions(self.first_stage, self.candidates)
+        stage_options(self.first_stage, self.candidates)
+        check_budget(self.budget_ms)
         if self.row_timeout is not None and (real_number(self.row_timeout) or 0) <= 0:
             raise InvalidInput(f"row timeout {self.row_timeout!r}: must be a number of seconds over 0, or None")
 
@@ -133,6 +138,7 @@ class Ranker:
                 candidates=self.candidates,
                 instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
+                budget_ms=self.budget_ms,
                 progress=lambda done, steps: clock.step(done, steps, len(rows)),
                 cancel=clock,
             )
@@ -207,7 +213,7 @@ class Done:
 
 def error_rows(rows: Sequence[Row], error: str) -> list[dict[str, Any]]:
     """Returns output rows with an error instead of results."""
-    nothing = dict.fromkeys(("pages", "windows", "first_stage", "strategy", "results", "warnings", "skipped"))
+    nothing = dict.fromkeys(("pages", "windows", "first_stage", "strategy", "budget", "results", "warnings", "skipped"))
     error = printable(said_for(error, _PASSWORD_WAY))
     return [
         {"id": row.id, "query": row.query, "documents": _labels(row.documents), **nothing}
@@ -236,12 +242,17 @@ def _ranked_row(row: Row, ranking: Ranking, owners: Sequence[int]) -> dict[str, 
         "windows": ranking.windows,
         "first_stage": ranking.first_stage,
         "strategy": ranking.strategy,
+        "budget": None if ranking.budget is None else _chosen(ranking.budget),
         "results": results,
         "warnings": _notes(ranking.warnings, owners),
         "skipped": _notes(ranking.skipped, owners),
         "error": None,
         "digest": row.digest,
     }
+
+
+def _chosen(budget: BudgetChoice) -> dict[str, Any]:
+    return {name: getattr(budget, name) for name in ("candidates", "keep_ratio", "estimated_ms")}
 
 
 def _notes(notes: Sequence[PageNote], owners: Sequence[int]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from ziprerank.cli.explain import explain
 from ziprerank.cli.export import export
 from ziprerank.cli.kernels import kernels
 from ziprerank.cli.options import PASSWORD_WAY_HERE
+from ziprerank.cli.plan import plan
 from ziprerank.cli.profile import profile
 from ziprerank.cli.rank import rank
 from ziprerank.cli.serve import serve
@@ -45,7 +46,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Rerank document pages from their images, in one pass of a vision-language model.",
 )
-COMMANDS = (rank, explain, doctor, profile, serve, batch, bench, export, verify, build, kernels, triton_repo, train)
+COMMANDS = (
+    rank,
+    plan,
+    explain,
+    doctor,
+    profile,
+    serve,
+    batch,
+    bench,
+    export,
+    verify,
+    build,
+    kernels,
+    triton_repo,
+    train,
+)
 for command in COMMANDS:
     app.command()(command)
 app.command("eval")(evaluate)

@@ -14,6 +14,7 @@ from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import (
     BadPages,
+    BudgetMs,
     Candidates,
     Instruction,
     KeepRatio,
@@ -27,7 +28,6 @@ from ziprerank.cli.options import (
     with_engine_options,
 )
 from ziprerank.errors import InvalidInput
-from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions
 
@@ -48,10 +48,11 @@ def batch(
     stride: Stride = None,
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
-    candidates: Candidates = CANDIDATES,
+    candidates: Candidates = None,
     instruction: Instruction = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
+    budget_ms: BudgetMs = None,
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
     query_column: Annotated[str, typer.Option(help="The query.")] = "query",
     documents_column: Annotated[
@@ -110,6 +111,7 @@ def batch(
         on_bad_page,
         row_timeout=row_timeout or None,
         instruction=instruction,
+        budget_ms=budget_ms,
     )
     rows = read_rows(
         source,

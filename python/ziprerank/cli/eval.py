@@ -11,6 +11,7 @@ from rich.console import Console
 from ziprerank.cli.extras import needs_extra
 from ziprerank.cli.options import (
     BadPages,
+    BudgetMs,
     Instruction,
     Strategies,
     Stride,
@@ -48,6 +49,7 @@ def evaluate(
     strategy: Strategies = "auto",
     instruction: Instruction = None,
     on_bad_page: BadPages = "raise",
+    budget_ms: BudgetMs = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(help="BM25 on the data's 'text', or on what RapidOCR reads: 'ocr' (extra ocr); may be repeated."),
@@ -103,8 +105,9 @@ def evaluate(
         systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
         reranker = Reranker.from_options(engine)
+        ratios = keep_ratio or [None]
         systems.append(
-            Engine(reranker, keep_ratio or [None], parse_window(window), stride, on_bad_page, strategy, instruction)
+            Engine(reranker, ratios, parse_window(window), stride, on_bad_page, strategy, instruction, budget_ms)
         )
     systems += [
         Endpoint(

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ziprerank.cli.options import (
     BadPages,
+    BudgetMs,
     Candidates,
     Files,
     Instruction,
@@ -23,11 +24,10 @@ from ziprerank.cli.options import (
     Stride,
     Window,
     parse_window,
-    progress_bar,
+    ranking_bar,
     show_notes,
     with_engine_options,
 )
-from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.runtime.engine import EngineOptions
 
 
@@ -43,11 +43,12 @@ def explain(
     stride: Stride = None,
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
-    candidates: Candidates = CANDIDATES,
+    candidates: Candidates = None,
     instruction: Instruction = None,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
+    budget_ms: BudgetMs = None,
     engine: EngineOptions,
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
@@ -58,7 +59,7 @@ def explain(
     check_picture_name(out)
     inputs = [with_pdf_options(file, pages, password) for file in files]
     reranker = Reranker.from_options(engine)
-    with progress_bar("ranking") as report:
+    with ranking_bar() as report:
         ranking = reranker.rank(
             query,
             inputs,
@@ -71,6 +72,7 @@ def explain(
             candidates=candidates,
             instruction=instruction,
             on_bad_page=on_bad_page,
+            budget_ms=budget_ms,
             progress=report,
         )
     show_notes(ranking)

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ziprerank.budget import BUDGET
 from ziprerank.bundle import Blank, Check
 from ziprerank.errors import InvalidInput, quoted, said_for
-from ziprerank.first_stage.stage import CANDIDATES_HELP, FIRST_STAGE, FirstStage
+from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
+from ziprerank.profiling.meter import ProgressCallback, StepCount
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.runtime.engine import EngineOptions, parse_size, show_size
 from ziprerank.strategies import STRATEGY, StrategyOption
@@ -36,7 +38,8 @@ Window = Annotated[
 Stride = Annotated[int | None, typer.Option(help="Pages by which the window moves. Default: the bundle's.")]
 Strategies = Annotated[StrategyOption, typer.Option("--strategy", help=STRATEGY)]
 Stage = Annotated[FirstStage, typer.Option("--first-stage", help=FIRST_STAGE)]
-Candidates = Annotated[int, typer.Option("--candidates", help=CANDIDATES_HELP)]
+Candidates = Annotated[int | None, typer.Option("--candidates", help=f"{CANDIDATES_HELP} Default: {CANDIDATES}.")]
+BudgetMs = Annotated[float | None, typer.Option("--budget-ms", help=BUDGET)]
 Instruction = Annotated[
     str | None,
     typer.Option(
@@ -138,6 +141,21 @@ def show_notes(ranking: Ranking) -> None:
     for title, notes in (("Warning", ranking.warnings), ("Skipped", ranking.skipped)):
         for line in summed_up(notes):
             console.print(f"[yellow]{title}:[/] {escape(said_for(line, PASSWORD_WAY_HERE))}")
+
+
+@contextmanager
+def ranking_bar() -> Iterator[ProgressCallback]:
+    """Shows a ranking's pages and passes on stderr where that is a terminal; yields its progress callback."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("ranking", total=None, told="")
+
+        def report(done: StepCount, total: StepCount) -> None:
+            told = f"{done.pages}/{total.pages} pages, {done.passes}/{total.passes} passes"
+            progress.update(bar, completed=done, total=total, told=told)
+
+        yield report
 
 
 @contextmanager

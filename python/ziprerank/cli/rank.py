@@ -14,6 +14,7 @@ from rich.table import Table
 from ziprerank.cli.options import (
     PASSWORD_WAY_HERE,
     BadPages,
+    BudgetMs,
     Candidates,
     Files,
     Instruction,
@@ -27,12 +28,11 @@ from ziprerank.cli.options import (
     TopK,
     Window,
     parse_window,
-    progress_bar,
+    ranking_bar,
     show_notes,
     with_engine_options,
 )
 from ziprerank.errors import said_for
-from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
 
@@ -48,11 +48,12 @@ def rank(
     stride: Stride = None,
     strategy: Strategies = "auto",
     first_stage: Stage = "auto",
-    candidates: Candidates = CANDIDATES,
+    candidates: Candidates = None,
     instruction: Instruction = None,
     pages: Pages = None,
     password: Password = None,
     on_bad_page: BadPages = "raise",
+    budget_ms: BudgetMs = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON: page counts from 1 (null for an image), kept and tokens are counts.")
     ] = False,
@@ -63,7 +64,7 @@ def rank(
     from ziprerank.reranker import Reranker
 
     reranker = Reranker.from_options(engine)
-    with progress_bar("ranking") as report:
+    with ranking_bar() as report:
         ranking = reranker.rank(
             query,
             [with_pdf_options(file, pages, password) for file in files],
@@ -76,6 +77,7 @@ def rank(
             candidates=candidates,
             instruction=instruction,
             on_bad_page=on_bad_page,
+            budget_ms=budget_ms,
             progress=report,
         )
     if as_json:
@@ -121,3 +123,5 @@ def show_ranking(ranking: Ranking) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if ranking.budget is not None:
+        console.print(str(ranking.budget), style="dim", highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from ziprerank.budget import check_budget
+from ziprerank.errors import InvalidInput
 from ziprerank.evaluation.data import Data
 from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.inputs.bad_pages import OnBadPage
@@ -74,6 +76,7 @@ class Engine:
         on_bad_page: OnBadPage = "raise",
         strategy: StrategyOption = "auto",
         instruction: str | None = None,
+        budget_ms: float | None = None,
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
@@ -85,11 +88,15 @@ class Engine:
             on_bad_page: As for ``Reranker.rank``; a skipped page is not in the order.
             strategy: As for ``Reranker.rank``. The candidates are the task's, so that the engine has no first stage.
             instruction: As for ``Reranker.rank``.
+            budget_ms: As for ``Reranker.rank``, which chooses each ranking's keep ratio; then none is given.
 
         Raises:
-            InvalidInput: The instruction cannot be used.
+            InvalidInput: The instruction or the budget cannot be used, or there are keep ratios beside the budget.
         """
         reranker.prompts.check_instruction(instruction)
+        self.budget_ms = check_budget(budget_ms)
+        if budget_ms is not None and list(keep_ratios) != [None]:
+            raise InvalidInput("a budget_ms chooses the keep ratio: leave the keep ratios out, or the budget")
         self.reranker = reranker
         own = reranker.bundle.defaults.keep_ratio
         self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
@@ -101,6 +108,8 @@ class Engine:
 
     @property
     def names(self) -> list[str]:
+        if self.budget_ms is not None:
+            return [f"ziprerank-budget-{self.budget_ms:g}"]
         return [f"ziprerank-keep-{ratio:g}" for ratio in self.keep_ratios]
 
     def settings(self) -> dict[str, Any]:
@@ -116,6 +125,7 @@ class Engine:
             "stride": self.stride,
             "strategy": self.strategy,
             **({} if self.instruction is None else {"instruction": self.instruction}),
+            **({} if self.budget_ms is None else {"budget_ms": self.budget_ms}),
         }
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
@@ -129,13 +139,14 @@ class Engine:
             self.reranker.rank(
                 query,
                 inputs,
-                keep_ratio=ratio,
+                keep_ratio=None if self.budget_ms is not None else ratio,
                 window=self.window,
                 stride=self.stride,
                 strategy=self.strategy,
                 first_stage="none",
                 instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
+                budget_ms=self.budget_ms,
             )
             for ratio in self.keep_ratios
         ]

@@ -63,11 +63,13 @@ class Choice:
         chosen: Indices of the candidates that the model reads, the best first where there was a first stage.
         rest: Indices of the others, the best first.
         stage: What picked them.
+        related: Indices of those that relevance looked at, which encodes them.
     """
 
     chosen: tuple[int, ...]
     rest: tuple[int, ...] = ()
     stage: StageDone = "none"
+    related: tuple[int, ...] = ()
 
 
 def choose(
@@ -141,11 +143,11 @@ def _by_relevance(relate: Relate | None, queries: Sequence[str], pages: Sequence
     choices = []
     for scores in relate(queries, pages):
         order = [pages[at] for at in sorted(range(len(pages)), key=lambda at: -scores[at])]
-        choices.append(Choice(tuple(order[:room]), tuple(order[room:]), "relevance"))
+        choices.append(Choice(tuple(order[:room]), tuple(order[room:]), "relevance", tuple(pages)))
     return choices
 
 
 def _joined(by_words: Choice, by_relevance: Choice, room: int) -> Choice:
     """Returns a choice whose first ``room`` pages are those by words, and the others those by relevance."""
     chosen = (*by_words.chosen[:room], *by_relevance.chosen)
-    return Choice(chosen, (*by_words.rest, *by_relevance.rest), "text+relevance")
+    return Choice(chosen, (*by_words.rest, *by_relevance.rest), "text+relevance", by_relevance.related)

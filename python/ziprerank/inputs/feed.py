@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from time import perf_counter
 from types import TracebackType
 
 import numpy as np
@@ -24,6 +25,11 @@ _MOST_WORKERS = 4
 _POLL_SECONDS = 0.1
 
 
+def most_at_once() -> int:
+    """Returns how many pages are prepared at once."""
+    return min(_MOST_WORKERS, usable_cpus())
+
+
 class PageFeed:
     """Holds prepared pixels by page index; use from one thread, as a context manager.
 
@@ -35,14 +41,21 @@ class PageFeed:
         said: What the pixels of each page that was handed over came with.
     """
 
-    def __init__(self, sources: Sequence[PageSource], watch: Watch = unwatched) -> None:
+    def __init__(
+        self,
+        sources: Sequence[PageSource],
+        watch: Watch = unwatched,
+        rendered: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """Prepares nothing yet; ``rendered`` is called, in any thread, with the milliseconds that a page took."""
         self._sources = sources
         self._watch = watch
+        self._rendered = rendered
         self._pixels: dict[int, Future[Prepared]] = {}  # oldest first
         self.warnings: dict[int, tuple[str, ...]] = {}
         self.said: dict[int, tuple[str, ...]] = {}
         self._interrupt = Interrupt()
-        self._workers = Workers(min(_MOST_WORKERS, usable_cpus()), "ziprerank-pages")
+        self._workers = Workers(most_at_once(), "ziprerank-pages")
 
     def __enter__(self) -> PageFeed:
         return self
@@ -120,7 +133,10 @@ class PageFeed:
 
     def _prepare(self, page: int) -> Prepared:
         with self._interrupt.applied(), self._watch("render", page):
-            return read_page(self._sources[page])
+            started = perf_counter()
+            prepared = read_page(self._sources[page])
+            self._rendered((perf_counter() - started) * 1e3)
+            return prepared
 
     def _bytes(self, page: int) -> int:
         height, width = self._sources[page].size

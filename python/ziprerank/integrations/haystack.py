@@ -22,7 +22,7 @@ try:
 except ImportError as error:
     raise missing_extra("haystack", error) from error
 
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, text_alone
 from ziprerank.integrations.engine import LazyReranker
@@ -67,7 +67,8 @@ class ZipRerankRanker:
         on_bad_page: OnBadPage = "raise",
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
+        budget_ms: float | None = None,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -89,6 +90,7 @@ class ZipRerankRanker:
             strategy: As for ``Reranker.rank``.
             first_stage: As for ``Reranker.rank``.
             candidates: As for ``Reranker.rank``.
+            budget_ms: As for ``Reranker.rank``.
             reranker: A loaded reranker, which several components may share; ``to_dict`` writes its options.
             **engine: Any other field of ``EngineOptions``.
 
@@ -107,6 +109,7 @@ class ZipRerankRanker:
             first_stage,
             candidates,
             instruction,
+            budget_ms,
         )
         self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
@@ -131,6 +134,7 @@ class ZipRerankRanker:
             strategy=options.strategy,
             first_stage=options.first_stage,
             candidates=options.candidates,
+            budget_ms=options.budget_ms,
             file_path_meta_field=rules.path_key,
             page_number_meta_field=rules.page_key,
             root_path=rules.root,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
+from ziprerank.budget import BUDGET
 from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.integrations.documents import MetadataRules
@@ -40,7 +41,8 @@ class PydanticOptions(EngineFields):
     )
     strategy: StrategyOption = Field(default="auto", description=STRATEGY)
     first_stage: FirstStage = Field(default="auto", description=FIRST_STAGE)
-    candidates: int = Field(default=CANDIDATES, ge=1, description=CANDIDATES_HELP)
+    candidates: int | None = Field(default=None, ge=1, description=f"{CANDIDATES_HELP} None is {CANDIDATES}.")
+    budget_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False, description=BUDGET)
     path_key: str = Field(default="file_path", description="Metadata key of the PDF's or the image's path.")
     page_key: str = Field(default="page_number", description="Metadata key of the page in a PDF.")
     first_page: int = Field(default=1, description="Number of a PDF's first page in the metadata.")
@@ -73,6 +75,7 @@ class PydanticOptions(EngineFields):
             self.first_stage,
             self.candidates,
             instruction=self.instruction,
+            budget_ms=self.budget_ms,
         )
 
     def _metadata_rules(self) -> MetadataRules:

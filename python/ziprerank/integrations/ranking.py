@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from ziprerank.budget import check_budget
+from ziprerank.call import stage_options
 from ziprerank.errors import PageError, PageWarning, said_for
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage, StageOptions
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
 from ziprerank.integrations.candidates import Shown, open_documents
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index
@@ -37,6 +39,7 @@ class RankOptions:
         first_stage: As for ``Reranker.rank``.
         candidates: As for ``Reranker.rank``.
         instruction: As for ``Reranker.rank``.
+        budget_ms: As for ``Reranker.rank``.
 
     Raises:
         InvalidInput: An option is none of its values.
@@ -50,13 +53,15 @@ class RankOptions:
     on_bad_page: OnBadPage = "raise"
     strategy: StrategyOption = "auto"
     first_stage: FirstStage = "auto"
-    candidates: int = CANDIDATES
+    candidates: int | None = None
     instruction: str | None = None
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_on_bad_page(self.on_bad_page)
         check_scale(self.scale)
-        StageOptions(self.first_stage, self.candidates)
+        stage_options(self.first_stage, self.candidates)
+        check_budget(self.budget_ms)
         check_strategy(self.strategy)
 
 
@@ -178,6 +183,7 @@ def rank_documents(
                 candidates=options.candidates,
                 instruction=options.instruction,
                 on_bad_page=options.on_bad_page,
+                budget_ms=options.budget_ms,
             )
         except PageError as error:
             if error.index is None:

@@ -24,7 +24,7 @@ except ImportError as error:
     raise missing_extra("rerankers", error) from error
 
 from ziprerank.errors import InvalidInput, quoted
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, page_in_text, text_alone
 from ziprerank.integrations.engine import LazyReranker
@@ -71,7 +71,8 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         on_bad_page: OnBadPage = "raise",
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
+        budget_ms: float | None = None,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -90,6 +91,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             strategy: As for ``Reranker.rank``.
             first_stage: As for ``Reranker.rank``.
             candidates: As for ``Reranker.rank``.
+            budget_ms: As for ``Reranker.rank``.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -99,7 +101,17 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
         self.options = RankOptions(
-            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates, instruction
+            keep_ratio,
+            window,
+            stride,
+            scale,
+            password,
+            on_bad_page,
+            strategy,
+            first_stage,
+            candidates,
+            instruction,
+            budget_ms,
         )
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
@@ -148,7 +160,8 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             EngineError: The engine failed.
         """
         pages = read_documents(_documents(doc, None, None), _page, self.options.on_bad_page)
-        options = RankOptions(self.options.keep_ratio, scale="logit", instruction=self.options.instruction)
+        own = self.options
+        options = RankOptions(own.keep_ratio, scale="logit", instruction=own.instruction, budget_ms=own.budget_ms)
         return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
@@ -176,6 +189,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             strategy=options.strategy,
             first_stage=options.first_stage,
             candidates=options.candidates,
+            budget_ms=options.budget_ms,
             password=None if options.password is None else SecretStr(options.password),
             reranker=self.reranker,
         )

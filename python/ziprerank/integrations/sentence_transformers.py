@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ziprerank.errors import InvalidInput, quoted
-from ziprerank.first_stage.stage import CANDIDATES, FirstStage
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import Data, DocumentPage, no_page, page_in_text, page_of, text_alone
 from ziprerank.integrations.engine import LazyReranker
@@ -60,7 +60,8 @@ class ZipRerankCrossEncoder:
         on_bad_page: OnBadPage = "raise",
         strategy: StrategyOption = "auto",
         first_stage: FirstStage = "auto",
-        candidates: int = CANDIDATES,
+        candidates: int | None = None,
+        budget_ms: float | None = None,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -78,6 +79,7 @@ class ZipRerankCrossEncoder:
             strategy: As for ``Reranker.rank``.
             first_stage: As for ``Reranker.rank``.
             candidates: As for ``Reranker.rank``.
+            budget_ms: As for ``Reranker.rank``.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -85,7 +87,17 @@ class ZipRerankCrossEncoder:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.options = RankOptions(
-            keep_ratio, window, stride, scale, password, on_bad_page, strategy, first_stage, candidates, instruction
+            keep_ratio,
+            window,
+            stride,
+            scale,
+            password,
+            on_bad_page,
+            strategy,
+            first_stage,
+            candidates,
+            instruction,
+            budget_ms,
         )
         given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)

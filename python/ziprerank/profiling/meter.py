@@ -4,46 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol, runtime_checkable
 
 from ziprerank.ranking import Timings, Tokens
 from ziprerank.runtime.engine import WindowScores
 
-ProgressCallback = Callable[[int, int], None]
+ProgressCallback = Callable[["StepCount", "StepCount"], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
 earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
 after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
-the caller. One that has a method ``counted`` (``CountedProgress``) is told pages and passes too."""
+the caller. Both numbers are ``StepCount``s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a ranking is; when it begins again because a page is skipped, it counts from nought again.
+class StepCount(int):
+    """A number of steps, which are pages encoded and passes scored.
 
     Attributes:
-        pages_done: Pages that have been encoded, or found.
-        pages: Pages that the model reads.
-        passes_done: Passes that have been scored.
-        passes: Passes in all.
+        pages: How many of them are pages.
+        passes: How many are passes.
     """
 
-    pages_done: int
     pages: int
-    passes_done: int
     passes: int
 
+    def __new__(cls, pages: int, passes: int) -> StepCount:
+        count = super().__new__(cls, pages + passes)
+        count.pages, count.passes = pages, passes
+        return count
 
-@runtime_checkable
-class CountedProgress(Protocol):
-    """A ``ProgressCallback`` that is told pages and passes too, before it is called for the same step."""
+    def and_then(self, other: StepCount) -> StepCount:
+        """Returns the steps of both."""
+        return StepCount(self.pages + other.pages, self.passes + other.passes)
 
-    def __call__(self, done: int, total: int, /) -> None:
-        """As any ``ProgressCallback``."""
-
-    def counted(self, now: Progress) -> None:
-        """Takes how far the call is, once its passes are planned."""
+    def times(self, count: int) -> StepCount:
+        """Returns so many times these steps."""
+        return StepCount(self.pages * count, self.passes * count)
 
 
 class Meter:
@@ -78,6 +73,14 @@ class Meter:
         """Counts tokens from nought again, because the ranking begins again; the time stays counted."""
         self._tokens = dict.fromkeys(self._tokens, 0)
 
+    def spent(self, stage: str) -> float:
+        """The milliseconds of a stage so far."""
+        return self._ms[stage]
+
+    def elapsed(self) -> float:
+        """The milliseconds since the meter was made."""
+        return (perf_counter() - self._started) * 1e3
+
     def stop(self) -> None:
         """Ends the total."""
         self._ended = perf_counter()
@@ -94,41 +97,20 @@ class Meter:
 class Steps:
     """Tells a callback how far a call is."""
 
-    def __init__(self, progress: ProgressCallback | None, total: int, check: Callable[[], None]) -> None:
+    def __init__(self, progress: ProgressCallback | None, total: StepCount, check: Callable[[], None]) -> None:
         """``check`` may raise to end the ranking, as ``progress`` may."""
         self._progress = progress
         self._check = check
-        self._done = 0
+        self._done = StepCount(0, 0)
         self._total = total
-        self._counted = progress.counted if isinstance(progress, CountedProgress) else None
-        self._now = Progress(0, 0, 0, 0)
 
-    def begin_again(self, total: int, pages: int, passes: int) -> None:
-        """Says what is to come, at first or because the ranking begins again without the pages skipped.
+    def begin_again(self, total: StepCount) -> None:
+        """Says that ``total`` steps are still to come, because the ranking begins again without the pages skipped."""
+        self._total = self._done.and_then(total)
 
-        Args:
-            total: Steps.
-            pages: Those of them that are pages.
-            passes: Those of them that are passes.
-        """
-        self._total = self._done + total
-        self._now = Progress(0, pages, 0, passes)
-
-    def read(self, pages: int) -> None:
-        """Counts so many pages more, as ``advance`` counts steps."""
-        self._now = replace(self._now, pages_done=self._now.pages_done + pages)
-        self.advance(pages)
-
-    def scored(self) -> None:
-        """Counts a pass more, as ``advance`` counts steps."""
-        self._now = replace(self._now, passes_done=self._now.passes_done + 1)
-        self.advance(1)
-
-    def advance(self, steps: int) -> None:
-        """Counts ``steps`` more and calls the callback, which may raise to end the ranking."""
-        self._done += steps
-        if self._counted is not None and self._now.passes:
-            self._counted(self._now)
+    def advance(self, pages: int = 0, passes: int = 0) -> None:
+        """Counts so many steps more and calls the callback, which may raise to end the ranking."""
+        self._done = self._done.and_then(StepCount(pages, passes))
         if self._progress is not None:
             self._progress(self._done, self._total)
         self._check()

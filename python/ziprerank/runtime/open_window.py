@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
@@ -46,6 +47,8 @@ class OpenWindow:
         self._indices: tuple[int, ...] = ()
         self._window: WindowLike | None = None
         self._fresh: list[FreshPage] = []  # its pages that are not on disk yet
+        self._encoded_pixels = 0
+        self._encoded_ms = 0.0
 
     def __enter__(self) -> OpenWindow:
         return self
@@ -106,6 +109,12 @@ class OpenWindow:
         self._indices = tuple(indices)
         return window
 
+    def encoded(self) -> tuple[int, float]:
+        """Returns the pixels of the pages that went through the vision tower since the last call, and milliseconds."""
+        found = self._encoded_pixels, self._encoded_ms
+        self._encoded_pixels, self._encoded_ms = 0, 0.0
+        return found
+
     def warn(self, page: int, text: str) -> None:
         """Adds a warning about a candidate."""
         self._feed.warn(page, text)
@@ -123,10 +132,17 @@ class OpenWindow:
         return self._names.get(self._sources[page], self._owner) is not None
 
     def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
+        started = perf_counter()
         if self._cache is None:
-            window.encode(slot, pixels)
-        elif (page := self._cache.fill(cast("Window", window), slot, pixels, self._owner)) is not None:
-            self._fresh.append(page)
+            encoded = not window.encode(slot, pixels)
+        else:
+            page = self._cache.fill(cast("Window", window), slot, pixels, self._owner)
+            encoded = page is not None
+            if page is not None:
+                self._fresh.append(page)
+        if encoded:
+            self._encoded_pixels += pixels.shape[0] * pixels.shape[1]
+            self._encoded_ms += (perf_counter() - started) * 1e3
 
     def _close(self) -> None:
         window, fresh = self._window, self._fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -27,13 +28,21 @@ class Cancel(Protocol):
 
 
 class Passes:
-    """Scores windows; with a ``cancel`` in a thread of its own, so that this one can look at it meanwhile.
+    """Scores windows in a thread of its own where something may end a pass, so that this one can wait for that too.
 
-    Use it as a context manager, from one thread.
+    That is so with a ``cancel``, and in the main thread, which alone learns of Ctrl-C. Use it as a context manager,
+    from one thread.
     """
 
-    def __init__(self, cancel: Cancel | None) -> None:
+    def __init__(self, cancel: Cancel | None, *, ctrl_c: bool = True) -> None:
+        """Starts no thread yet; without ``ctrl_c`` and ``cancel`` passes run in the calling thread, as a profile needs.
+
+        Args:
+            cancel: Ends the ranking.
+            ctrl_c: Whether Ctrl-C ends a pass of the main thread.
+        """
         self._cancel = cancel
+        self._aside = cancel is not None or (ctrl_c and threading.current_thread() is threading.main_thread())
         self._thread = Workers(1, "ziprerank-pass")
 
     def __enter__(self) -> Passes:
@@ -65,10 +74,10 @@ class Passes:
             EngineError: The pass failed.
         """
         work = partial(window.score, text_ids, query_mask, keep_ratio)
-        if self._cancel is None:
+        if not self._aside:
             return work()
-        scored = self._thread.submit(work)
-        try:
+        try:  # also around submit, in which Ctrl-C may come once the pass runs
+            scored = self._thread.submit(work)
             while not self._thread.wait(scored, _POLL_SECONDS):
                 self.check()
         except BaseException:

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -49,7 +50,8 @@ class Workers:
             self._jobs.clear()
             threads = list(self._threads)
         for thread in threads:
-            thread.join()
+            with suppress(RuntimeError):  # Ctrl-C came while it was being started; it will find no job
+                thread.join()
 
     def submit(self, body: Callable[[], T]) -> Future[T]:
         """Runs ``body`` in a thread, or here where no thread can be started. Raises EngineError after a fork."""

@@ -22,6 +22,7 @@ from ziprerank.serve.queue import Done
 from ziprerank.serve.schemas import (
     ApiVersion,
     BilledTokens,
+    Budget,
     Kept,
     Meta,
     Options,
@@ -87,7 +88,8 @@ def build_answer(
         windows=ranking.windows,
         first_stage=ranking.first_stage,
         strategy=ranking.strategy,
-        keep_ratio=bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio,
+        keep_ratio=_keep_ratio(ranking, options, bundle),
+        budget=None if ranking.budget is None else Budget(**ranking.budget.to_dict()),
         scale=scale,
         timings_ms=timings,
         warnings=_warnings(ranking, candidates, echo) or None,
@@ -102,6 +104,12 @@ def build_answer(
         kept_tokens=tokens.kept,
     )
     return RerankResponse(id=request_id.get() or "", model=model, results=results, usage=usage, meta=meta)
+
+
+def _keep_ratio(ranking: Ranking, options: Options, bundle: Bundle) -> float:
+    if ranking.budget is not None:
+        return ranking.budget.keep_ratio
+    return bundle.defaults.keep_ratio if options.keep_ratio is None else options.keep_ratio
 
 
 def timings_of(done: Done[Ranking], prepared: float, total: float) -> Timings:

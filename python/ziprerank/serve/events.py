@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ziprerank.profiling.meter import Progress, ProgressCallback
+from ziprerank.profiling.meter import ProgressCallback, StepCount
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.dialects.answers import WARNINGS_HEADER
 from ziprerank.serve.failures import LEFT, Refused
@@ -42,7 +41,7 @@ def wants_events(stream: bool | None, accept: str) -> bool:
 
 
 class Events:
-    """What a request's ranking tells of itself. Use it from the event loop; ``counted`` from the ranking's thread.
+    """What a request's ranking tells of itself. Use it from the event loop; ``told`` from the ranking's thread.
 
     Attributes:
         begun: Set when the answer is to begin, whatever becomes of the ranking.
@@ -52,22 +51,26 @@ class Events:
         self.begun = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._told = Progress(0, 0, 0, 0)
+        self._told: dict[str, int] = {}
 
-    def counted(self, now: Progress) -> None:
-        """Takes how far the ranking is. What a ranking that begins again has done before stays done."""
-        self._loop.call_soon_threadsafe(self._take, now)
+    def following(self, check: ProgressCallback) -> ProgressCallback:
+        """Returns a progress callback that calls ``check`` and tells of each step."""
 
-    def _take(self, now: Progress) -> None:
-        pages, passes = max(self._told.pages_done, now.pages_done), max(self._told.passes_done, now.passes_done)
-        told = Progress(
-            pages,
-            max(now.pages, pages + (now.pages_done < now.pages)),
-            passes,
-            max(now.passes, passes + (now.passes_done < now.passes)),
-        )
-        if told != self._told:
-            self._told = told
+        def follow(done: StepCount, total: StepCount) -> None:
+            check(done, total)
+            self.told(done, total)
+
+        return follow
+
+    def told(self, done: StepCount, total: StepCount) -> None:
+        """Takes how far the ranking is, once a step is done: before, nobody knows what the first stage leaves."""
+        if done:
+            self._loop.call_soon_threadsafe(self._take, done, total)
+
+    def _take(self, done: StepCount, total: StepCount) -> None:
+        now = {"pages_done": done.pages, "pages": total.pages, "passes_done": done.passes, "passes": total.passes}
+        if now != self._told:
+            self._told = now
             self._changed.set()
 
     async def next(self, work: asyncio.Future[Any]) -> bytes:
@@ -82,19 +85,8 @@ class Events:
             changed.cancel()
         if self._changed.is_set():
             self._changed.clear()
-            return _event("progress", json.dumps(asdict(self._told)).encode())
+            return _event("progress", json.dumps(self._told).encode())
         return b"" if work.done() else _STILL
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A progress callback that also tells pages and passes."""
-
-    check: ProgressCallback
-    counted: Callable[[Progress], None]
-
-    def __call__(self, done: int, total: int, /) -> None:
-        self.check(done, total)
 
 
 class EventStream(Response):

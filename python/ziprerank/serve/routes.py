@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
 
 from ziprerank._version import __version__
+from ziprerank.budget import BUDGET
 from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.scales import SCALE, Scale
@@ -149,7 +150,8 @@ async def rerank_files(
     stride: Annotated[int | None, Form(ge=1)] = None,
     strategy: Annotated[StrategyOption, Form(description=STRATEGY)] = "auto",
     first_stage: Annotated[FirstStage, Form(description=FIRST_STAGE)] = "auto",
-    candidates: Annotated[int, Form(ge=1, description=CANDIDATES_HELP)] = CANDIDATES,
+    candidates: Annotated[int | None, Form(ge=1, description=f"{CANDIDATES_HELP} Otherwise {CANDIDATES}.")] = None,
+    budget_ms: Annotated[float | None, Form(gt=0, allow_inf_nan=False, description=BUDGET)] = None,
     instruction: Annotated[str | None, Form(max_length=MOST_QUERY)] = None,
     on_bad_page: Annotated[OnBadPage | None, Form(description=f"{ON_BAD_PAGE} Default: the server's.")] = None,
     scale: Annotated[Scale | None, Form(description=f"{SCALE} Default: the server's.")] = None,
@@ -171,6 +173,7 @@ async def rerank_files(
         strategy=strategy,
         first_stage=first_stage,
         candidates=candidates,
+        budget_ms=budget_ms,
         instruction=instruction,
         on_bad_page=on_bad_page,
         scale=scale,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from ziprerank.budget import BUDGET
 from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage, StageDone
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
 from ziprerank.prompt import MAX_TEXT_CHARACTERS
@@ -136,7 +137,8 @@ class Options(_Strict):
     stride: int | None = Field(None, ge=1, description="Pages that the window moves by; null is the bundle's default.")
     strategy: StrategyOption = Field("auto", description=STRATEGY)
     first_stage: FirstStage = Field("auto", description=FIRST_STAGE)
-    candidates: int = Field(CANDIDATES, ge=1, description=CANDIDATES_HELP)
+    candidates: int | None = Field(None, ge=1, description=f"{CANDIDATES_HELP} Null is {CANDIDATES}.")
+    budget_ms: float | None = Field(None, gt=0, allow_inf_nan=False, description=BUDGET)
     instruction: str | None = Field(
         None,
         max_length=MOST_QUERY,
@@ -237,6 +239,16 @@ class Skipped(BaseModel):
     reason: str
 
 
+class Budget(BaseModel):
+    """What was chosen for `budget_ms`."""
+
+    budget_ms: float
+    candidates: int = Field(description="In force where a first stage picks pages.")
+    keep_ratio: float
+    estimated_ms: float
+    fits: bool = Field(description="Whether the estimate is within the budget; if not, nothing cheaper was possible.")
+
+
 class Meta(BaseModel):
     api_version: ApiVersion
     tokens: BilledTokens
@@ -245,6 +257,7 @@ class Meta(BaseModel):
     first_stage: StageDone = Field(description="What picked the pages that the model has read.")
     strategy: Strategy
     keep_ratio: float
+    budget: Budget | None = None
     scale: Scale = Field(description="What `relevance_score` is.")
     timings_ms: Timings | None = None
     warnings: list[str] | None = Field(None, description="Also those of pages that `results` leave out.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ziprerank._version import __version__
 from ziprerank.errors import DeviceLost, InvalidInput, PageError
+from ziprerank.first_stage.stage import CANDIDATES
 from ziprerank.inputs.sizes import smart_resize
 from ziprerank.inputs.workers.pool import Interrupt, pool
 from ziprerank.ranking import Ranking
@@ -19,7 +20,7 @@ from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, count_pages
-from ziprerank.serve.events import Counted, Events
+from ziprerank.serve.events import Events
 from ziprerank.serve.failures import Refused, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.keys import sender_of
@@ -263,7 +264,8 @@ class Service:
                             candidates=options.candidates,
                             instruction=options.instruction,
                             on_bad_page=options.on_bad_page or self.settings.on_bad_page,
-                            progress=check if events is None else Counted(check, events.counted),
+                            budget_ms=options.budget_ms,
+                            progress=check if events is None else events.following(check),
                             cancel=stop,
                         ),
                         candidates.ahead,
@@ -320,7 +322,7 @@ class Service:
         defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
         read = pages = max(1, candidates.good)  # if none is good, the ranking says why
         if options.first_stage == "relevance" or (options.first_stage != "none" and candidates.may_have_text):
-            read = min(pages, options.candidates)  # or more, as the ranking finds out
+            read = min(pages, options.candidates or CANDIDATES)  # or more, as the ranking finds out
         try:
             plan_windows(read, options.window, None, defaults)
         except InvalidInput as error:

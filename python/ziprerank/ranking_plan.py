@@ -1,0 +1,186 @@
+"""What a ranking will read and take, before it runs: for ``Reranker.plan``, and to choose within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ziprerank.estimate import Estimate, Work, count_work, estimate
+from ziprerank.inputs.page_source import PageSource
+from ziprerank.inputs.texted_page import has_pixels
+from ziprerank.pass_prompts import pass_prompt
+from ziprerank.planning import Planned
+from ziprerank.prompt import PromptBuilder
+from ziprerank.ranking import BudgetChoice, PageNote, Tokens
+from ziprerank.runtime.known_pages import KnownPages
+from ziprerank.runtime.rates import Rates
+from ziprerank.strategies import Strategy, strategy_of
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPlan:
+    """What a ranking would do.
+
+    Attributes:
+        pages: Candidates that can be opened.
+        read: Pages among them that the model would read.
+        passes: Passes over these.
+        first_stage: What picks them, as ``Ranking.first_stage``.
+        strategy: How they are ranked, as ``Ranking.strategy``.
+        keep_ratio: Share of each page's visual tokens that the decoder reads.
+        tokens: As ``Ranking.tokens``, before and after pruning, summed over passes. Blank tokens, and so those that are
+            kept, go by the measured share.
+        feature_bytes: Bytes of the page features in the engine's memory, if no token of a page is blank; None where the
+            engine does not say how large they are.
+        cached: Pages that are known to be in memory already, and cost no encoding: pages of PDFs that this reranker has
+            ranked before. What is in a page cache on disk cannot be told without rendering.
+        estimate: Milliseconds by stage.
+        rates: What the estimate goes by, and where that comes from.
+        budget: What was chosen for a budget; None without one.
+        skipped: Candidates that cannot be opened.
+    """
+
+    pages: int
+    read: int
+    passes: int
+    first_stage: str
+    strategy: Strategy
+    keep_ratio: float
+    tokens: Tokens
+    feature_bytes: int | None
+    cached: int
+    estimate: Estimate
+    rates: Rates
+    budget: BudgetChoice | None = None
+    skipped: tuple[PageNote, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON."""
+        return {
+            "pages": self.pages,
+            "read": self.read,
+            "passes": self.passes,
+            "first_stage": self.first_stage,
+            "strategy": self.strategy,
+            "keep_ratio": self.keep_ratio,
+            "tokens": asdict(self.tokens),
+            "feature_bytes": self.feature_bytes,
+            "cached": self.cached,
+            "estimate_ms": self.estimate.to_dict(),
+            "rates": self.rates.to_dict(),
+            "budget": None if self.budget is None else self.budget.to_dict(),
+            "skipped": [note.to_dict() for note in self.skipped],
+        }
+
+
+class Planner:
+    """Estimates the rankings of one call."""
+
+    def __init__(
+        self,
+        prompts: PromptBuilder,
+        instruction: str,
+        sources: Sequence[PageSource],
+        rates: Rates,
+        known: KnownPages,
+        owner: str,
+        factor: int,
+        *,
+        drop_blank: bool,
+    ) -> None:
+        """Puts together what an estimate needs.
+
+        Args:
+            prompts: The bundle's.
+            instruction: As ``check_instruction`` returned it.
+            sources: All candidates.
+            rates: What the estimates go by.
+            known: Which pages are in memory.
+            owner: Whose pages these are.
+            factor: Side of a visual token in px.
+            drop_blank: Whether blank tokens are left out.
+        """
+        self.rates = rates
+        self._prompts = prompts
+        self._instruction = instruction
+        self._sources = sources
+        self._known = known
+        self._owner = owner
+        self._factor = factor
+        self._blank = rates.blank if drop_blank else 0.0
+
+    def work(self, query: str, planned: Planned, keep_ratio: float) -> Work:
+        """Counts what one query's passes read. Raises as ``pass_prompt``."""
+        chosen, sources = planned.choice.chosen, self._sources
+        prompts: dict[int, int] = {}
+
+        def text_tokens(places: Sequence[int]) -> int:
+            if len(places) not in prompts or self._prompts.pointwise:
+                candidates = [chosen[place] for place in places]
+                asked = pass_prompt(
+                    self._prompts, query, self._instruction, candidates, sources, lambda _page, _text: None
+                )
+                pads = sum(has_pixels(sources[candidate]) for candidate in candidates)
+                prompts[len(places)] = len(asked.text_ids) - pads
+            return prompts[len(places)]
+
+        known = self.known(planned)
+        places = {place for place, index in enumerate(chosen) if index in known}
+        pages = [self._tokens(index) for index in chosen]
+        besides = [self._tokens(index) for index in set(planned.choice.related) - set(chosen) - self._related(planned)]
+        return count_work(planned.plan, pages, places, keep_ratio, self._blank, text_tokens, besides)
+
+    def takes(self, query: str, planned: Planned, keep_ratio: float, spent: float) -> Estimate:
+        """Estimates one query's ranking, ``spent`` milliseconds after it began."""
+        return estimate(self.work(query, planned, keep_ratio), self.rates, spent)
+
+    def known(self, planned: Planned) -> set[int]:
+        """Returns the candidates that the model reads whose features are in memory."""
+        return self._known.known(self._sources, planned.choice.chosen, self._owner)
+
+    def _related(self, planned: Planned) -> set[int]:
+        """Returns the candidates that relevance looks at whose features are in memory."""
+        return self._known.known(self._sources, planned.choice.related, self._owner)
+
+    def describe(
+        self,
+        query: str,
+        planned: Planned,
+        keep_ratio: float,
+        spent: float,
+        pages: int,
+        row_bytes: int | None,
+        skipped: Sequence[PageNote],
+    ) -> RankingPlan:
+        """Returns the plan of one query's ranking.
+
+        Args:
+            query: What ``check_query`` returned.
+            planned: The query's passes.
+            keep_ratio: In (0, 1].
+            spent: Milliseconds so far.
+            pages: Candidates that can be opened.
+            row_bytes: Bytes of a visual token's features, if the engine says so.
+            skipped: Candidates that cannot be opened.
+        """
+        work, choice, plan = self.work(query, planned, keep_ratio), planned.choice, planned.plan
+        return RankingPlan(
+            pages,
+            len(choice.chosen),
+            plan.passes,
+            choice.stage,
+            strategy_of(plan),
+            keep_ratio,
+            work.tokens,
+            None if row_bytes is None else sum(work.shown) * row_bytes,
+            len(self.known(planned)),
+            estimate(work, self.rates, spent),
+            self.rates,
+            planned.budget,
+            tuple(skipped),
+        )
+
+    def _tokens(self, index: int) -> int:
+        height, width = self._sources[index].size
+        return height * width // self._factor**2
