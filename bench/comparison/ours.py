@@ -39,7 +39,8 @@ class Ours:
         self.case, self.precision, self.blank, self.provider = case, precision, blank, provider
         self._energy = energy
         pointwise = case.bundle.defaults.pointwise
-        self.name, self.keep_ratios = (POINTWISE, KEEP_RATIOS[:1]) if pointwise else (NAME, KEEP_RATIOS)
+        self.name = POINTWISE if pointwise else NAME
+        self.keep_ratios: tuple[float, ...] = KEEP_RATIOS[:1] if pointwise else KEEP_RATIOS
         self.file = case.source
         image, model = case.bundle.image, case.bundle.model
         with open_pages(self.file, image) as sources:

@@ -86,9 +86,8 @@ def open_documents(
                 sources = [(place, opened[place]) for place in found]
             else:
                 sources = [(None, source) for source in reader.sources(index, document, found)]
-            text = None if isinstance(document, BadPage) else document.text
-            if text is not None and document.data is not None:
-                sources = [(None, _texted(index, one, text, len(sources))) for _, one in sources]
+            if isinstance(document, DocumentPage) and document.text is not None and document.data is not None:
+                sources = [(None, _texted(index, one, document.text, len(sources))) for _, one in sources]
             for number, (place, source) in enumerate(sources, start=1):
                 candidate = len(candidates.pages) if place is None else places.setdefault(place, len(candidates.pages))
                 if candidate == len(candidates.pages):
