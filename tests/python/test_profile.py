@@ -71,7 +71,7 @@ def test_the_trace_is_in_chromes_format(command: tuple[dict[str, Any], list[str]
     visions = [
         event["name"] for event in slices if event["args"].get("stage") == "vision" and event["ts"] > ranks[0]["ts"]
     ]
-    assert visions == [f"vision p. {page}" for page in PAGES] * RUNS
+    assert visions == [f"vision p. {page}" for page in PAGES], "later ones find the pages of the file in memory"
 
 
 def test_slices_nest(profile: Profile) -> None:
@@ -119,7 +119,7 @@ def test_stages_agree_with_the_timings_of_the_ranking(profile: Profile) -> None:
             ("vision", "rerank"): timings.vision + timings.rerank,
         }
         for names, ms in measured.items():
-            found = sum(stages[name] for name in names)
+            found = sum(stages.get(name, 0) for name in names)
             others = sum(measured.values()) - ms
             assert ms - CLOCK_STEP <= found <= one.ms - others + CLOCK_STEP
         assert one.ms >= timings.total - CLOCK_STEP
@@ -134,9 +134,10 @@ def test_stages_and_parts_by_name(profile: Profile) -> None:
         **{("rerank", name): 1 for name in ("layout", "wait", "rerank.onnx")},
         **{("rerank", "rerank.onnx", name): 1 for name in ("embed", "prune", "decoder", "letters")},
     }
-    assert second["vision", "digest"].calls == 3
-    assert ("vision", "vision.onnx") not in second, "all pages are in memory"
-    assert first["render (beside)",].calls == second["render (beside)",].calls == 3
+    assert first["render (beside)",].calls == 3
+    found = {path[0] for path in second}
+    assert "rerank" in found
+    assert not {"vision", "wait", "render (beside)"} & found, "all pages are in memory, and found by their file"
 
 
 def test_parts_of_the_decoder_follow_the_nodes(profile: Profile) -> None:
@@ -186,7 +187,8 @@ def test_nvtx_ranges_by_stage(command: tuple[dict[str, Any], list[str], str]) ->
     passes = 1 + RUNS
     assert Counter((stage, payload) for _, _, stage, payload in pushed) == {
         **{(stage, "-"): passes for stage in ("open", "tokenize", "rerank")},
-        **{(stage, str(page)): passes for stage in ("wait", "vision", "render") for page in range(len(PAGES))},
+        # the warm-up's pages are of no file, and the last ranking finds those of the first
+        **{(stage, str(page)): passes - 1 for stage in ("wait", "vision", "render") for page in range(len(PAGES))},
     }
 
 

@@ -195,7 +195,7 @@ def test_pages_that_the_model_has_not_read(page: Page) -> None:
     page.get_by_label("Show the best").select_option("24")
     page.get_by_label("What to look for").press("Enter")
     expect(results(page)).to_have_count(24, timeout=WAIT)
-    expect(page.get_by_role("status")).to_contain_text("their text picked those that the model read")
+    expect(page.get_by_role("status")).to_contain_text("text picked those that the model read")
     told = [text for text in results(page).all_inner_texts() if "the model has not read it" in text]
     assert len(told) == 4
     assert page.locator("#results .bar").count() == 20
