@@ -56,8 +56,8 @@ def page_by_page(rows: Sequence[Row]) -> str:
     lines += [
         f"With all tokens, log-odds differ by at most {kept:.1e} from transformers'.",
         f"With blank tokens dropped they differ by up to {dropped:.2f}, and the order is another one (Kendall's tau "
-        f"{agreed['drop']['kendall_tau']:.2f}): these weights were not trained to say yes or no, and what dropping does "
-        "to a checkpoint that was is unmeasured.",
+        f"{agreed['drop']['kendall_tau']:.2f}): these weights were not trained to say yes or no, and what dropping "
+        "does to a checkpoint that was is unmeasured.",
     ]
     return "\n".join(lines)
 
