@@ -22,6 +22,7 @@ from ziprerank.comparison.tables import tables
 
 from .ablation import table
 from .evaluation import by_document
+from .pointwise_report import page_by_page
 from .serve_report import attacked, under_load
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +101,11 @@ def three_systems() -> str:
         f"The last column is recall@1 of {queries} queries over {manuals} manuals that no training saw, "
         f"{PAGES} pages each."
     )
+
+
+def pointwise() -> str:
+    """Returns the table of pages scored one by one."""
+    return page_by_page(read("pointwise_cpu.jsonl"))
 
 
 def startup() -> str:
@@ -214,7 +220,7 @@ def read(name: str) -> list[dict[str, Any]]:
 
 DOCUMENTS: dict[str, list[Callable[[], str]]] = {
     "README.md": [three_systems],
-    "docs/benchmarks.md": [pictures, comparison, startup, prune_op],
+    "docs/benchmarks.md": [pictures, comparison, pointwise, startup, prune_op],
     "docs/evaluation.md": [by_document],
     "docs/precision.md": [precision],
     "docs/python.md": [page_workers],
