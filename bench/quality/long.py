@@ -128,7 +128,7 @@ def timed(into: list[float], body: Callable[[], Any]) -> Any:
 
 def peak_mib() -> dict[str, int] | None:
     """Returns the peak of this process, and the sum of those of its children."""
-    peaks = {}
+    peaks: dict[str, int] = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
