@@ -131,9 +131,9 @@ class Planner:
         besides = [self._tokens(index) for index in set(planned.choice.related) - set(chosen) - self._related(planned)]
         return count_work(planned.plan, pages, places, keep_ratio, self._blank, text_tokens, besides)
 
-    def takes(self, query: str, planned: Planned, keep_ratio: float, spent: float) -> Estimate:
-        """Estimates one query's ranking, ``spent`` milliseconds after it began."""
-        return estimate(self.work(query, planned, keep_ratio), self.rates, spent)
+    def takes(self, query: str, spent: float, planned: Planned, keep_ratio: float) -> float:
+        """Estimates the milliseconds of one query's ranking, ``spent`` of which have passed."""
+        return estimate(self.work(query, planned, keep_ratio), self.rates, spent).total
 
     def known(self, planned: Planned) -> set[int]:
         """Returns the candidates that the model reads whose features are in memory."""

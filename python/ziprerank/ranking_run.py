@@ -183,11 +183,10 @@ class RankingRun:
         planner, chosen = self._planner(), []
         for place, (text, usual) in enumerate(zip(call.asked, planned, strict=True)):
             plans = {call.options.stage.candidates: usual}
-            spent = self._meter.elapsed() if place == 0 else 0.0
             one, choice = within_budget(
                 call.budget,
                 partial(self._with_candidates, None if call.texts is None else text, plans),
-                lambda one, ratio, text=text, spent=spent: planner.takes(text, one, ratio, spent).total,  # type: ignore[misc]
+                partial(planner.takes, text, self._meter.elapsed() if place == 0 else 0.0),
             )
             chosen.append(replace(one, budget=choice))
         return chosen

@@ -120,6 +120,7 @@ def test_to_dict_and_from_dict() -> None:
         "strategy": "windows",
         "first_stage": "text",
         "candidates": 7,
+        "budget_ms": 750.5,
         "instruction": "Find tables",
         "on_bad_page": "skip",
         "scale": "logit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -105,7 +106,7 @@ def evaluate(
         systems.append(OcrBm25(out / "ocr.jsonl", rules, limits=engine.page_limits, on_bad_page=on_bad_page))
     if not no_engine:
         reranker = Reranker.from_options(engine)
-        ratios = keep_ratio or [None]
+        ratios: Sequence[float | None] = keep_ratio or [None]
         systems.append(
             Engine(reranker, ratios, parse_window(window), stride, on_bad_page, strategy, instruction, budget_ms)
         )

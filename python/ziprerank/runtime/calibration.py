@@ -71,7 +71,7 @@ def calibrate(
     scores: list[tuple[WindowScores, float]] = []
     encoded = 0.0
     for group in [pages] if width == 2 else [pages[:1], pages[1:]]:
-        window = engine.window([page.shape[:2] for page in group], owner=OWNER)
+        window = engine.window([(page.shape[0], page.shape[1]) for page in group], owner=OWNER)
         try:
             for slot, page in enumerate(group):
                 passes.check()
