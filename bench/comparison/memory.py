@@ -41,7 +41,7 @@ def rows(
     for name in names if STATUS.is_file() else ():
         for ours in [one for one in systems if one.name == name] if name in OURS else systems[:1]:
             blank = ours.blank if name in OURS else "keep"
-            options = {"checkpoint": str(checkpoint), "provider": ours.provider}
+            options: dict[str, str | int] = {"checkpoint": str(checkpoint), "provider": ours.provider}
             options |= {"batch": baselines.page_by_page.batch, "page_bundle": str(baselines.page_by_page.bundle.path)}
             yield {
                 "what": "memory",

@@ -186,8 +186,8 @@ class _Case:
             samples, costs[name] = _timed(unit)
             warm.update({(sample.system, sample.start): sample.total for sample in samples})
         if with_memory:
-            names, ours = memory.QUICK if self._options.quick else memory.SYSTEMS, [*self._ours, *self._pointwise]
-            yield from memory.rows(ours, self._baselines, self._options.checkpoint, names)
+            names, systems = memory.QUICK if self._options.quick else memory.SYSTEMS, [*self._ours, *self._pointwise]
+            yield from memory.rows(systems, self._baselines, self._options.checkpoint, names)
         spent = time.perf_counter() - self._started
         self.least_s = spent + sum(costs.values())
         counts = repeats(costs, self._seconds - spent) if not self._options.quick else dict.fromkeys(units, 1)
