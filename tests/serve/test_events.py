@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from server_process import Server
+from waiting import wait_until
 from ziprerank.profiling.meter import StepCount
 from ziprerank.serve import events
 from ziprerank.serve.events import Events, wants_events
@@ -119,7 +120,12 @@ def test_what_fails_later_is_an_event_with_the_error_s_body(
     answer = client.post("/v1/rerank", json={**body, "stream": True}, headers={"X-Request-ID": "broken-page"})
     assert answer.status_code == 200
     assert parsed(answer.text)[-1] == ("error", plain.json())
-    line = next(line for line in server.log if line.get("request_id") == "broken-page" and "status" in line)
+
+    def logged() -> list[dict[str, Any]]:  # after the answer
+        return [line for line in server.log if line.get("request_id") == "broken-page" and "status" in line]
+
+    wait_until(lambda: bool(logged()))
+    (line,) = logged()
     assert line["status"] == 422  # also in the metrics
     assert server.metric("ziprerank_requests_total", path="/v1/rerank", status="422") >= 2
 
