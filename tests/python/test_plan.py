@@ -6,7 +6,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.estimate import count_work, estimate
+from ziprerank.first_stage.relevance import Relevance
 from ziprerank.inputs.pages import open_pages
 from ziprerank.partition import plan_partition
 from ziprerank.ranking import Tokens
+from ziprerank.ranking_plan import RankingPlan
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.calibration import OWNER, made_page
 from ziprerank.runtime.known_pages import KnownPages
@@ -59,6 +61,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"first_stage": "none"},
     {"first_stage": "none", "strategy": "partition", "top_k": 3},
     {"first_stage": "none", "window": 7, "stride": 2},
+    {"first_stage": "relevance"},
 ]
 
 
@@ -94,6 +97,36 @@ def test_pages_of_a_pdf_that_were_ranked_cost_no_encoding(whole: Reranker, long:
     assert after.estimate.vision == 0
     assert whole.for_owner("another").plan("subject7", long).cached == 0
     assert whole.plan("subject7", document(59)).cached == 0  # another file, though of the same pages
+
+
+def test_relevance_encodes_every_page_once(whole: Reranker, long: bytes) -> None:
+    def plan() -> RankingPlan:
+        return whole.plan("subject7", long, 5, first_stage="relevance")
+
+    before = plan()
+    assert (before.read, before.first_stage) == (20, "relevance")
+    assert before.estimate.vision == pytest.approx(GIVEN.token_ms * before.tokens.visual / 20 * 60)
+    assert whole.plan(None, long, 5, first_stage="relevance").estimate.vision == before.estimate.vision
+    whole.rank("subject7", long, 5, first_stage="relevance")
+    after = plan()
+    assert (after.estimate.vision, after.estimate.pages) == (0, 0)
+    assert after.estimate.rerank == before.estimate.rerank
+
+
+def test_a_budget_behind_relevance_relates_once(whole: Reranker, long: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    related = []
+    scores = Relevance.scores
+
+    def counted(self: Relevance, queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
+        related.append(len(pages))
+        return scores(self, queries, pages)
+
+    monkeypatch.setattr(Relevance, "scores", counted)
+    ranking = whole.rank("subject7", long, 3, first_stage="relevance", budget_ms=1)
+    assert related == [60]
+    assert ranking.budget is not None
+    assert (ranking.budget.fits, ranking.budget.candidates) == (False, 3)
+    assert sum(bool(page.passes) for page in ranking) == 3
 
 
 def test_what_is_known_of_memory_does_not_exceed_it(whole: Reranker, long: bytes) -> None:
