@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -31,10 +31,18 @@ class Identity:
     size: int
     modified: int
     changed: int
+    links: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(status.st_dev, status.st_ino, status.st_size, *times, status.st_nlink)
+
+    def is_still(self, now: Identity) -> bool:
+        """Whether this is the same file, not written since; another export may have linked its own bundle to it."""
+        if now.links != self.links:  # which sets the time of change
+            now = replace(now, changed=self.changed, links=self.links)
+        return now == self
 
 
 def check_files(folder: Path, files: Mapping[str, BundleFile], *, digests: bool) -> dict[str, Identity]:
@@ -72,7 +80,7 @@ def check_unchanged(folder: Path, files: Mapping[str, Identity]) -> None:
             now = Identity.of((folder / name).stat())
         except OSError:
             now = None
-        if now != identity:
+        if now is None or not identity.is_still(now):
             raise BundleError(f"{folder / name} was changed while the bundle was loaded: load it again")
 
 

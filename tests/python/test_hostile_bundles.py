@@ -282,6 +282,17 @@ def test_what_was_checked_is_what_is_loaded(bundle_copy: Path, name: str) -> Non
     load_engine(Bundle.load(bundle_copy), EngineOptions(threads=1))
 
 
+def test_a_file_that_another_bundle_links_to_is_unchanged(bundle_copy: Path, tmp_path: Path) -> None:
+    """Exports link to a checkpoint's weights, which sets the time at which the file was changed."""
+    bundle = Bundle.load(bundle_copy)
+    file = bundle_copy / "model.safetensors"
+    before = file.stat().st_ctime_ns
+    while file.stat().st_ctime_ns == before:  # the clock of a file system may be coarse
+        (tmp_path / "linked").unlink(missing_ok=True)
+        (tmp_path / "linked").hardlink_to(file)
+    load_engine(bundle, EngineOptions(threads=1))
+
+
 def test_the_tokenizer_that_was_checked_is_the_one_that_is_read(bundle_copy: Path) -> None:
     bundle = Bundle.load(bundle_copy)
     file = bundle_copy / "tokenizer.json"

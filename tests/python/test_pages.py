@@ -141,7 +141,7 @@ def test_no_pages_and_no_page() -> None:
     with pytest.raises(InvalidInput) as caught, open_pages([7], RULES):  # type: ignore[list-item]
         pass
     assert str(caught.value) == (
-        "a page cannot be a int: pass a path, bytes, Pdf, Pillow image or uint8 array [h, w, 3]"
+        "a page cannot be a int: pass a path, bytes, Pdf, Page, Pillow image or uint8 array [h, w, 3]"
     )
 
 
