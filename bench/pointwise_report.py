@@ -28,10 +28,11 @@ def page_by_page(rows: Sequence[Row]) -> str:
         f"Checkpoint {first['checkpoint']}, float32, {first['candidates']} pages of {first['longest_side']} px of "
         f"{first['document']}.",
         f"All systems took turns in {latencies['pointwise', FILE]['runs']} rounds on {first['cores']} cores of an "
-        f"{first['processor']} (load average {first['load_before']:.1f} before and {rows[-1]['load_after']:.1f} after), "
-        f"ONNX Runtime {first['onnxruntime']}, PyTorch {first['torch']}, transformers {first['transformers']}, commit "
-        f"{first['commit']}.",
-        "Multiples are medians of the ratios within a round, p20 to p80 in brackets, interpolated between so few rounds.",
+        f"{first['processor']} (load average {first['load_before']:.1f} before and {rows[-1]['load_after']:.1f} "
+        f"after), ONNX Runtime {first['onnxruntime']}, PyTorch {first['torch']}, transformers {first['transformers']}, "
+        f"commit {first['commit']}.",
+        "Multiples are medians of the ratios within a round, p20 to p80 in brackets, interpolated between so few "
+        "rounds.",
         "",
         "| system | first query, s | times faster than pointwise | next query, s | times faster than pointwise "
         "| peak memory, MB |",
