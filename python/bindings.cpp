@@ -171,8 +171,7 @@ bool Find(ziprerank::Window& window, std::size_t slot, const Pixels& pixels) {
 // A name as bytes: its two halves, then the page's height and width.
 constexpr std::size_t kNameBytes = 2 * sizeof(std::uint64_t) + 2 * sizeof(std::int32_t);
 
-bool FindNamed(ziprerank::Window& window, std::size_t slot, const nb::bytes& name) {
-  const ziprerank::Call call;
+ziprerank::PageName Parse(const nb::bytes& name) {
   if (name.size() != kNameBytes) {
     throw ziprerank::InvalidArgument("a page's name has " + std::to_string(kNameBytes) + " bytes, got " +
                                      std::to_string(name.size()) + ": give what name() returned");
@@ -184,6 +183,12 @@ bool FindNamed(ziprerank::Window& window, std::size_t slot, const nb::bytes& nam
   std::memcpy(&page.high, bytes + sizeof page.low, sizeof page.high);
   std::memcpy(size, bytes + 2 * sizeof page.low, sizeof size);
   page.size = {size[0], size[1]};
+  return page;
+}
+
+bool FindNamed(ziprerank::Window& window, std::size_t slot, const nb::bytes& name) {
+  const ziprerank::Call call;
+  const ziprerank::PageName page = Parse(name);
   const nb::gil_scoped_release release;
   return window.find(slot, page);
 }
@@ -462,6 +467,17 @@ Args:
 Raises:
     PoolError: The pages could never fit into the pool.
     InvalidInput: A size or the number of pages is wrong.)")
+      .def(
+          "holds",
+          [](const Engine& self, const nb::bytes& name) {
+            const ziprerank::Call call;
+            return self.holds(Parse(name));
+          },
+          "name"_a,
+          R"(Returns whether the pool has a page now, by the name that a window's name gave.
+
+Raises:
+    InvalidInput: The name is none.)")
       .def(
           "close", Close<Engine>,
           R"(Gives graphs, threads and memory back, once the last open window is closed too. May be called twice.

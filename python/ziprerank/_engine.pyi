@@ -243,6 +243,14 @@ class Engine:
             InvalidInput: A size or the number of pages is wrong.
         """
 
+    def holds(self, name: bytes) -> bool:
+        """
+        Returns whether the pool has a page now, by the name that a window's name gave.
+
+        Raises:
+            InvalidInput: The name is none.
+        """
+
     def close(self) -> None:
         """
         Gives graphs, threads and memory back, once the last open window is closed too. May be called twice.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from ziprerank.pass_prompts import pass_prompt
 from ziprerank.planning import Planned
 from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import BudgetChoice, PageNote, Tokens
-from ziprerank.runtime.known_pages import KnownPages
 from ziprerank.runtime.rates import Rates
 from ziprerank.strategies import Strategy, strategy_of
 
@@ -33,8 +32,8 @@ class RankingPlan:
             kept, go by the measured share.
         feature_bytes: Bytes of the page features in the engine's memory, if no token of a page is blank; None where the
             engine does not say how large they are.
-        cached: Pages that are known to be in memory already, and cost no encoding: pages of PDFs that this reranker has
-            ranked before. What is in a page cache on disk cannot be told without rendering.
+        cached: Pages that are known to be in memory, and cost neither rendering nor encoding: pages of files that this
+            reranker has ranked before. Of other pages, and of a page cache on disk, only pixels tell.
         estimate: Milliseconds by stage.
         rates: What the estimate goes by, and where that comes from.
         budget: What was chosen for a budget; None without one.
@@ -83,8 +82,7 @@ class Planner:
         instruction: str,
         sources: Sequence[PageSource],
         rates: Rates,
-        known: KnownPages,
-        owner: str,
+        held: Callable[[Iterable[int]], set[int]],
         factor: int,
         *,
         drop_blank: bool,
@@ -96,8 +94,7 @@ class Planner:
             instruction: As ``check_instruction`` returned it.
             sources: All candidates.
             rates: What the estimates go by.
-            known: Which pages are in memory.
-            owner: Whose pages these are.
+            held: Returns those of some candidates whose features are in memory.
             factor: Side of a visual token in px.
             drop_blank: Whether blank tokens are left out.
         """
@@ -105,8 +102,7 @@ class Planner:
         self._prompts = prompts
         self._instruction = instruction
         self._sources = sources
-        self._known = known
-        self._owner = owner
+        self._held = held
         self._factor = factor
         self._blank = rates.blank if drop_blank else 0.0
 
@@ -125,23 +121,15 @@ class Planner:
                 prompts[len(places)] = len(asked.text_ids) - pads
             return prompts[len(places)]
 
-        known = self.known(planned)
+        known = self._held({*chosen, *planned.choice.related})
         places = {place for place, index in enumerate(chosen) if index in known}
         pages = [self._tokens(index) for index in chosen]
-        besides = [self._tokens(index) for index in set(planned.choice.related) - set(chosen) - self._related(planned)]
+        besides = [self._tokens(index) for index in set(planned.choice.related) - set(chosen) - known]
         return count_work(planned.plan, pages, places, keep_ratio, self._blank, text_tokens, besides)
 
     def takes(self, query: str, spent: float, planned: Planned, keep_ratio: float) -> float:
         """Estimates the milliseconds of one query's ranking, ``spent`` of which have passed."""
         return estimate(self.work(query, planned, keep_ratio), self.rates, spent).total
-
-    def known(self, planned: Planned) -> set[int]:
-        """Returns the candidates that the model reads whose features are in memory."""
-        return self._known.known(self._sources, planned.choice.chosen, self._owner)
-
-    def _related(self, planned: Planned) -> set[int]:
-        """Returns the candidates that relevance looks at whose features are in memory."""
-        return self._known.known(self._sources, planned.choice.related, self._owner)
 
     def describe(
         self,
@@ -174,7 +162,7 @@ class Planner:
             keep_ratio,
             work.tokens,
             None if row_bytes is None else sum(work.shown) * row_bytes,
-            len(self.known(planned)),
+            len(self._held(choice.chosen)),
             estimate(work, self.rates, spent),
             self.rates,
             planned.budget,

@@ -31,7 +31,6 @@ from ziprerank.prompt import Prompt, PromptBuilder
 from ziprerank.ranking import Ranking
 from ziprerank.ranking_plan import Planner, RankingPlan
 from ziprerank.runtime.engine import EngineLike, WindowScores
-from ziprerank.runtime.known_pages import KnownPages
 from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Passes
@@ -53,7 +52,6 @@ class Tools:
     watch: Watch
     owner: str
     measured: Measured
-    known: KnownPages
     names: PageNames
 
 
@@ -141,26 +139,16 @@ class RankingRun:
         return StepCount(len(self._good), 1).times(len(self._call.asked))
 
     def _relevance(self, *, only_plan: bool) -> Relate | None:
-        """Returns the first stage by relevance, which relates the same pages once; None where the engine has none."""
+        """Returns the first stage by relevance; None where the engine has none."""
         tools = self._tools
         if not tools.engine.info.get("relates"):
             return None
         if only_plan:
             return lambda queries, pages: [[0.0] * len(pages) for _ in queries]
         width = pass_width(self._call.options.window, tools.bundle.defaults)
-        stage = Relevance(
+        return Relevance(
             tools.prompts, self._window, width, self._meter, lambda: self._steps.advance(pages=1), self._wait
-        )
-        done: dict[tuple[tuple[str, ...], tuple[int, ...]], list[list[float]]] = {}
-
-        def relate(queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
-            key = tuple(queries), tuple(pages)
-            if key not in done:
-                done[key] = stage.scores(queries, pages)
-                tools.known.used(self._sources, pages, tools.bundle.image.factor, tools.owner)
-            return done[key]
-
-        return relate
+        ).scores
 
     def _plan(self) -> list[Planned]:
         """Plans every query; a page that the first stage finds to be bad is left out where the call says so."""
@@ -215,8 +203,7 @@ class RankingRun:
             self._call.instruction,
             self._sources,
             rates,
-            tools.known,
-            tools.owner,
+            lambda indices: tools.names.held(tools.engine, self._sources, indices, tools.owner),
             tools.bundle.image.factor,
             drop_blank=bool(tools.engine.info.get("drop_blank", False)),
         )
@@ -292,16 +279,15 @@ class RankingRun:
             with tools.watch("rerank", None), meter.stage("rerank"):
                 scored = self._passes.score(window, prompt.text_ids, prompt.query_mask, ratio)
             meter.count(scored)
-            self._note(candidates, scored, meter.spent("rerank") - before)
+            self._note(scored, meter.spent("rerank") - before)
             steps.advance(passes=1)
             return by_page(scored, pointwise=pointwise)
 
         return run_passes(plan, score, key=lambda page: page.score)
 
-    def _note(self, candidates: Sequence[int], scored: WindowScores, ms: float) -> None:
+    def _note(self, scored: WindowScores, ms: float) -> None:
         """Keeps what a pass took, and the pages that were encoded for it, which a GPU may end within the pass."""
         tools, factor = self._tools, self._tools.bundle.image.factor
-        tools.known.used(self._sources, candidates, factor, tools.owner)
         tools.measured.passed(scored.text_tokens + scored.kept_tokens, ms)
         pixels, encode_ms = self._window.encoded()
         if pixels:

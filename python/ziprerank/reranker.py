@@ -36,7 +36,6 @@ from ziprerank.runtime.engine import (
     load_engine,
     options_of,
 )
-from ziprerank.runtime.known_pages import KnownPages
 from ziprerank.runtime.lifetime import Lifetime
 from ziprerank.runtime.page_names import PageNames
 from ziprerank.runtime.passes import Cancel, Passes
@@ -80,7 +79,6 @@ class Reranker:
         self._owner = ""
         self._texts = TextStore()
         self._names = PageNames()
-        self._known = KnownPages(engine.pool.get("rows", 0))
         self.measured = Measured(most_at_once())
         self._lifetime = Lifetime("this reranker")
         self.page_limits = PageLimits() if options is None else options.page_limits
@@ -438,6 +436,5 @@ class Reranker:
             self.watch,
             self._owner,
             self.measured,
-            self._known,
             self._names,
         )

@@ -15,14 +15,14 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.estimate import count_work, estimate
-from ziprerank.first_stage.relevance import Relevance
 from ziprerank.inputs.pages import open_pages
 from ziprerank.partition import plan_partition
 from ziprerank.ranking import Tokens
 from ziprerank.ranking_plan import RankingPlan
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.calibration import OWNER, made_page
-from ziprerank.runtime.known_pages import KnownPages
+from ziprerank.runtime.engine import WindowLike
+from ziprerank.runtime.open_window import OpenWindow
 from ziprerank.runtime.rates import Measured, Rates, fit_passes
 from ziprerank.windows import Plan
 
@@ -30,12 +30,12 @@ Noise = Callable[[int, int, int], np.ndarray]
 GIVEN = Rates(page_ms=7.0, token_ms=0.5, pass_ms=(3.0, 0.25, 0.0))
 
 
-def document(pages: int) -> bytes:
+def document(pages: int, word: str = "subject") -> bytes:
     stream = io.BytesIO()
     canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
     for page in range(pages):
         for line in range(8):
-            canvas.drawString(20, 370 - 40 * line, f"subject{page} and line {line} of what is said about it")
+            canvas.drawString(20, 370 - 40 * line, f"{word}{page} and line {line} of what is said about it")
         canvas.showPage()
     canvas.save()
     return stream.getvalue()
@@ -114,29 +114,36 @@ def test_relevance_encodes_every_page_once(whole: Reranker, long: bytes) -> None
 
 
 def test_a_budget_behind_relevance_relates_once(whole: Reranker, long: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    related = []
-    scores = Relevance.scores
+    filled = []
+    over = OpenWindow.over
 
-    def counted(self: Relevance, queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
-        related.append(len(pages))
-        return scores(self, queries, pages)
+    def counted(self: OpenWindow, indices: Sequence[int], *more: Any) -> WindowLike:
+        filled.append(len(indices))
+        return over(self, indices, *more)
 
-    monkeypatch.setattr(Relevance, "scores", counted)
+    monkeypatch.setattr(OpenWindow, "over", counted)
     ranking = whole.rank("subject7", long, 3, first_stage="relevance", budget_ms=1)
-    assert related == [60]
+    assert filled == [20, 20, 20, 3]  # although it was planned for six numbers of candidates
     assert ranking.budget is not None
     assert (ranking.budget.fits, ranking.budget.candidates) == (False, 3)
     assert sum(bool(page.passes) for page in ranking) == 3
 
 
-def test_what_is_known_of_memory_does_not_exceed_it(whole: Reranker, long: bytes) -> None:
-    with open_pages(long, whole.bundle.image) as sources:
-        known, factor = KnownPages(rows=5 * 96), whole.bundle.image.factor
-        assert 64 < sources[0].size[0] * sources[0].size[1] // factor**2 <= 96  # three blocks of 32 rows
-        known.used(sources, range(7), factor, "")
-        assert known.known(sources, range(60), "") == {2, 3, 4, 5, 6}
-        known.used(sources, [2, 7], factor, "")
-        assert known.known(sources, range(60), "") == {4, 5, 6, 2, 7}
+def test_a_plan_knows_what_has_given_way(small_pages: Path, long: bytes) -> None:
+    """The pool drops pages for those of another file, and what a plan counts is what the ranking finds."""
+    whole = Reranker.from_bundle(small_pages, blank="keep", check="size")
+    each = whole.engine.info["row_bytes"] * 96  # of a page: three blocks of 32 rows
+    with Reranker.from_bundle(small_pages, blank="keep", check="size", pool_bytes=30 * each) as reranker:
+        reranker.measured.given = GIVEN
+        assert reranker.engine.pool["rows"] == 30 * 96
+        reranker.rank("subject7", long)
+        assert reranker.plan("subject7", long).cached == 20
+        reranker.rank("line", document(15, "other"))
+        plan, before = reranker.plan("subject7", long), reranker.engine.pool
+        reranker.rank("subject7", long)
+        hits = reranker.engine.pool["hits"] - before["hits"]
+        assert plan.cached == hits == 15
+        assert plan.estimate.vision == pytest.approx(GIVEN.token_ms * plan.tokens.visual / 20 * 5)
 
 
 def test_work_is_counted_over_passes() -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from small_bundle import copy_default_bundle
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
-from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.pages import Pdf, open_pages
 from ziprerank.reranker import Reranker
-from ziprerank.runtime.engine import load_engine
+from ziprerank.runtime.engine import WindowLike, load_engine
+from ziprerank.runtime.open_window import OpenWindow
 
 WORDS = ("soup", "engine", "harbour", "dividend", "violin", "glacier", "orchard", "census", "copper", "garden")
 PAGES = 50
@@ -39,6 +41,17 @@ def scanned(page: int) -> Image.Image:
     """Words as pixels: ink of another shape on every page."""
     ink = np.random.default_rng(page).integers(0, 2, (40 + page, 30)).astype(np.uint8) * 255
     return Image.fromarray(ink).convert("RGB")
+
+
+class Torn:
+    """A page that turns out to be bad when its pixels are asked for."""
+
+    source, page, size = "torn", None, (64, 64)
+
+    def prepare(self) -> None:
+        raise PageError("torn", source="torn")
+
+    picture = prepare
 
 
 def pdf(pages: Sequence[int], scans: Sequence[int] = ()) -> bytes:
@@ -223,14 +236,6 @@ def test_few_pages_are_all_read(reranker: Reranker, long: Path) -> None:
 
 
 def test_a_page_that_cannot_be_shown_is_skipped(reranker: Reranker, long: Path) -> None:
-    class Torn:
-        source, page, size = "torn", None, (64, 64)
-
-        def prepare(self) -> None:
-            raise PageError("torn", source="torn")
-
-        picture = prepare
-
     steps: list[tuple[int, int]] = []
     given = [long, Torn(), Torn()]
     ranking = reranker.rank(
@@ -246,6 +251,22 @@ def test_a_page_that_cannot_be_shown_is_skipped(reranker: Reranker, long: Path) 
     assert steps[-1][0] == steps[-1][1]
     with pytest.raises(PageError, match="torn"):
         reranker.rank(QUERY, given, first_stage="relevance")  # type: ignore[arg-type]
+
+
+def test_bad_pages_have_no_page_related_twice(reranker: Reranker, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[int] = []
+    over = OpenWindow.over
+
+    def counted(self: OpenWindow, indices: Sequence[int], *more: Any) -> WindowLike:
+        groups.append(len(indices))
+        return over(self, indices, *more)
+
+    monkeypatch.setattr(OpenWindow, "over", counted)
+    torn = b"%PDF-1.4 torn"
+    given = [Pdf(long, pages="1-5"), Torn(), Pdf(long, pages="6-44"), Torn(), Pdf(long, pages="45-50"), torn]
+    ranking = reranker.rank(QUERY, given, first_stage="relevance", on_bad_page="skip")  # type: ignore[list-item]
+    assert [note.index for note in ranking.skipped] == [5, 45, 52]
+    assert groups == [20, 20, 20, 11, 10, 20]  # to the first bad page, to the second, the rest of its group, the pass
 
 
 def test_progress_counts_the_pages_that_are_related(reranker: Reranker, long: Path) -> None:
@@ -282,28 +303,6 @@ def test_bad_tokens_are_refused(reranker: Reranker, ids: list[int], message: str
     with pytest.raises(InvalidInput, match=message):
         relate(np.array(ids, np.int64))
     window.close()
-
-
-def test_a_name_finds_a_page_of_its_size_and_engine(reranker: Reranker) -> None:
-    pixels = np.random.default_rng(5).integers(0, 256, (64, 96, 3), np.uint8)
-    window = reranker.engine.window([(64, 96)])
-    window.encode(0, pixels)
-    name: bytes = window.name(0)  # type: ignore[attr-defined]
-    window.close()
-    other = reranker.engine.window([(64, 96), (96, 64)])
-    find = other.find_named  # type: ignore[attr-defined]
-    assert find(0, name) is True
-    with pytest.raises(InvalidInput, match="slot 1 was opened for a page of 96 x 64 px, got 64 x 96"):
-        find(1, name)
-    with pytest.raises(InvalidInput, match="a page's name has 24 bytes, got 3"):
-        find(1, b"abc")
-    other.close()
-    with_pixels = reranker.engine.window([(64, 96)])
-    unknown = bytes(16) + name[16:]
-    assert with_pixels.find_named(0, unknown) is False  # type: ignore[attr-defined]
-    with_pixels.encode(0, pixels)
-    assert np.frombuffer(name[16:], np.int32).tolist() == [64, 96]
-    with_pixels.close()
 
 
 def test_pages_of_larger_bundles_are_related_too(tmp_path: Path) -> None:

@@ -283,6 +283,8 @@ class ZIPRERANK_API Engine {
 
   const EngineInfo& info() const { return info_; }
   PoolStats pool_stats() const;
+  // Whether the pool has the page of a name that Window::name() gave now; it may be gone at the next call.
+  bool holds(const PageName& name) const;
 
   // Gives its graphs, threads and memory back once the last open window is closed too; these stay valid. May
   // be called twice, and while others call; any other call but info() is then InvalidArgument.

@@ -64,6 +64,8 @@ Window Engine::window(const std::vector<PageSize>& sizes, const std::function<vo
 
 PoolStats Engine::pool_stats() const { return Open()->pool->stats(); }
 
+bool Engine::holds(const PageName& name) const { return Open()->pool->Holds({name.low, name.high}); }
+
 EngineProfile Engine::end_profile() {
   const std::shared_ptr<Core> open = Open();
   Core& core = *open;

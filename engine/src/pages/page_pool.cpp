@@ -82,6 +82,12 @@ PagePool::Page* PagePool::Find(const Digest& key) {
   return PinFilled(key, &lock);
 }
 
+bool PagePool::Holds(const Digest& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = pages_.find(key);
+  return found != pages_.end() && found->second->filled;
+}
+
 void PagePool::Commit(Page* page) {
   const std::lock_guard lock(mutex_);
   page->filled = true;

@@ -57,6 +57,9 @@ class PagePool {
   void Abandon(Page* page);  // not filled; unpins and forgets it
   void Unpin(Page* page);
 
+  // Whether Find would have the page now; a page that is being filled counts as none.
+  bool Holds(const Digest& key) const;
+
   // What a pinned page is found by.
   const Digest& Key(const Page* page) const;
   // The visual tokens of a pinned page that have a row, as they were given.

@@ -45,11 +45,13 @@ class Relevance:
         self._meter = meter
         self._encoded = encoded
         self._waiting = waiting
+        self._found: dict[str, dict[int, float]] = {}
 
     def scores(self, queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
         """Returns how well each page matches, for each query: the sum of its tokens' largest cosines.
 
-        Pages are related group by group, so that the pool need not hold them all.
+        Pages are related group by group, so that the pool need not hold them all, and each to a query once, also when
+        it is asked for again without a page that was bad.
 
         Args:
             queries: What ``PromptBuilder.check_query`` returned.
@@ -60,13 +62,14 @@ class Relevance:
             PoolError: The pool has no room for one group.
             EngineError: A graph failed.
         """
-        tokens = [self._prompts.query_tokens(query) for query in queries]
-        found: list[list[float]] = [[] for _ in queries]
-        groups = [pages[start : start + self._width] for start in range(0, len(pages), self._width)]
+        found = [self._found.setdefault(query, {}) for query in queries]
+        missing = [page for page in pages if not all(page in values for values in found)]
+        groups = [missing[start : start + self._width] for start in range(0, len(missing), self._width)]
+        tokens = [self._prompts.query_tokens(query) for query in queries] if groups else []
         for at, group in enumerate(groups):
             following = groups[at + 1] if at + 1 < len(groups) else ()
             window = self._window.over(group, following, self._meter, lambda _: self._encoded(), self._waiting)
             with self._meter.stage("rerank"):
                 for ids, values in zip(tokens, found, strict=True):
-                    values.extend(cast(_RelatingWindow, window).relate(ids).tolist())
-        return found
+                    values.update(zip(group, cast(_RelatingWindow, window).relate(ids).tolist(), strict=True))
+        return [[values[page] for page in pages] for values in found]

@@ -63,6 +63,8 @@ class StoredFile:
         self._here = LocalFile(self._data, name, password) if self._limits.processes == 0 else None
         self._lock = threading.Lock()
         self._digest = b""
+        # taken before anything is read, so that nothing of a file that is replaced passes for the new one's
+        self._status = _status_of(self._data) if isinstance(self._data, Path) else None
         self._shared = -1  # descriptor of ``_data`` in memory that a worker can map
 
     def content(self) -> bytes:
@@ -104,11 +106,7 @@ class StoredFile:
             if not self._digest:
                 self._digest = hashlib.blake2b(self._data, digest_size=16).digest()
             return self._digest, self._password
-        try:
-            found = self._data.stat()
-        except OSError:
-            return None
-        return str(self._data), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, self._password
+        return None if self._status is None else (str(self._data), *self._status, self._password)
 
     def render(self, page: int, size: Size, *, warn: bool = False) -> Prepared:
         """Renders a page of the PDF over white at ``size``, (height, width) in px; ``warn`` looks for what is lost."""
@@ -249,6 +247,15 @@ class StoredFile:
             if keep and _shared_files.acquire(blocking=False):
                 self._shared = os.dup(descriptor)
             return descriptor
+
+
+def _status_of(path: Path) -> tuple[int, ...] | None:
+    """Returns what tells the file at a path from others there, before and after it; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _take_nothing(_reply: Message, _worker: PageWorker) -> None:

@@ -89,9 +89,8 @@ class OpenWindow:
         needed = [*shown, *(page for page in following if has_pixels(self._sources[page]))]
         window = self._window = self._engine.window([self._sources[page].size for page in shown], owner=self._owner)
         found = {page for slot, page in enumerate(shown) if self._find(window, slot, page)}
-        lost = any(self._known(page) for page in shown if page not in found)  # so the following ones may be lost too
-        self._feed.ahead(page for page in shown if page not in found)
-        self._feed.ahead(page for page in needed[len(shown) :] if lost or not self._known(page))
+        held = found | self._names.held(self._engine, self._sources, needed[len(shown) :], self._owner)
+        self._feed.ahead(page for page in needed if page not in held)
         for slot, page in enumerate(shown):
             if page not in found:
                 with self._watch("wait", page), meter.stage("pages"):
@@ -127,9 +126,6 @@ class OpenWindow:
         for text in known.warnings:
             self._feed.warn(page, text)
         return True
-
-    def _known(self, page: int) -> bool:
-        return self._names.get(self._sources[page], self._owner) is not None
 
     def _fill(self, window: WindowLike, slot: int, pixels: NDArray[np.uint8]) -> None:
         started = perf_counter()

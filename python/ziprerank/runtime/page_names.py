@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.prepared import WarningPage
@@ -46,6 +47,14 @@ class PageNames:
                 return None
             self._names.move_to_end(key)
             return self._names[key]
+
+    def held(self, engine: Any, sources: Sequence[PageSource], indices: Iterable[int], owner: str) -> set[int]:
+        """Returns those of ``indices`` whose features are in the pool of ``engine`` now; none if it cannot say."""
+        holds = getattr(engine, "holds", None)
+        if holds is None:
+            return set()
+        named = {index: self.get(sources[index], owner) for index in indices}
+        return {index for index, one in named.items() if one is not None and holds(one.name)}
 
     def keep(self, source: PageSource, owner: str, named: Named) -> None:
         """Keeps a name; does nothing for a page that is of no file."""

@@ -19,8 +19,7 @@ class HostTable {
 
   // Reads the table of the graph in `file`, and has the session of `options` take it as it lies here, as if
   // it were on the GPU. Leaves a graph to ONNX Runtime that has none, or whose weights are not what it says.
-  // ProviderError when the host has no pinned memory for it. A later
-  // graph of the same bundle shares the table.
+  // ProviderError when the host has no pinned memory for it. A later graph of the same bundle shares it.
   void Bind(const std::string& file, const Ort::MemoryInfo& gpu, Ort::SessionOptions* options);
 
  private:
