@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ziprerank.batch.parts import Output
+from ziprerank.batch.parts import SCHEMA, Output
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.rows import Group, Row, grouped
 from ziprerank.errors import EngineError, InvalidInput
@@ -38,20 +38,22 @@ class Summary:
 def job_of(ranker: Ranker) -> dict[str, Any]:
     """Returns all that the output rows depend on besides the input, as the output records it. Raises BundleError."""
     bundle = replace(ranker.engine, check="size").load_bundle()
+    usual = ranker.budget_ms is None  # with a budget, what is not given may be lowered, and what is given stays
     return {
+        "columns": SCHEMA.names,
         "bundle_id": bundle.bundle_id,
         "longest_side": bundle.image.longest_side,
-        "keep_ratio": bundle.defaults.keep_ratio if ranker.keep_ratio is None else ranker.keep_ratio,
+        "keep_ratio": bundle.defaults.keep_ratio if ranker.keep_ratio is None and usual else ranker.keep_ratio,
         "window": ranker.window,
         "stride": ranker.stride,
         "strategy": ranker.strategy,
         "first_stage": ranker.first_stage,
-        "candidates": CANDIDATES if ranker.candidates is None else ranker.candidates,
+        "candidates": CANDIDATES if ranker.candidates is None and usual else ranker.candidates,
         "top_k": ranker.top_k,
         "on_bad_page": ranker.on_bad_page,
         "blank": ranker.engine.blank or bundle.defaults.blank,
-        **({} if ranker.instruction is None else {"instruction": ranker.instruction}),
-        **({} if ranker.budget_ms is None else {"budget_ms": ranker.budget_ms}),
+        "instruction": ranker.instruction,
+        "budget_ms": ranker.budget_ms,
     }
 
 
