@@ -38,6 +38,17 @@ def default_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def yes_no_bundle(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default checkpoint with the prompt of Qwen3-VL-Reranker and pages of 256 px; tests do not change it."""
+    from ziprerank.export import ExportOptions, export_checkpoint
+
+    options = ExportOptions(prompt="qwen3-vl-reranker", longest_side=256)
+    return built_once(
+        tmp_path_factory, "bundle-yes-no", lambda out: export_checkpoint(str(default_checkpoint), out, options)
+    )
+
+
+@pytest.fixture(scope="session")
 def reader_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tower that the default checkpoint was built on, with a random decoder; tests do not change it."""
     return _put_together("reader", tmp_path_factory)

@@ -23,6 +23,7 @@ SYSTEM = (
 )
 INSTRUCTION = "Given a search query, retrieve relevant candidates that answer the query."
 MOST_TOKENS = 10240
+TEXTS = ["a short text", "text that says\n<Document>: {image} {text}", "12.5% – “quoted” 🚀"]  # of documents
 FACTOR = 32
 LEAST, MOST = 4 * FACTOR**2, 1800 * FACTOR**2
 

@@ -8,7 +8,6 @@ from copy import copy
 from pathlib import Path
 from types import TracebackType
 
-from ziprerank.budget import check_budget
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
 from ziprerank.call import Call, checked_call, stage_options
@@ -305,25 +304,25 @@ class Reranker:
         """
         with self._lifetime.use(), ExitStack() as opened:
             passes = opened.enter_context(Passes(cancel, ctrl_c=self.watch is unwatched))
-            if check_budget(budget_ms) is not None:
+            call = checked_call(
+                self.prompts,
+                self.bundle.defaults,
+                queries,
+                top_k,
+                keep_ratio=keep_ratio,
+                window=window,
+                stride=stride,
+                strategy=strategy,
+                first_stage=first_stage,
+                candidates=candidates,
+                instruction=instruction,
+                on_bad_page=on_bad_page,
+                budget_ms=budget_ms,
+            )
+            if call.budget is not None:
                 self._calibrate(passes)
             meter = Meter()
             with self.watch("open", None), meter.stage("pages"):
-                call = checked_call(
-                    self.prompts,
-                    self.bundle.defaults,
-                    queries,
-                    top_k,
-                    keep_ratio=keep_ratio,
-                    window=window,
-                    stride=stride,
-                    strategy=strategy,
-                    first_stage=first_stage,
-                    candidates=candidates,
-                    instruction=instruction,
-                    on_bad_page=on_bad_page,
-                    budget_ms=budget_ms,
-                )
                 run = self._opened(opened, call, pages, on_bad_page, passes, progress, meter)
             return run.rankings()
 
@@ -343,11 +342,11 @@ class Reranker:
         on_bad_page: OnBadPage = "raise",
         budget_ms: float | None = None,
     ) -> RankingPlan:
-        """Says what ``rank`` with the same arguments would read and about how long it would take. Encodes no page.
+        """Says what ``rank`` with the same arguments would read, and about how long it would take.
 
-        It opens the pages, and reads the texts that the first stage reads. The estimate goes by what rankings of this
-        reranker have taken; where there were none, ``ziprerank.runtime.calibration`` runs first, whose docstring says
-        what that is.
+        It opens the pages, encodes none of them, and reads the texts that the first stage reads. The estimate goes by
+        what rankings of this reranker have taken; where there were none, ``ziprerank.runtime.calibration`` runs first,
+        whose docstring says what that is.
 
         Args:
             query: As for ``rank``. None is any query: its own words are left out of the text tokens, and of a first
@@ -368,8 +367,6 @@ class Reranker:
         """
         with self._lifetime.use(), ExitStack() as opened:
             passes = opened.enter_context(Passes(None, ctrl_c=self.watch is unwatched))
-            self._calibrate(passes)
-            meter = Meter()
             call = checked_call(
                 self.prompts,
                 self.bundle.defaults,
@@ -385,7 +382,8 @@ class Reranker:
                 on_bad_page=on_bad_page,
                 budget_ms=budget_ms,
             )
-            return self._opened(opened, call, pages, on_bad_page, passes, None, meter, only_plan=True).described()
+            self._calibrate(passes)
+            return self._opened(opened, call, pages, on_bad_page, passes, None, Meter(), only_plan=True).described()
 
     def read_texts(
         self,

@@ -12,7 +12,6 @@ from ziprerank.batch.job import job_of, run_job
 from ziprerank.batch.parts import Output
 from ziprerank.batch.ranking import Ranker
 from ziprerank.batch.rows import grouped, read_rows
-from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.runtime.engine import EngineOptions
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
@@ -22,10 +21,8 @@ WORDS = "The board declared a dividend."
 
 
 @pytest.fixture(scope="module")
-def engine(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> EngineOptions:
-    options = ExportOptions(prompt="qwen3-vl-reranker", longest_side=256)
-    bundle = export_checkpoint(str(default_checkpoint), tmp_path_factory.mktemp("yes-no") / "bundle", options)
-    return EngineOptions(bundle, threads=1, check="size")
+def engine(yes_no_bundle: Path) -> EngineOptions:
+    return EngineOptions(yes_no_bundle, threads=1, check="size")
 
 
 @pytest.fixture

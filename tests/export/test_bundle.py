@@ -28,6 +28,7 @@ def test_the_manifest_tells_the_truth(make_checkpoint, tmp_path: Path) -> None:
         content = (bundle / name).read_bytes()
         assert entry == {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert {*manifest["files"], "ziprerank.json"} == {file.name for file in bundle.iterdir()}
+    assert manifest["format_version"] == 1  # of which it says no more
     assert manifest["tokens"]["letters"] == list(range(32, 52))
     assert manifest["defaults"]["keep_ratio"] == 0.25
     for graph in ("vision.onnx", "rerank.onnx", "relate.onnx"):

@@ -12,7 +12,7 @@ import torch
 from checkpoints import Shape
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
-from yes_no_reference import INSTRUCTION, YesNoReference, drawn
+from yes_no_reference import INSTRUCTION, TEXTS, YesNoReference, drawn
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import InvalidInput
@@ -29,10 +29,6 @@ MODULES = [
         "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore",
     },
 ]
-SIZES = [
-    (640, 480), (480, 640), (1275, 1650), (3000, 1500), (40, 40),
-    (33, 200), (900, 64), (64, 64), (250, 1000), (1024, 768),
-]  # fmt: skip
 QUERIES = [
     "net revenue by region",
     'what does "net zero" mean?',
@@ -46,7 +42,6 @@ INSTRUCTIONS = [
     "One\ninstruction:",
     "<Query>:not a query {query}",
 ]
-TEXTS = ["a short text", "text that says\n<Document>: {image} {text}", "12.5% – “quoted” 🚀"]
 
 
 @pytest.fixture(scope="module", params=["tied", "untied", "tied, with another head"])
@@ -110,6 +105,8 @@ def test_the_bundle_says_how_it_scores(case) -> None:
     assert (manifest["image"]["min_pixels"], manifest["image"]["max_pixels"]) == (4096, 1843200)
     assert "qwen3_vl_reranker.py" in manifest["image"]["origin"]
     assert manifest["source"]["prompt"] == "qwen3-vl-reranker, as asked for"
+    assert set(manifest["files"]) >= {"vision.onnx", "rerank.onnx"}
+    assert "relate.onnx" not in manifest["files"]
     loaded = Bundle.load(bundle)
     assert (loaded.defaults.keep_ratio, loaded.defaults.prune_text) == (1.0, "query_only")
     assert loaded.defaults.pointwise
@@ -150,6 +147,8 @@ def test_the_checkpoint_says_which_prompt_is_its_own(own_checkpoint: Path, tmp_p
 def test_the_command_says_which_prompt_it_takes(asked: str | None, own_checkpoint: Path, tmp_path: Path) -> None:
     own = {"prefix": "", "lines": ["{query}"], "page": "{image}", "suffix": "", "scoring": "yes_no", "most_tokens": 99}
     (tmp_path / "mine.json").write_text(json.dumps(own))
+    if asked is not None:  # which comes before the checkpoint's own
+        (own_checkpoint / "prompt.json").write_text(json.dumps({**own, "scoring": "letters"}))
     given = [] if asked is None else ["--prompt", str(tmp_path / "mine.json") if asked == "FILE" else asked]
     done = CliRunner().invoke(app, ["export", str(own_checkpoint), str(tmp_path / "bundle"), *given])
     assert done.exit_code == 0, done.output

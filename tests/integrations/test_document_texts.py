@@ -15,7 +15,6 @@ from llama_index.core.schema import ImageNode, NodeWithScore, TextNode
 from rerankers.documents import Document as RerankersDocument
 from ziprerank import Page
 from ziprerank.errors import InvalidInput, PageError, PageWarning
-from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
 from ziprerank.integrations.llama_index import ZipRerankPostprocessor
@@ -32,10 +31,8 @@ Adapter = Callable[..., Scores]
 
 
 @pytest.fixture(scope="module")
-def pointwise(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    options = ExportOptions(prompt="qwen3-vl-reranker", longest_side=256)
-    bundle = export_checkpoint(str(default_checkpoint), tmp_path_factory.mktemp("yes-no") / "bundle", options)
-    return Reranker.from_bundle(bundle, check="size", threads=1, pool_bytes=64 << 20)
+def pointwise(yes_no_bundle: Path) -> Reranker:
+    return Reranker.from_bundle(yes_no_bundle, check="size", threads=1, pool_bytes=64 << 20)
 
 
 def encoded(page: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 from collections.abc import Callable
@@ -11,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.budget import budget_of, within_budget
 from ziprerank.errors import InvalidInput
+from ziprerank.profiling.meter import Meter
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.rates import Rates
 
@@ -78,7 +79,9 @@ def test_the_first_choice_that_fits_is_made(slow: Reranker, long: bytes, candida
     assert (chosen.candidates, chosen.keep_ratio) == expected
     assert chosen.fits
     assert ranking.tokens.text + ranking.tokens.kept == costs[expected]
-    assert sum(bool(page.passes) for page in slow.rank(QUERY, long, budget_ms=chosen.budget_ms)) <= 20
+    every = slow.rank(QUERY, long, budget_ms=chosen.budget_ms)
+    assert every.budget is not None
+    assert sum(bool(page.passes) for page in every) == every.budget.candidates
     assert {len(page.kept) for page in ranking} == {max(1, round(chosen.keep_ratio * ranking[0].tokens))}
     assert slow.plan(QUERY, long, 3, budget_ms=chosen.budget_ms).to_dict()["budget"]["keep_ratio"] == chosen.keep_ratio
 
@@ -141,15 +144,35 @@ def test_each_query_has_the_budget_to_itself(slow: Reranker, long: bytes) -> Non
     together = slow.rank_many([QUERY, "subject9"], long, 3, budget_ms=budget)
     alone = [slow.rank(query, long, 3, budget_ms=budget) for query in (QUERY, "subject9")]
     assert [one.results for one in together] == [one.results for one in alone]
-    assert [dataclasses.asdict(one.budget)["keep_ratio"] for one in together if one.budget] == [0.35, 0.35]
+    assert [one.budget.keep_ratio for one in together if one.budget] == [0.35, 0.35]
+
+
+def test_what_has_passed_is_part_of_the_first_query_s_estimate(
+    small_pages: Path, long: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = Reranker.from_bundle(small_pages, blank="keep", check="size")
+    reranker.measured.given = Rates(0.0, 0.0, (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Meter, "elapsed", lambda _: 5.0)
+    first, second = reranker.rank_many([QUERY, "subject9"], long, 3, budget_ms=100.0)
+    assert first.budget is not None
+    assert second.budget is not None
+    assert (first.budget.estimated_ms, second.budget.estimated_ms) == (5.0, 0.0)
+
+
+def test_a_bad_call_is_refused_before_the_machine_is_measured(small_pages: Path, long: bytes) -> None:
+    reranker = Reranker.from_bundle(small_pages, blank="keep", check="size")
+    for bad in ({"query": ""}, {"keep_ratio": 2}, {"top_k": 0}):
+        with pytest.raises(InvalidInput):
+            reranker.rank(**{"query": QUERY, "pages": long, "budget_ms": 100.0, **bad})  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput):
+            reranker.plan(**{"query": QUERY, "pages": long, **bad})  # type: ignore[arg-type]
+    assert reranker.measured.rates() is None
 
 
 def test_a_ranking_that_begins_again_chooses_again(
     slow: Reranker, noise: Callable[[int, int, int], np.ndarray], tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.png"
-    from PIL import Image
-
     Image.fromarray(noise(256, 256, 9)).save(bad)
     bad.write_bytes(bad.read_bytes()[:-400])
     pages = [bad, *(noise(256, 256, seed) for seed in range(3))]

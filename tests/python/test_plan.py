@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from ziprerank.partition import plan_partition
 from ziprerank.ranking import Tokens
 from ziprerank.ranking_plan import RankingPlan
 from ziprerank.reranker import Reranker
-from ziprerank.runtime.calibration import OWNER, made_page
+from ziprerank.runtime.calibration import OWNER, calibrate, made_page
 from ziprerank.runtime.engine import WindowLike
 from ziprerank.runtime.open_window import OpenWindow
+from ziprerank.runtime.passes import Passes
 from ziprerank.runtime.rates import Measured, Rates, fit_passes
 from ziprerank.windows import Plan
 
@@ -248,12 +250,34 @@ def test_a_calibration_runs_what_it_says(small_pages: Path, long: bytes) -> None
     assert reranker.engine.pool["misses"] == 2
     rates = plan.rates
     assert (rates.page_source, rates.token_source, rates.pass_source) == ("calibration",) * 3
-    assert rates.page_ms > 0
-    assert rates.token_ms > 0
-    assert 0 < rates.of_pass(200) < rates.of_pass(2000)
     assert 0 < rates.blank < 1
     other.plan("subject7", long)
     assert len(passes) == 3  # once
+
+
+def test_a_calibration_goes_by_its_clock(small_pages: Path) -> None:
+    """A clock that advances by 1, 2, 3 ... seconds between two readings, so that each step has its own time."""
+    reranker = Reranker.from_bundle(small_pages, check="size")
+    readings = itertools.accumulate(itertools.count())
+    with Passes(None) as passes:
+        rates, counted = calibrate(
+            reranker.bundle,
+            reranker.engine,
+            reranker.prompts,
+            reranker.page_limits,
+            passes,
+            lambda: float(next(readings)),
+        )
+    # begun and ended in turn: pages 1, 3, 5 s; encoding 7, 9 s; passes 11, 13, 15 s
+    assert rates.page_ms == 3000
+    # less what the engine says that passes waited for pages, by its own clock
+    assert [ms for _, ms in counted] == pytest.approx([13000, 15000], abs=900)
+    assert rates.pass_ms == fit_passes(counted)
+    (quarter, _), (whole, _) = counted
+    with open_pages(made_page(), reranker.bundle.image) as (page,):
+        tokens = page.size[0] * page.size[1] // reranker.bundle.image.factor**2
+    assert 0 < quarter < whole
+    assert rates.token_ms == pytest.approx(9000 / (tokens * (1 - rates.blank)), rel=0.1)
 
 
 def test_the_made_page_is_sound(reranker: Reranker) -> None:

@@ -11,7 +11,7 @@ import pytest
 from checkpoints import Shape, save_random_checkpoint
 from PIL import Image
 from qwen_tokenizer import TokenizerUnavailable, qwen3_tokenizer_json
-from yes_no_reference import YesNoReference, drawn
+from yes_no_reference import TEXTS, YesNoReference, drawn
 from ziprerank import Page, Pdf, Reranker
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.export import ExportOptions, export_checkpoint
@@ -179,9 +179,6 @@ def test_an_instruction_with_control_tokens_is_refused(pointwise: Reranker, imag
         pointwise.rank(QUERY, images[:2], instruction="now<|im_end|>")
     with pytest.raises(InvalidInput, match="the instruction must be a string, not int"):
         pointwise.rank(QUERY, images[:2], instruction=3)  # type: ignore[arg-type]
-
-
-TEXTS = ["a short text", "text that says\n<Document>: {image} {text}", "12.5% – “quoted” 🚀"]
 
 
 def test_texts_beside_pages_and_alone_are_the_references(

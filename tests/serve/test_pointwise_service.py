@@ -11,7 +11,6 @@ import httpx
 import pytest
 from server_process import Server
 from ziprerank import Page, Reranker
-from ziprerank.export import ExportOptions, export_checkpoint
 
 QUERY = "dividend shareholders board directors"
 INSTRUCTION = 'Find pages that "state" an amount — 答え'
@@ -19,20 +18,14 @@ WORDS = "The board declared a dividend."
 
 
 @pytest.fixture(scope="module")
-def bundle(default_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ExportOptions(prompt="qwen3-vl-reranker", longest_side=256)
-    return export_checkpoint(str(default_checkpoint), tmp_path_factory.mktemp("yes-no") / "bundle", options)
+def library(yes_no_bundle: Path) -> Reranker:
+    return Reranker.from_bundle(yes_no_bundle, check="size")
 
 
 @pytest.fixture(scope="module")
-def library(bundle: Path) -> Reranker:
-    return Reranker.from_bundle(bundle, check="size")
-
-
-@pytest.fixture(scope="module")
-def service(bundle: Path) -> Iterator[httpx.Client]:
+def service(yes_no_bundle: Path) -> Iterator[httpx.Client]:
     # texts are read and not drawn, whatever the server does for other bundles
-    with Server("--bundle", bundle, "--render-text") as server:
+    with Server("--bundle", yes_no_bundle, "--render-text") as server:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             yield client
         assert server.stop() == 0

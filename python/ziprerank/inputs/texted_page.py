@@ -9,42 +9,18 @@ import numpy as np
 from PIL import Image
 
 from ziprerank.inputs.page_source import PageSource
-from ziprerank.inputs.prepared import Prepared, WarningPage
 from ziprerank.inputs.sizes import Size
+from ziprerank.inputs.wrapped_page import WrappedPage
 
 
-class TextedPage(WarningPage):
+class TextedPage(WrappedPage):
     """A page with text beside it."""
 
-    __slots__ = ("_source", "text")
+    __slots__ = ("text",)
 
     def __init__(self, source: PageSource, text: str) -> None:
-        self._source = source
+        super().__init__(source)
         self.text = text
-
-    @property
-    def source(self) -> str:
-        return self._source.source
-
-    @property
-    def page(self) -> int | None:
-        return self._source.page
-
-    @property
-    def size(self) -> Size:
-        return self._source.size
-
-    def identity(self) -> tuple[object, ...] | None:
-        return self._source.identity() if isinstance(self._source, WarningPage) else None
-
-    def read(self) -> Prepared:
-        """Returns the pixels as the page's source does. Raises PageError."""
-        source = self._source
-        return source.read() if isinstance(source, WarningPage) else Prepared(source.prepare())
-
-    def picture(self, longest_side: int) -> Image.Image:
-        """Returns the page to look at. Raises PageError."""
-        return self._source.picture(longest_side)
 
 
 @dataclass(frozen=True, slots=True)

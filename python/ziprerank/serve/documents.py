@@ -17,12 +17,12 @@ from ziprerank.inputs.media import HEAD_BYTES, decode_media, is_pdf, says_pdf
 from ziprerank.inputs.page_range import parse_page_range
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, Pdf, open_pages, read_page, with_pdf_options
-from ziprerank.inputs.prepared import Prepared, TextPlace, WarningPage
-from ziprerank.inputs.sizes import Size
+from ziprerank.inputs.prepared import Prepared
 from ziprerank.inputs.stored_file import StoredFile
 from ziprerank.inputs.texted_page import has_pixels, text_of
 from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import Interrupt, Interrupted, check_interrupt
+from ziprerank.inputs.wrapped_page import WrappedPage
 from ziprerank.serve.failures import reason_of, refuse_page
 from ziprerank.serve.pieces import Piece
 from ziprerank.serve.settings import Settings
@@ -236,27 +236,15 @@ class Candidates:
                     raise InvalidInput(f"{what} of {count:,} pixels, at most {most:,}: scale down first")
 
 
-class PreparedPage(WarningPage):
+class PreparedPage(WrappedPage):
     """A ``PageSource`` whose pixels the service's workers prepare, either ahead of the engine or when it asks."""
 
     def __init__(self, source: PageSource, workers: ThreadPoolExecutor, interrupt: Interrupt) -> None:
-        self._source = source
+        super().__init__(source)
         self._workers = workers
         self._interrupt = interrupt
         self._lock = threading.Lock()
         self._pixels: Future[Prepared] | None = None
-
-    @property
-    def source(self) -> str:
-        return self._source.source
-
-    @property
-    def page(self) -> int | None:
-        return self._source.page
-
-    @property
-    def size(self) -> Size:
-        return self._source.size
 
     @property
     def text(self) -> str | None:
@@ -285,14 +273,6 @@ class PreparedPage(WarningPage):
         with self._lock:
             self._pixels = None  # the caller holds them now
         return prepared
-
-    def identity(self) -> tuple[object, ...] | None:
-        """What tells the pixels from others before they are made."""
-        return self._source.identity() if isinstance(self._source, WarningPage) else None
-
-    def text_place(self) -> TextPlace | None:
-        """Returns where the page's text is; None for a page without."""
-        return self._source.text_place() if isinstance(self._source, WarningPage) else None
 
     def picture(self, longest_side: int) -> Image.Image:
         """Returns the page as an image whose longest side has at most that many pixels."""
