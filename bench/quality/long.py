@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from ziprerank.comparison import machine
 from ziprerank.inputs.pages import open_pages
 
 from .documents import DOCUMENTS, located
-from .queries import QUERIES, Query, read_queries
+from .queries import QUERIES, Query, drawn, read_queries
 from .scans import scan_document
 
 SEED = 22
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "long.pdf"
-        queries = sampled(joined(options.documents, options.pages, file), options.queries)
+        queries = drawn(joined(options.documents, options.pages, file), options.queries, SEED)
         if options.case == "scans":
             scan_document(file, range(options.pages), file.with_name("scans.pdf"))
             file = file.with_name("scans.pdf")
@@ -82,11 +81,6 @@ def joined(folder: Path, pages: int, out: Path) -> list[Query]:
     if base < pages:
         raise SystemExit(f"the manuals have {base} pages, fewer than {pages}")
     return found
-
-
-def sampled(queries: Sequence[Query], count: int) -> list[Query]:
-    """Returns ``count`` queries, drawn with `SEED`."""
-    return random.Random(SEED).sample(list(queries), count)
 
 
 def measured(case: str, file: Path, queries: Sequence[Query]) -> dict[str, Any]:

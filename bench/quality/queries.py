@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def read_queries(file: Path = QUERIES) -> list[Query]:
     """Reads a query set. Raises ValueError for a row whose candidates are not distinct or lack the right page."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [Query(**{**row, "candidates": tuple(row["candidates"])}) for row in rows]
+
+
+def drawn(queries: Sequence[Query], count: int, seed: int | str) -> list[Query]:
+    """Returns ``count`` queries, in their order."""
+    return [queries[place] for place in sorted(random.Random(seed).sample(range(len(queries)), count))]
 
 
 def write_queries(file: Path, queries: Iterable[Query]) -> None:

@@ -9,22 +9,23 @@ The systems are
 - `text`, `relevance`: BM25, or late interaction, picks 20 pages, and one pass ranks them;
 - `partition` and `windows`: every page goes through the model, by either strategy;
 - `backwards`: windows over the pages from the last to the first, for the row `agreement`;
-- `twenty`: the query's 20 candidates of the query set in one pass, which no system knows but times are compared with.
+- `twenty`: the query's 20 candidates of the query set in one pass, which no system knows.
 
-Every system begins a document with no page features; its text has been read. `first` is the document's first query, and
-`next` the median of the others. Both are divided by those of `twenty` in the same run and are left out without it: no
-milliseconds are written.
+Every system begins a document with no page features; its text has been read. Its queries alternate with passes over 20
+pages of the document that stay the same: `first` is the ratio of the first query to the first such pass, which encodes
+its pages, and `next` that of the medians of all others, which find theirs in memory. No milliseconds are written.
 
 The row `agreement` counts how often `partition` has the same first page as `windows`, of all queries and of those on
 which the model is consistent: where `windows` and `backwards` agree on it.
+
+OUT has a row for each system and document, as soon as it is measured, in place of an older one of the same two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -39,13 +40,15 @@ from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import open_pages
 
 from .documents import located
-from .queries import CANDIDATES, QUERIES, Query, read_queries
+from .queries import CANDIDATES, QUERIES, Query, drawn, read_queries
 from .run import chosen
 from .systems import by_document
 
 SHOWN = 5  # pages that are asked for
 SYSTEMS = ("twenty", "bm25", "late", "text", "relevance", "partition", "windows", "backwards")
 SEED = 22  # of the queries of --sample
+AGREEING = {"partition", "windows", "backwards"}
+TIMED = ("text", "relevance", "partition", "windows", "backwards")
 OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"first_stage": "text"},
     "relevance": {"first_stage": "relevance"},
@@ -64,6 +67,7 @@ class Found:
         ranks: of the right pages, from 1; None where it is not among those shown.
         passes: of each query.
         ms: of each query.
+        base_ms: of the pass over the same 20 pages that followed it; empty where no times are compared.
         best: the page that each query has first.
     """
 
@@ -71,6 +75,7 @@ class Found:
     ranks: list[int | None] = field(default_factory=list)
     passes: list[int] = field(default_factory=list)
     ms: list[float] = field(default_factory=list)
+    base_ms: list[float] = field(default_factory=list)
     best: list[int] = field(default_factory=list)
 
 
@@ -79,11 +84,11 @@ Ranker = Callable[[Query], tuple[Sequence[int], int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ranks document by document and writes the rows, anew after each system on each."""
+    """Ranks document by document and writes each row when it is known."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.whole", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", type=Path, help="rows, one JSON object a line")
+    parser.add_argument("out", type=Path, help="rows, one JSON object a line; added to")
     parser.add_argument("--documents", type=Path, required=True, help="folder of the PDFs")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all")
     parser.add_argument("--only", nargs="+", help="names of the documents; default: all")
@@ -96,36 +101,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for query in sampled(chosen(read_queries(QUERIES), None), options.sample)
         if options.only is None or query.document in options.only
     ]
-    about = {"what": "whole", "sample": options.sample, "seed": SEED, "systems": options.systems, **machine.describe()}
-    found: dict[str, dict[str, Found]] = {}
+    about = {"what": "whole", "sample": options.sample, "threads": options.threads, **machine.describe()}
     with Reranker.from_bundle(options.bundle, threads=options.threads) as reranker:
         for file, asked in by_document(queries, options.documents, located):
+            found: dict[str, Found] = {}
             for system in options.systems:
-                found.setdefault(system, {})[file.name] = measured(system, reranker, file, asked)
-                lines = [json.dumps({**row, **about}) + "\n" for row in rows(found)]
-                options.out.write_text("".join(lines), encoding="utf-8")
-    print(table(list(rows(found))))
+                found[system] = measured(system, reranker, file, asked)
+                add(options.out, {"system": system, "document": file.name, **described(found[system]), **about})
+            if found.keys() >= AGREEING:
+                add(options.out, {"system": "agreement", "document": file.name, **agreement(found), **about})
+
+
+def add(out: Path, row: Mapping[str, Any]) -> None:
+    """Writes a row to the file, in place of one of the same system and document."""
+    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    names = row["system"], row["document"]
+    rest = [line for line in lines if ((old := json.loads(line))["system"], old["document"]) != names]
+    out.write_text("".join(f"{line}\n" for line in [*rest, json.dumps(row)]), encoding="utf-8")
+    print(json.dumps(row), flush=True)
 
 
 def sampled(queries: Sequence[Query], count: int | None) -> list[Query]:
     """Returns ``count`` queries of each document, drawn with `SEED` and in their order; all for None."""
-    drawn: list[Query] = []
+    found: list[Query] = []
     for name in dict.fromkeys(query.document for query in queries):
         own = [query for query in queries if query.document == name]
-        places = range(len(own)) if count is None else random.Random(f"{SEED} {name}").sample(range(len(own)), count)
-        drawn += [own[place] for place in sorted(places)]
-    return drawn
+        found += own if count is None else drawn(own, count, f"{SEED} {name}")
+    return found
 
 
 def measured(system: str, reranker: Reranker, file: Path, asked: Sequence[Query]) -> Found:
     """Ranks one document's queries by one system."""
+    base = reranker.for_owner(f"beside {system} {file.name}")
+    same = Pdf(file, [page + 1 for page in sorted(asked[0].candidates)])
     with open_pages(file, reranker.bundle.image) as sources:
         rank = ranker_of(system, reranker, file, sources)
         result = Found(len(sources))
         for query in asked:
             begun = perf_counter()
             order, passes = rank(query)
-            result.ms.append((perf_counter() - begun) * 1e3)
+            ended = perf_counter()
+            result.ms.append((ended - begun) * 1e3)
+            if system in TIMED:
+                base.rank(query.query, same, SHOWN, first_stage="none")
+                result.base_ms.append((perf_counter() - ended) * 1e3)
             result.ranks.append(order.index(query.page) + 1 if query.page in order else None)
             result.best.append(order[0])
             result.passes.append(passes)
@@ -166,63 +185,32 @@ def ranker_of(system: str, reranker: Reranker, file: Path, sources: Sequence[Pag
     return by_tokens if system == "late" else by_model
 
 
-def rows(found: dict[str, dict[str, Found]]) -> Iterator[dict[str, Any]]:
-    """Yields a row for each system and document, and one for all documents."""
-    for system, documents in found.items():
-        for name, parts in [*((name, [name]) for name in documents), ("all", list(documents))]:
-            ours = [documents[part] for part in parts]
-            row = {"system": system, "document": name, **measures(ours)}
-            if system != "twenty" and name != "all" and name in found.get("twenty", {}):
-                base = found["twenty"][name]
-                row["first"] = round(ours[0].ms[0] / base.ms[0], 3)
-                if len(base.ms) > 1:
-                    row["next"] = round(median(ours[0].ms[1:]) / median(base.ms[1:]), 3)
-            yield row
-    if {"partition", "windows", "backwards"} <= found.keys():
-        yield {"system": "agreement", "document": "all", **agreement(found)}
-
-
-def agreement(found: Mapping[str, Mapping[str, Found]]) -> dict[str, Any]:
+def agreement(found: Mapping[str, Found]) -> dict[str, int]:
     """Returns how many queries have the same first page by partition as by windows, of all and of consistent ones."""
-    same = {True: [0, 0], False: [0, 0]}  # by consistency: agreeing queries, and all
-    for name, windows in found["windows"].items():
-        if name not in found["partition"] or name not in found["backwards"]:
-            continue
-        others = found["partition"][name].best, found["backwards"][name].best
-        for best, split, back in zip(windows.best, *others, strict=True):
-            same[back == best][0] += split == best
-            same[back == best][1] += 1
-    (consistent, of), (others_same, others_of) = same[True], same[False]
+    windows, back, split = (found[system].best for system in ("windows", "backwards", "partition"))
+    same = [one == other for one, other in zip(windows, split, strict=True)]
+    consistent = [one == other for one, other in zip(windows, back, strict=True)]
     return {
-        "n": of + others_of,
-        "same_first_page": consistent + others_same,
-        "consistent": of,
-        "same_first_page_where_consistent": consistent,
+        "n": len(same),
+        "same_first_page": sum(same),
+        "consistent": sum(consistent),
+        "same_first_page_where_consistent": sum(both == (True, True) for both in zip(same, consistent, strict=True)),
     }
 
 
-def measures(parts: Sequence[Found]) -> dict[str, Any]:
-    """Returns recalls and passes over the queries of some documents."""
-    ranks = [rank for part in parts for rank in part.ranks]
+def described(found: Found) -> dict[str, Any]:
+    """Returns recalls, the mean number of passes, and how long queries take as ratios."""
+    count = len(found.ranks)
     recall = {
-        f"recall@{at}": round(sum(rank is not None and rank <= at for rank in ranks) / len(ranks), 4)
+        f"recall@{at}": round(sum(rank is not None and rank <= at for rank in found.ranks) / count, 4)
         for at in (1, SHOWN, CANDIDATES)
     }
-    passes = [count for part in parts for count in part.passes]
-    return {"n": len(ranks), "pages": sum(part.pages for part in parts), **recall, "passes": round(fmean(passes), 2)}
-
-
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """Returns the rows as a Markdown table. Recall@20 is that of a first stage alone: the others show five pages."""
-    recalls = ("recall@1", f"recall@{SHOWN}", f"recall@{CANDIDATES}")
-    names = ("system", "document", "pages", "n", *recalls, "passes", "first", "next")
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for row in found:
-        shown = dict(row)
-        if row["system"] not in ("bm25", "late"):
-            shown.pop(f"recall@{CANDIDATES}", None)
-        lines.append(f"| {' | '.join(str(shown.get(name, '')) for name in names)} |")
-    return "\n".join(lines)
+    row = {"n": count, "pages": found.pages, **recall, "passes": round(fmean(found.passes), 2)}
+    if found.base_ms:
+        row["first"] = round(found.ms[0] / found.base_ms[0], 3)
+    if len(found.base_ms) > 1:
+        row["next"] = round(median(found.ms[1:]) / median(found.base_ms[1:]), 3)
+    return row
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def test_each_system_ranks_the_document(manual: Path, tmp_path: Path) -> None:
     queries = [asked(22), asked(3)]
     bundle = copy_default_bundle(tmp_path / "small", 192, min_pixels=1024, dpi=None)
     with Reranker.from_bundle(bundle, threads=1) as reranker:
-        found = {system: {manual.name: whole.measured(system, reranker, manual, queries)} for system in whole.SYSTEMS}
+        found = {system: whole.measured(system, reranker, manual, queries) for system in whole.SYSTEMS}
         plain = reranker.rank("subject22", manual, 5, first_stage="none", strategy="windows")
-    passes = {system: documents[manual.name].passes for system, documents in found.items()}
+    passes = {system: one.passes for system, one in found.items()}
     assert passes == {
         "twenty": [1, 1],
         "bm25": [0, 0],
@@ -48,32 +48,32 @@ def test_each_system_ranks_the_document(manual: Path, tmp_path: Path) -> None:
         "windows": [2, 2],
         "backwards": [2, 2],
     }
-    assert found["bm25"][manual.name].ranks == [1, 1]
+    assert found["bm25"].ranks == [1, 1]
     order = [page.index for page in plain]
-    assert found["windows"][manual.name].ranks[0] == (order.index(22) + 1 if 22 in order else None)
-    rows = list(whole.rows(found))
-    assert all("ms" not in json.dumps(row) for row in rows)
-    assert {(row["system"], "first" in row) for row in rows if row["document"] != "all"} == {
-        (system, system != "twenty") for system in whole.SYSTEMS
-    }
-    assert len(whole.table(rows).splitlines()) == 2 + len(rows)
+    assert found["windows"].ranks[0] == (order.index(22) + 1 if 22 in order else None)
+    described = {system: whole.described(one) for system, one in found.items()}
+    assert all("ms" not in json.dumps(row) for row in described.values())
+    assert {system for system, row in described.items() if "first" in row and "next" in row} == set(whole.TIMED)
 
 
-def test_measures_count_what_is_shown() -> None:
-    parts = [whole.Found(50, [1, None], [3, 3], [1.0, 1.0]), whole.Found(70, [5, 6], [4, 6], [1.0, 1.0])]
-    assert whole.measures(parts) == {
+def test_a_row_counts_what_is_shown_and_compares_times() -> None:
+    found = whole.Found(50, [1, None, 5, 6], [3, 3, 4, 6], [80.0, 30.0, 20.0, 90.0], [40.0, 10.0, 20.0, 10.0])
+    assert whole.described(found) == {
         "n": 4,
-        "pages": 120,
+        "pages": 50,
         "recall@1": 0.25,
         "recall@5": 0.5,
         "recall@20": 0.75,
         "passes": 4.0,
+        "first": 2.0,
+        "next": 3.0,
     }
+    assert "next" not in whole.described(whole.Found(50, [1], [1], [80.0], [40.0]))
 
 
 def test_the_agreement_is_of_first_pages() -> None:
-    def best(*pages: int) -> dict[str, whole.Found]:
-        return {"a.pdf": whole.Found(50, [1] * len(pages), [1] * len(pages), [1.0] * len(pages), list(pages))}
+    def best(*pages: int) -> whole.Found:
+        return whole.Found(50, best=list(pages))
 
     found = {"windows": best(1, 2, 3, 4), "backwards": best(1, 2, 9, 9), "partition": best(1, 7, 3, 8)}
     assert whole.agreement(found) == {
@@ -82,7 +82,14 @@ def test_the_agreement_is_of_first_pages() -> None:
         "consistent": 2,
         "same_first_page_where_consistent": 1,
     }
-    assert [row["system"] for row in whole.rows(found) if row["document"] == "all"][-1] == "agreement"
+
+
+def test_a_row_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    for row in (("text", "a", 1), ("text", "b", 2), ("windows", "a", 3), ("text", "a", 4)):
+        whole.add(out, dict(zip(("system", "document", "n"), row, strict=True)))
+    rows = [tuple(json.loads(line).values()) for line in out.read_text().splitlines()]
+    assert rows == [("text", "b", 2), ("windows", "a", 3), ("text", "a", 4)]
 
 
 def test_a_sample_is_of_every_document_and_always_the_same() -> None:
