@@ -22,6 +22,7 @@ from ziprerank.comparison.tables import tables
 
 from .ablation import table
 from .evaluation import by_document
+from .long_report import long_documents, strategies
 from .pointwise_report import page_by_page
 from .serve_report import attacked, under_load
 
@@ -46,9 +47,11 @@ def main() -> None:
 
 def with_tables(document: str, text: str) -> str:
     """Returns the text of a document with the tables between its markers written again."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + "\n" + "\n\n".join(part() for part in DOCUMENTS[document]) + "\n\n" + END + after
+    written, *places = text.split(BEGIN)
+    for place, parts in zip(places, DOCUMENTS[document], strict=True):
+        _, after = place.split(END)
+        written += BEGIN + "\n" + "\n\n".join(part() for part in parts) + "\n\n" + END + after
+    return written
 
 
 def comparison() -> str:
@@ -106,6 +109,16 @@ def three_systems() -> str:
 def pointwise() -> str:
     """Returns the table of pages scored one by one."""
     return page_by_page(read("pointwise_cpu.jsonl"))
+
+
+def whole_manuals() -> str:
+    """Returns the table of the strategies on whole manuals."""
+    return strategies(read("whole_cpu.jsonl"))
+
+
+def very_long() -> str:
+    """Returns the table of very long documents."""
+    return long_documents(read("long_cpu.jsonl"))
 
 
 def startup() -> str:
@@ -218,16 +231,17 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (RESULTS / name).read_text(encoding="utf-8").splitlines()]
 
 
-DOCUMENTS: dict[str, list[Callable[[], str]]] = {
-    "README.md": [three_systems],
-    "docs/benchmarks.md": [pictures, comparison, pointwise, startup, prune_op],
-    "docs/evaluation.md": [by_document],
-    "docs/precision.md": [precision],
-    "docs/python.md": [page_workers],
-    "docs/scale.md": [batch],
-    "docs/operate.md": [under_load, attacked],
-    "train/MODEL_CARD.md": [ablation],
+DOCUMENTS: dict[str, list[list[Callable[[], str]]]] = {
+    "README.md": [[three_systems]],
+    "docs/benchmarks.md": [[pictures, comparison, pointwise, startup, prune_op]],
+    "docs/evaluation.md": [[by_document]],
+    "docs/precision.md": [[precision]],
+    "docs/python.md": [[whole_manuals], [very_long], [page_workers]],
+    "docs/scale.md": [[batch]],
+    "docs/operate.md": [[under_load, attacked]],
+    "train/MODEL_CARD.md": [[ablation]],
 }
+"""What stands between the markers of each document, place by place."""
 
 
 if __name__ == "__main__":

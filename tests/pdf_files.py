@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
@@ -21,3 +22,19 @@ def make_pdf(
         canvas.showPage()
     canvas.save()
     return stream.getvalue() + b"%" * padding
+
+
+def drawn_pdf(pages: Iterable[Callable[[Canvas], None]], size: tuple[float, float] = (300.0, 400.0)) -> bytes:
+    """A PDF of what each function draws on a page of its own, in points from the lower left corner."""
+    stream = io.BytesIO()
+    canvas = Canvas(stream, pagesize=size, invariant=1)
+    for draw in pages:
+        draw(canvas)
+        canvas.showPage()
+    canvas.save()
+    return stream.getvalue()
+
+
+def words_pdf(pages: Iterable[str], size: tuple[float, float] = (300.0, 400.0)) -> bytes:
+    """A PDF of pages of a line near the top each."""
+    return drawn_pdf((lambda canvas, words=words: canvas.drawString(20, size[1] - 30, words) for words in pages), size)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from ziprerank.runtime.memory import peak_bytes
 
 COMMAND = [sys.executable, "-c", "from ziprerank.cli.app import app; app()", "serve", "--port", "0"]
 
@@ -83,8 +84,7 @@ class Server:
 
     def most_memory(self) -> int:
         """The most resident bytes so far."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+        return peak_bytes(self._process.pid)
 
     def files(self) -> int:
         """Open files now."""

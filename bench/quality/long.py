@@ -10,16 +10,18 @@ The best five pages are asked for.
 Both are compared with a PDF of 20 of the document's pages: once with ``fresh`` ones for each query, its candidates in
 the query set, and once with the ``same`` pages for all queries. Queries of the two sides alternate, and no milliseconds
 are written. `first` is the ratio of first queries, `next` that of the medians of all others.
-Memory is the peak of the process and of the page workers that it has at the end, in MiB, on Linux only.
+Memory is the peak, in MiB, of a process that ranks the queries over the document alone, and that of its page workers,
+on Linux only; libraries that they share count in each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -29,6 +31,8 @@ import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from ziprerank import Pdf, Reranker
 from ziprerank.comparison import machine
 from ziprerank.inputs.pages import open_pages
+from ziprerank.inputs.workers.pool import pool
+from ziprerank.runtime.memory import peak_bytes
 
 from .documents import DOCUMENTS, located
 from .queries import QUERIES, Query, drawn, read_queries
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--case", choices=list(STAGES), required=True)
     parser.add_argument("--pages", type=int, required=True, help="of the document")
     parser.add_argument("--queries", type=int, default=8, help="default: 8")
+    parser.add_argument("--bundle", type=Path, help="default: the one in the package")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "long.pdf"
@@ -56,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.case == "scans":
             scan_document(file, range(options.pages), file.with_name("scans.pdf"))
             file = file.with_name("scans.pdf")
-        row = {"what": "long", "case": options.case, "pages": options.pages, **measured(options.case, file, queries)}
+        given = (options.case, file, queries, options.bundle)
+        row = {"what": "long", "case": options.case, "pages": options.pages, **measured(*given)}
+        row["peak_mib"] = most_memory(*given)
     with options.out.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({**row, **machine.describe()}) + "\n")
     print(json.dumps(row, indent=1))
@@ -83,11 +90,11 @@ def joined(folder: Path, pages: int, out: Path) -> list[Query]:
     return found
 
 
-def measured(case: str, file: Path, queries: Sequence[Query]) -> dict[str, Any]:
+def measured(case: str, file: Path, queries: Sequence[Query], bundle: Path | None) -> dict[str, Any]:
     """Ranks the queries over the document and over 20 of its pages, in turn."""
     ms: dict[str, list[float]] = {"long": [], "fresh": [], "same": []}
     found: list[bool] = []
-    with Reranker.from_bundle() as reranker, open_pages(file, reranker.bundle.image) as sources:
+    with Reranker.from_bundle(bundle) as reranker, open_pages(file, reranker.bundle.image) as sources:
         own = {name: reranker.for_owner(name) for name in ms}
         if case == "text":
             own["long"].read_texts(sources, first_stage="text")
@@ -101,14 +108,12 @@ def measured(case: str, file: Path, queries: Sequence[Query]) -> dict[str, Any]:
             for name, pages in (("fresh", query.candidates), ("same", queries[0].candidates)):
                 some = Pdf(file, [page + 1 for page in sorted(pages)])
                 timed(ms[name], lambda: own[name].rank(query.query, some, SHOWN, first_stage="none"))  # noqa: B023
-        memory = peak_mib()
     return {
         "stage": STAGES[case],
         "n": len(queries),
         "recall@5": round(sum(found) / len(found), 4),
         **{f"first_to_{name}": round(ms["long"][0] / ms[name][0], 3) for name in ("fresh", "same")},
         **{f"next_to_{name}": round(median(ms["long"][1:]) / median(ms[name][1:]), 3) for name in ("fresh", "same")},
-        "peak_mib": memory,
     }
 
 
@@ -120,20 +125,19 @@ def timed(into: list[float], body: Callable[[], Any]) -> Any:
     return result
 
 
-def peak_mib() -> dict[str, int] | None:
-    """Returns the peak of this process, and the sum of those of its children."""
-    peaks: dict[str, int] = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        except OSError:  # it has ended
-            continue
-        if "VmHWM" in lines:
-            kin = "process" if status.parent.name == str(os.getpid()) else lines["PPid"].strip()
-            if kin in ("process", str(os.getpid())):
-                kin = "process" if kin == "process" else "workers"
-                peaks[kin] = peaks.get(kin, 0) + int(lines["VmHWM"].split()[0]) // 1024
-    return peaks or None
+def most_memory(case: str, file: Path, queries: Sequence[Query], bundle: Path | None) -> dict[str, int]:
+    """Returns the most MiB that ranking over the document needs, of a process that does nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(peaks_of, case, file, queries, bundle).result()
+
+
+def peaks_of(case: str, file: Path, queries: Sequence[Query], bundle: Path | None) -> dict[str, int]:
+    """Ranks over the document and returns the peaks, in MiB, of this process and of its page workers together."""
+    with Reranker.from_bundle(bundle) as reranker, open_pages(file, reranker.bundle.image) as sources:
+        for query in queries:
+            reranker.rank(query.query, list(sources), SHOWN, first_stage=STAGES[case])  # type: ignore[arg-type]
+        found = {"process": peak_bytes(), "workers": sum(map(peak_bytes, pool().pids()))}
+    return {name: held >> 20 for name, held in found.items()}
 
 
 if __name__ == "__main__":

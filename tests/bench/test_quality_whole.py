@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from reportlab.pdfgen.canvas import Canvas
+from pdf_files import words_pdf
 from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
 
@@ -19,11 +19,7 @@ PAGES = 26
 @pytest.fixture(scope="module")
 def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("manual") / "manual.pdf"
-    canvas = Canvas(str(file), pagesize=(200, 260), invariant=1)
-    for page in range(PAGES):
-        canvas.drawString(20, 200, f"about subject{page} and nothing else")
-        canvas.showPage()
-    canvas.save()
+    file.write_bytes(words_pdf((f"about subject{page} and nothing else" for page in range(PAGES)), (200, 260)))
     return file
 
 

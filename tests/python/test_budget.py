@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pdf_files import drawn_pdf
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.budget import budget_of, within_budget
@@ -23,15 +24,12 @@ QUERY = "subject7 line"
 
 
 def document(pages: int, *, text: bool = True) -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-    for page in range(pages):
+    def draw(canvas: Canvas, page: int) -> None:
         canvas.rect(20, 20, 200, 3 * page + 20, fill=1)
         if text:
             canvas.drawString(20, 370, f"subject{page} and a line of what is said about it")
-        canvas.showPage()
-    canvas.save()
-    return stream.getvalue()
+
+    return drawn_pdf(partial(draw, page=page) for page in range(pages))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from pdf_files import drawn_pdf
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
@@ -51,13 +52,7 @@ def empty(_canvas: Canvas) -> None:
 
 
 def pdf(pages: Sequence[Draw]) -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=SIZE, invariant=1)
-    for draw in pages:
-        draw(canvas)
-        canvas.showPage()
-    canvas.save()
-    return stream.getvalue()
+    return drawn_pdf(pages, SIZE)
 
 
 def manual(pages: int = 60) -> list[Draw]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pdf_files import drawn_pdf
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.errors import InvalidInput
 from ziprerank.reranker import Reranker
@@ -23,13 +23,12 @@ def reranker(small_pages: Path) -> Iterator[Reranker]:
 
 
 def document(words: str) -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-    canvas.setFont("Helvetica", 20)
-    for line in range(8):
-        canvas.drawString(10, 370 - 40 * line, words)
-    canvas.save()
-    return stream.getvalue()
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 20)
+        for line in range(8):
+            canvas.drawString(10, 370 - 40 * line, words)
+
+    return drawn_pdf([draw])
 
 
 @pytest.mark.parametrize("stage", ["wait", "vision"])

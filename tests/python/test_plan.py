@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pdf_files import drawn_pdf
 from reportlab.pdfgen.canvas import Canvas
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.estimate import count_work, estimate
@@ -33,14 +34,11 @@ GIVEN = Rates(page_ms=7.0, token_ms=0.5, pass_ms=(3.0, 0.25, 0.0))
 
 
 def document(pages: int, word: str = "subject") -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-    for page in range(pages):
+    def draw(canvas: Canvas, page: int) -> None:
         for line in range(8):
             canvas.drawString(20, 370 - 40 * line, f"{word}{page} and line {line} of what is said about it")
-        canvas.showPage()
-    canvas.save()
-    return stream.getvalue()
+
+    return drawn_pdf(partial(draw, page=page) for page in range(pages))
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pdf_files import drawn_pdf
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
@@ -55,16 +56,13 @@ class Torn:
 
 
 def pdf(pages: Sequence[int], scans: Sequence[int] = ()) -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-    for page in pages:
+    def drawn(canvas: Canvas, page: int) -> None:
         if page in scans:
             canvas.drawImage(ImageReader(scanned(page)), 0, 0, 300, 400)
         else:
             draw(canvas, page)
-        canvas.showPage()
-    canvas.save()
-    return stream.getvalue()
+
+    return drawn_pdf(partial(drawn, page=page) for page in pages)
 
 
 @pytest.fixture(scope="module")

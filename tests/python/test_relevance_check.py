@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pdf_files import drawn_pdf
 from reportlab.pdfgen.canvas import Canvas
 from typer.testing import CliRunner
 from ziprerank.bundle import Bundle
@@ -22,15 +23,12 @@ QUERIES = ("soup of the day", "engine and garden", "violin music", "the glacier 
 
 
 def document() -> bytes:
-    stream = io.BytesIO()
-    canvas = Canvas(stream, pagesize=(300, 400), invariant=1)
-    for page in range(PAGES):
+    def draw(canvas: Canvas, page: int) -> None:
         canvas.setFont("Helvetica", 12 + page)
         for line in range(1 + page % 5):
             canvas.drawString(20, 350 - 40 * line, f"{QUERIES[(page + line) % 5]} {page}")
-        canvas.showPage()
-    canvas.save()
-    return stream.getvalue()
+
+    return drawn_pdf(partial(draw, page=page) for page in range(PAGES))
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""The tables of ``python -m bench.quality.whole`` and ``python -m bench.quality.long``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .quality.documents import DOCUMENTS
+
+Row = dict[str, Any]
+
+SYSTEMS = {
+    "bm25": "BM25 alone",
+    "late": "relevance alone",
+    "text": "text, then one pass",
+    "relevance": "relevance, then one pass",
+    "partition": "partition of all pages",
+    "windows": "windows over all pages",
+    "twenty": "20 given pages, one pass",
+}
+CASES = {"text": "born-digital pages, text read before", "scans": "scanned pages"}
+UNMEASURED = "not measured"
+
+
+def strategies(rows: Sequence[Row]) -> str:
+    """Returns recall at 1 and 5 by system and manual, passes, and times as ratios.
+
+    Args:
+        rows: a row for each system and manual.
+    """
+    found = {(row["system"], row["document"]): row for row in rows}
+    names = [one.name for one in DOCUMENTS if ("bm25", one.name) in found]
+    manuals = [f"{name.split('.')[0]} ({found['bm25', name]['pages']:,})" for name in names]
+    lines = [
+        "The right page among the first 1 / 5, in percent, by manual (pages):",
+        "",
+        f"| pages by | {' | '.join(manuals)} | all | passes | first query | next query |",
+        "|---" * (len(names) + 5) + "|",
+    ]
+    for system, shown in SYSTEMS.items():
+        ours = [found.get((system, name)) for name in names]
+        have = [row for row in ours if row is not None]
+        everything = _recalls(have) if len(have) == len(names) else UNMEASURED
+        cells = [_recalls([row]) if row else UNMEASURED for row in ours]
+        ranges = [_range([row["passes"] for row in have], "{:.3g}")]
+        ranges += [_range([row[which] for row in have if which in row], "{:.2g}") for which in ("first", "next")]
+        lines.append(f"| {shown} | {' | '.join([*cells, everything, *ranges])} |")
+    agreed = [row for row in rows if row["system"] == "agreement"]
+    same, of, steady_same, steady = (
+        sum(row[name] for row in agreed)
+        for name in ("same_first_page", "n", "same_first_page_where_consistent", "consistent")
+    )
+    lines += [
+        "",
+        f"Each manual has {found['bm25', names[0]]['n']} queries.",
+        "Passes and times are ranges over the manuals; times are ratios to a pass over 20 pages of the manual, in the "
+        "same run: the first query's to a pass that encodes its pages too, and that of the others (the median) to one "
+        "that finds them in memory.",
+        f"Partition has the same first page as windows for {same} of {of} queries, and for {steady_same} of the "
+        f"{steady} for which windows from the other end have that page too.",
+        f"Measured on {rows[0]['cores']} cores of an {rows[0]['processor']}, ONNX Runtime {rows[0]['onnxruntime']}, "
+        f"commits {', '.join(sorted({row['commit'] for row in rows}))}.",
+    ]
+    return "\n".join(lines)
+
+
+def long_documents(rows: Sequence[Row]) -> str:
+    """Returns what a long document takes, against 20 of its pages.
+
+    Args:
+        rows: a row for each case.
+    """
+    lines = [
+        "| document | first stage | first query | next query | peak memory, MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        # by text each query reads other pages; by relevance all pages are in memory
+        kind = "fresh" if row["stage"] == "text" else "same"
+        peaks = row["peak_mib"]
+        lines.append(
+            f"| {row['pages']:,} {CASES[row['case']]} | {row['stage']} | {row['first_to_fresh']:.2f} times | "
+            f"{row[f'next_to_{kind}']:.2f} times | {peaks['process']} and {peaks['workers']} |"
+        )
+    first = rows[0]
+    lines += [
+        "",
+        f"Times are ratios to 20 of the document's pages in the same run, of {first['n']} queries each.",
+        "By text each query reads other pages, and so the next query is compared with 20 pages that are new to the "
+        "engine; by relevance every page is encoded for the first query and found in memory for the next, so that it "
+        "is compared with 20 pages that are in memory too.",
+        "Memory is that of the process and that of its page workers.",
+        f"Measured on {first['cores']} cores of an {first['processor']}, ONNX Runtime {first['onnxruntime']}, "
+        f"commits {', '.join(sorted({row['commit'] for row in rows}))}.",
+    ]
+    return "\n".join(lines)
+
+
+def _recalls(rows: Sequence[Row]) -> str:
+    """Returns recall at 1 and 5 over the queries of some rows, in percent."""
+    count = sum(row["n"] for row in rows)
+    return " / ".join(f"{sum(row[f'recall@{at}'] * row['n'] for row in rows) / count:.0%}"[:-1] for at in (1, 5))
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    """Returns the least and the largest value, or the only one."""
+    ends = dict.fromkeys(form.format(value) for value in (min(values), max(values))) if values else {}
+    return " to ".join(ends)
