@@ -105,7 +105,7 @@ def measure(pdf: Path, pages: int, longest_side: int, rounds: int, scratch: Path
                     flush=True,
                 )
     yield from latencies(found)
-    yield from memory.rows([by_letters, *single_pages], baselines, checkpoint, (*memory.OURS, POINTWISE))
+    yield from memory.rows([by_letters, *single_pages], baselines, checkpoint, (*memory.BOTH, POINTWISE))
 
 
 def latencies(found: Mapping[tuple[System, str], Sequence[Sample]]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .aim import Aim
-from .cases import AGAIN, FILE
+from .cases import AGAIN, FILE, OURS, OURS_POINTWISE
 from .labels import START_NAMES, label, page_sizes
 
 PAGES, FEWER, KEEP_RATIO = 20, 5, 0.5
@@ -54,7 +54,7 @@ def aims(rows: Rows) -> Iterator[Aim]:
     def one(
         pages: int,
         start: str,
-        system: str = "ziprerank",
+        system: str = OURS,
         keep: float = KEEP_RATIO,
         reasoning: int = 0,
         blank: str = ours["blank"],
@@ -64,7 +64,7 @@ def aims(rows: Rows) -> Iterator[Aim]:
             row
             for row in latencies
             if key == (row["candidates"], row["start"], row["system"], row["keep_ratio"], row["reasoning_tokens"])
-            and (system != "ziprerank" or (row["precision"], row["blank"]) == (ours["precision"], blank))
+            and (system != OURS or (row["precision"], row["blank"]) == (ours["precision"], blank))
         )
         return row
 
@@ -112,7 +112,7 @@ def _against(one: Callable[..., Row]) -> Iterator[Aim]:
 def _page_by_page(latencies: Rows) -> Iterator[Aim]:
     """Yields the aims of ziprerank's first bundle that scores each page by itself; none if there was none."""
     chosen = [row for row in latencies if row["candidates"] == PAGES]
-    ours = [row for row in chosen if row["system"] == "ziprerank_pointwise"]
+    ours = [row for row in chosen if row["system"] == OURS_POINTWISE]
     for mine in ours:
         if mine["precision"] != ours[0]["precision"]:
             continue
@@ -125,7 +125,7 @@ def _page_by_page(latencies: Rows) -> Iterator[Aim]:
 
 def _ours(rows: Rows) -> Row:
     """Returns ziprerank's first latency row."""
-    return next(row for row in rows if row["what"] == "latency" and row["system"] == "ziprerank")
+    return next(row for row in rows if row["what"] == "latency" and row["system"] == OURS)
 
 
 def _ms(row: Row) -> float:

@@ -16,6 +16,7 @@ from ziprerank.windows import MAX_WINDOW, Plan, plan_windows
 STRIDE = 10
 KEEP_RATIOS = (1.0, 0.5, 0.25)
 REASONING = (0, 64, 256)  # tokens written before the ranking string
+OURS, OURS_POINTWISE = "ziprerank", "ziprerank_pointwise"  # names of systems
 FILE, AGAIN = "file", "again"
 STARTS = (FILE, AGAIN)
 """``file``: the first query over a PDF; nothing of its pages is in memory.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .cases import OURS, OURS_POINTWISE
+
 START_NAMES = {"file": "first query, from the PDF", "again": "next query over the same pages"}
 
 
@@ -14,10 +16,10 @@ def label(row: dict[str, Any]) -> str:
     For ziprerank the name has the precision unless it is float32, and says whether blank tokens are dropped.
     """
     system, keep = row["system"], f"keep {row['keep_ratio']:g}"
-    if system in ("ziprerank", "ziprerank_pointwise"):
+    if system in (OURS, OURS_POINTWISE):
         name = system.replace("_", " ") + ("" if row["precision"] == "fp32" else f" {row['precision']}")
         parts = [name, *(["blank dropped"] if row["blank"] == "drop" else [])]
-        return ", ".join(parts if system == "ziprerank_pointwise" else [*parts, keep])
+        return ", ".join(parts if system == OURS_POINTWISE else [*parts, keep])
     if system == "autoregressive":
         extra = f", {row['reasoning_tokens']} reasoning tokens" if row["reasoning_tokens"] else ""
         return f"autoregressive listwise{extra}"

@@ -19,8 +19,8 @@ import torch
 from ziprerank.bundle import Bundle
 from ziprerank.prompt import PromptBuilder
 
-from .cases import FILE, KEEP_RATIOS, Case
-from .ours import BYTES, NAME, Ours
+from .cases import FILE, KEEP_RATIOS, OURS, Case
+from .ours import BYTES, Ours
 from .pruning import Share
 from .torch_model import DTYPES
 
@@ -155,7 +155,7 @@ def rows(
     medians = {
         row["keep_ratio"]: {stage: times["p50"] for stage, times in row["stages_ms"].items()}
         for row in latencies
-        if (row["system"], row["start"]) == (NAME, FILE)
+        if (row["system"], row["start"]) == (OURS, FILE)
         and (row["precision"], row["blank"]) == (ours.precision, ours.blank)
     }
     tower = sum((vision(bundle, len(read) * bundle.image.merge_size**2) for read in ours.read), Work(0, 0))

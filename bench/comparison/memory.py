@@ -20,7 +20,7 @@ from ziprerank.export.manifest import read_manifest
 from ziprerank.runtime.engine import EngineOptions, load_engine
 from ziprerank.runtime.memory import peak_bytes
 
-from .cases import Case
+from .cases import OURS, OURS_POINTWISE, Case
 from .nvml import between, energy_counter, memory_mb
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .ours import Ours
 
 STATUS = Path("/proc/self/status")
-OURS = ("ziprerank", "ziprerank_pointwise")
-SYSTEMS = (*OURS, "transformers", "transformers_pruned", "autoregressive", "pointwise")
+BOTH = (OURS, OURS_POINTWISE)
+SYSTEMS = (*BOTH, "transformers", "transformers_pruned", "autoregressive", "pointwise")
 QUICK = SYSTEMS[:3]
 KEEP_RATIO = 0.5  # of the systems that prune
 
@@ -39,16 +39,16 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """Yields one row per system, and for ziprerank one per bundle; none where the peak cannot be read."""
     for name in names if STATUS.is_file() else ():
-        for ours in [one for one in systems if one.name == name] if name in OURS else systems[:1]:
-            blank = ours.blank if name in OURS else "keep"
+        for ours in [one for one in systems if one.name == name] if name in BOTH else systems[:1]:
+            blank = ours.blank if name in BOTH else "keep"
             options: dict[str, str | int] = {"checkpoint": str(checkpoint), "provider": ours.provider}
             options |= {"batch": baselines.page_by_page.batch, "page_bundle": str(baselines.page_by_page.bundle.path)}
             yield {
                 "what": "memory",
                 "system": name,
-                "precision": ours.precision if name in OURS else baselines.model.precision,
+                "precision": ours.precision if name in BOTH else baselines.model.precision,
                 "blank": blank,
-                "keep_ratio": KEEP_RATIO if name in ("ziprerank", "transformers_pruned") else 1.0,
+                "keep_ratio": KEEP_RATIO if name in (OURS, "transformers_pruned") else 1.0,
                 **of_query(name, ours.case, blank=blank, **options),
             }
 
@@ -88,11 +88,11 @@ def run_once(task: dict[str, Any]) -> None:
     bundle = Bundle.load(task["bundle"], check="size")
     image = replace(bundle.image, longest_side=task["longest_side"], dpi=task["dpi"])
     case = Case(Path(task["pdf"]), task["query"], tuple(task["numbers"]), replace(bundle, image=image))
-    if task["system"] in OURS:
+    if task["system"] in BOTH:
         reranker = Reranker(
             case.bundle, load_engine(case.bundle, EngineOptions(provider=task["provider"], blank=task["blank"]))
         )
-        keep_ratio = KEEP_RATIO if task["system"] == OURS[0] else 1.0
+        keep_ratio = KEEP_RATIO if task["system"] == OURS else 1.0
         reranker.rank(case.query, case.source, keep_ratio=keep_ratio, **case.options)
         return
     from transformers.utils import logging

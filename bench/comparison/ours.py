@@ -15,10 +15,9 @@ from ziprerank.export.host import printed_tokens
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.windows import MAX_WINDOW
 
-from .cases import AGAIN, FILE, KEEP_RATIOS, Case, Sample, System
+from .cases import AGAIN, FILE, KEEP_RATIOS, OURS, OURS_POINTWISE, Case, Sample, System
 from .nvml import Joules, between
 
-NAME, POINTWISE = "ziprerank", "ziprerank_pointwise"
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 BLOCK = 32  # rows in a block of the engine's page pool; a block belongs to one page
 
@@ -29,7 +28,7 @@ class Ours:
     Before each first query, filler pages evict them, so that a first query can be timed repeatedly in a warm process.
 
     Attributes:
-        name: of the system: `POINTWISE` where the bundle scores each page by itself.
+        name: of the system: `OURS_POINTWISE` where the bundle scores each page by itself.
         keep_ratios: that are measured; what pruning does to pointwise scores is unmeasured.
         grids: visual tokens of each page, (rows, columns).
         read: indices of the visual tokens that reach the model, one array per page.
@@ -39,7 +38,7 @@ class Ours:
         self.case, self.precision, self.blank, self.provider = case, precision, blank, provider
         self._energy = energy
         pointwise = case.bundle.defaults.pointwise
-        self.name = POINTWISE if pointwise else NAME
+        self.name = OURS_POINTWISE if pointwise else OURS
         self.keep_ratios: tuple[float, ...] = KEEP_RATIOS[:1] if pointwise else KEEP_RATIOS
         self.file = case.source
         image, model = case.bundle.image, case.bundle.model
@@ -92,7 +91,7 @@ class Ours:
     def _empty_pool(self) -> None:
         """Fills the pool with pages of one visual token, each of which takes a whole block."""
         side = self.case.bundle.image.factor
-        most = 1 if self.name == POINTWISE else MAX_WINDOW
+        most = 1 if self.name == OURS_POINTWISE else MAX_WINDOW
         for first in range(0, self._blocks, most):  # least recently used blocks go first
             pages = min(most, self._blocks - first)
             window = self.reranker.engine.window([(side, side)] * pages)

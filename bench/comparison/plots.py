@@ -14,11 +14,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .aims import PAGES
-from .cases import STARTS
+from .cases import OURS, STARTS
 from .labels import START_NAMES, label, page_sizes
 from .tables import STAGES, Row, Rows
 
-SAME_RANKING = ("ziprerank", "transformers_pruned")  # their logits were checked to agree before they were timed
+SAME_RANKING = (OURS, "transformers_pruned")  # their logits were checked to agree before they were timed
 
 
 def draw(rows: Rows, folder: Path, quality: Rows = ()) -> list[Path]:
@@ -123,7 +123,7 @@ def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
     figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
     colours: dict[str, str] = {}
     for row, recall in points:
-        ours = row["system"] == "ziprerank"
+        ours = row["system"] == OURS
         seconds = row["total_ms"]["p50"] / 1e3
         name = f"{label(row)}, {START_NAMES[row['start']]}"
         shape = ("o" if ours else "s") if row["start"] == STARTS[0] else ("^" if ours else "v")

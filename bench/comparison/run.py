@@ -30,9 +30,9 @@ from . import limits, machine, memory
 from .agreement import Agreement
 from .baselines import Baselines, Pages
 from .bundles import Bundles, blanks, load_bundles, with_pages_of
-from .cases import KEEP_RATIOS, STRIDE, Case, Sample, at_size, distinct_pages
+from .cases import KEEP_RATIOS, OURS, STRIDE, Case, Sample, at_size, distinct_pages
 from .nvml import energy_counter
-from .ours import NAME, Ours
+from .ours import Ours
 from .pruning import Share, shares
 from .schedule import Budget, repeats, rounds
 from .torch_model import TorchModel
@@ -241,7 +241,7 @@ class _Case:
         first = samples[0]
         system, windows = first.system, self._baselines.case.plan.passes
         stages = {stage: [sample.stages[stage] for sample in samples] for stage in first.stages}
-        of_ours = pruning[system.precision, system.blank] if system.name == NAME else {}
+        of_ours = pruning[system.precision, system.blank] if system.name == OURS else {}
         if system.keep_ratio in of_ours:
             share = of_ours[system.keep_ratio].share
             stages["prune"] = [share * time for time in stages["decoder"]]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ziprerank.bundle import default_bundle
 from ziprerank.comparison.bundles import blanks, load_bundles, with_pages_of
-from ziprerank.comparison.cases import Case
-from ziprerank.comparison.ours import POINTWISE, Ours
+from ziprerank.comparison.cases import OURS_POINTWISE, Case
+from ziprerank.comparison.ours import Ours
 from ziprerank.errors import InvalidInput
 from ziprerank.export import ExportOptions, export_checkpoint
 
@@ -47,7 +47,7 @@ def test_page_by_page_reads_the_same_pages(single: Path, default_checkpoint: Pat
     assert cases[0].visual_tokens() == cases[1].visual_tokens()
     assert [case.plan.passes for case in cases] == [1, 3]
     ours = Ours(cases[1], "fp32", "keep", "cpu", lambda: None)
-    assert (ours.name, ours.keep_ratios) == (POINTWISE, (1.0,))
+    assert (ours.name, ours.keep_ratios) == (OURS_POINTWISE, (1.0,))
     for _ in range(2):  # an empty pool before each first query, all pages in it before a next one
         first, following = ours.first_query(1.0), ours.next_query(1.0)
         assert first.kept_tokens == following.kept_tokens == cases[0].visual_tokens()
