@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +16,7 @@ import torch
 from checkpoints import Shape
 from safetensors.numpy import load_file
 from ziprerank.export import ExportOptions, export_checkpoint
+from ziprerank.export import bundle as bundle_module
 from ziprerank.kernels import reference
 
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
@@ -59,3 +62,21 @@ def test_it_adds_no_weights(bundle: Path) -> None:
     digest = hashlib.sha256((bundle / "relate.onnx").read_bytes()).hexdigest()
     assert manifest["files"]["relate.onnx"]["sha256"] == digest
     assert "relevance" not in manifest
+
+
+def test_no_id_depends_on_it(make_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = str(make_checkpoint(Shape()))
+    manifests = []
+    for name in ("as it is", "another"):
+        folder = export_checkpoint(checkpoint, tmp_path / name)
+        manifests.append(json.loads((folder / "ziprerank.json").read_text()))
+
+        def renamed(*given: Any, build: Callable[..., Any] = bundle_module.build_relate) -> Any:
+            graph = build(*given)
+            graph.graph.name = "another"
+            return graph
+
+        monkeypatch.setattr(bundle_module, "build_relate", renamed)
+    one, other = manifests
+    assert one["files"]["relate.onnx"] != other["files"]["relate.onnx"]
+    assert [one["bundle_id"], one["features_id"]] == [other["bundle_id"], other["features_id"]]

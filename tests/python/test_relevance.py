@@ -19,7 +19,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from safetensors.numpy import load_file
 from small_bundle import copy_default_bundle
-from ziprerank.errors import InvalidInput, PageError
+from ziprerank.errors import InvalidInput, PageError, ZipRerankError
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.pages import Pdf, open_pages
@@ -285,6 +285,19 @@ def test_a_bundle_without_the_graph(small_pages: Path, long: Path, tmp_path: Pat
         assert ours.rank(QUERY, pdf(range(24), range(24)), 1).first_stage == "none"
         assert ours.rank(QUERY, long, 1).first_stage == "text"
         with pytest.raises(InvalidInput, match=r"no relate\.onnx.*export the bundle again"):
+            ours.rank(QUERY, long, 1, first_stage="relevance")
+        with Reranker.from_bundle(small_pages, threads=1) as new:
+            scores = [[page.score for page in one.rank(QUERY, long, first_stage="none")] for one in (ours, new)]
+        assert scores[0] == scores[1]
+        assert len(set(scores[0])) > 1
+
+
+def test_the_graph_is_opened_at_its_first_use(small_pages: Path, long: Path, tmp_path: Path) -> None:
+    torn = Path(shutil.copytree(small_pages, tmp_path / "torn"))
+    (torn / "relate.onnx").write_bytes(b"\0" * (torn / "relate.onnx").stat().st_size)
+    with Reranker.from_bundle(torn, threads=1, check="size") as ours:
+        assert ours.rank(QUERY, long, 1, first_stage="none").first_stage == "none"
+        with pytest.raises(ZipRerankError, match=r"relate\.onnx"):
             ours.rank(QUERY, long, 1, first_stage="relevance")
 
 
