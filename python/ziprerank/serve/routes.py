@@ -131,7 +131,7 @@ async def rerank_files(
     request: Request,
     service: AnyService,
     permit: AnyPermit,
-    query: Annotated[str, Form(max_length=MOST_QUERY)],
+    query: Annotated[str, Form(min_length=1, max_length=MOST_QUERY)],  # FastAPI reads an empty field as none
     files: Annotated[
         list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")
     ] = [],  # noqa: B006 - FastAPI copies it
