@@ -25,7 +25,7 @@ _LIMITS = {
 def is_form_allowed(schema: Mapping[str, Any], headers: Mapping[str, str], body: bytes) -> bool:
     """Whether a multipart body has the fields that a schema asks for, and each of them texts or files that it allows.
 
-    An empty text is a field that is not there, as in a form of HTML.
+    Of a field that is not a list, the last text counts, and an empty one is as if it were not there.
 
     Raises:
         AssertionError: The schema says something that is not known here.
@@ -38,8 +38,13 @@ def is_form_allowed(schema: Mapping[str, Any], headers: Mapping[str, str], body:
         form = asyncio.run(MultiPartParser(Headers(headers), parts()).parse())
     except (MultiPartException, KeyError):  # KeyError: no Content-Type
         return False
-    sent = {name: [one for one in form.getlist(name) if one != ""] for name in schema["properties"]}
-    given = {name: values for name, values in sent.items() if values}
+    given = {}
+    for name, field in schema["properties"].items():
+        values = form.getlist(name)
+        if field["type"] != "array":
+            values = [one for one in values[-1:] if one != ""]
+        if values:
+            given[name] = values
     return set(schema.get("required", ())) <= given.keys() and all(
         _allows(schema["properties"][name], values) for name, values in given.items()
     )

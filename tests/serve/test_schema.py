@@ -109,6 +109,7 @@ def test_requests_out_of_the_schema(server: Server, client: httpx.Client, most: 
         ),
         ({"pages": ["1", "2"], "include": ["logit", "kept"], "scale": "logit", "window": "20"}, True),
         ({"top_n": "", "scale": "", "unknown": "x"}, True),  # empty is not given
+        ({"include": ""}, False),  # but in a list
         ({"query": ""}, False),
         ({"pages": "1" * 10_001}, False),
         ({"top_n": "-1"}, False),
