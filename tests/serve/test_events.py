@@ -176,6 +176,31 @@ def test_nothing_is_told_before_a_step_is_done() -> None:
     assert asyncio.run(run()) == [(1, 20, 0, 1), (20, 20, 1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "total", "wanted"),
+    [
+        ([(5, 0), (1, 0), (6, 0)], StepCount(20, 1), [5, 6]),
+        ([(5, 1), (1, 0), (5, 0), (20, 0), (5, 1), (6, 1)], StepCount(20, 2), [5, 6]),
+    ],
+)
+def test_what_a_ranking_repeats_is_not_told_again(
+    steps: list[tuple[int, int]], total: StepCount, wanted: list[int]
+) -> None:
+    """It begins anew when it had given the engine back, since a page was late."""
+
+    async def run() -> list[int]:
+        told, seen, work = Events(), [], asyncio.get_running_loop().create_future()
+        work.set_result(None)  # so that what is no event is nothing
+        for step in steps:
+            told.told(StepCount(*step), total)
+            await asyncio.sleep(0)
+            if event := await told.next(work):
+                seen.append(json.loads(event.partition(b"data: ")[2])["pages_done"])
+        return seen
+
+    assert asyncio.run(run()) == wanted
+
+
 def test_a_comment_is_sent_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         told, work = Events(), asyncio.get_running_loop().create_future()

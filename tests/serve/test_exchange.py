@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
+from ziprerank.serve import exchange
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.exchange import run_admitted
 from ziprerank.serve.failures import Refused
@@ -66,3 +68,44 @@ def test_a_client_that_leaves_later_keeps_its_place_until_its_work_has_ended() -
 
     admission = Admission(Settings())
     asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_a_request_that_is_cancelled_leaves_whenever_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between the end of its handler and the moment at which the answer is handed on."""
+
+    async def run(handled: Callable[[Request], Coroutine[Any, Any, Response]], turns: int) -> bool:
+        async def messages() -> AsyncIterator[dict[str, Any]]:
+            yield {"type": "http.request", "body": bytes(1000), "more_body": False}
+            await asyncio.Event().wait()
+
+        async def handle(_: Request) -> Response:
+            cancel(turns)
+            return Response(b"x" * 100)
+
+        def cancel(left: int) -> None:
+            if left:
+                asyncio.get_running_loop().call_soon(cancel, left - 1)
+            else:
+                task.cancel()
+
+        monkeypatch.setattr(exchange.APIRoute, "get_route_handler", lambda _: handle)
+        task = asyncio.ensure_future(handled(request(messages())))
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        return task.cancelled()
+
+    async def alone(asked: Request) -> Response:
+        return await run_admitted(exchange.APIRoute.get_route_handler(None), asked, Permit(admission))
+
+    async def routed(asked: Request) -> Response:
+        service = SimpleNamespace(admission=admission, check_key=lambda _: "")
+        asked.scope["app"] = SimpleNamespace(state=SimpleNamespace(service=service))
+        return await exchange.AdmittedRoute("/", lambda: None).get_route_handler()(asked)
+
+    for handled, most in ((alone, 3), (routed, 4)):
+        turns = 0
+        admission = Admission(Settings())
+        while asyncio.run(asyncio.wait_for(run(handled, turns), 30)):
+            assert (turns, admission.requests, admission.held, admission._moving) == (turns, 0, 0, set())
+            turns += 1
+        assert turns >= most
