@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from server_process import Server
 from ziprerank.reranker import Reranker
+from ziprerank.serve import stored
 from ziprerank.serve.app import create_app
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
@@ -89,6 +91,63 @@ def test_a_key_has_a_share_of_the_room(run: Callable[[Callable[[], Any]], Any]) 
             documents.add("a", b"z" * (3 * MIB), 1)
         assert refused.value.status_code == 413
         assert there(documents, "a", ids[-1])  # nothing gives way to what cannot be kept
+
+    run(work)
+
+
+def test_room_is_made_without_a_look_at_other_keys(
+    run: Callable[[Callable[[], Any]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Counter[str]()
+
+    class Counting(OrderedDict[Any, Any]):
+        def _count(self, of: Iterable[Any]) -> Iterator[Any]:
+            for one in of:
+                steps["taken"] += 1
+                yield one
+
+        def __iter__(self) -> Iterator[Any]:
+            return self._count(super().__iter__())
+
+        def items(self) -> Any:
+            return self._count(super().items())
+
+        def values(self) -> Any:
+            return self._count(super().values())
+
+    def work() -> None:
+        many = 512
+        documents, removed = store(api_keys=("a", "b"), max_stored_bytes_per_key=many * LEAST)
+        for sender in ("a", "b"):
+            for number in range(many):
+                documents.add(sender, number.to_bytes(4, "big"), 1)
+        first = documents.add("b", (0).to_bytes(4, "big"), 1)[0]  # now its last to go
+        steps.clear()
+        documents.add("b", bytes((many - 1) * LEAST), 1)
+        assert removed == ["room"] * (many - 1)
+        assert there(documents, "b", first.id)
+        assert many - 1 <= steps["taken"] < 3 * many
+
+    monkeypatch.setattr(stored, "OrderedDict", Counting)
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_stored_bytes": LEAST - 1},
+        {"api_keys": ("a",), "max_stored_bytes_per_key": 1},
+        {"api_keys": ("a",), "max_stored_bytes_per_key": LEAST - 1},
+    ],
+)
+def test_what_counts_for_more_than_it_has_is_refused(
+    run: Callable[[Callable[[], Any]], Any], limits: dict[str, Any]
+) -> None:
+    def work() -> None:
+        documents, removed = store(**limits)
+        with pytest.raises(Refused, match=r"counts for 4,096 bytes, at most [\d,]+ are kept") as refused:
+            documents.add("a", b"x", 1)
+        assert (refused.value.status_code, len(documents), documents.held, removed) == (413, 0, 0, [])
 
     run(work)
 
@@ -215,8 +274,21 @@ def test_every_dialect_takes_ids(client: httpx.Client, sample: bytes, path: str)
 
 
 def test_texts_with_an_id_of_the_client_s_own_stay_texts(client: httpx.Client) -> None:
-    body = {"query": QUERY, "documents": [{"text": "words", "document_id": "mine"}], "render_text": True}
-    assert client.post("/v1/rerank", json=body).status_code == 200
+    """Beside ``text``; and where ``rank_fields`` says what the text is, beside whatever no kept document has."""
+    of_v1 = {"rank_fields": ["title"]}
+    for document, fields in (
+        ({"text": "words", "document_id": "mine"}, {}),
+        ({"title": "t", "document_id": "mine"}, of_v1),
+        ({"title": "t", "document_id": "mine", "pages": "1"}, of_v1),
+        ({"pages": "some", "password": "words"}, {"rank_fields": ["pages", "password"]}),
+    ):
+        answer = client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": [document], "render_text": True, **fields}
+        )
+        assert answer.status_code == 200, answer.text
+    for document in ({"document_id": "mine", "title": None}, {"document_id": "mine", "pages": "1", "password": "x"}):
+        answer = client.post("/v1/rerank", json={"query": QUERY, "documents": [document], **of_v1})
+        assert answer.json()["error"]["type"] == "document_not_found"
 
 
 def test_an_id_that_is_not_there_is_named(
@@ -267,6 +339,14 @@ def test_what_cannot_be_opened_is_not_kept(server: Server, client: httpx.Client)
     assert server.metric("ziprerank_stored_documents") == before
 
 
+def test_too_many_are_told_by_the_list_of_the_first_that_is_too_many(client: httpx.Client, images: list[bytes]) -> None:
+    files = [("files", ("p.png", images[0])), *[("document_id", (None, "doc_0"))] * 300]
+    answer = client.post("/v1/rerank/files", data={"query": QUERY}, files=files)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["index"]) == (413, "document_id", 200)
+    assert error["message"] == "301 documents, at most 200 in one request: split"
+
+
 def test_keys_do_not_see_each_other_s_documents(reranker: Reranker, sample: bytes) -> None:
     """Whether or not page features are shared between them."""
     with TestClient(create_app(reranker, Settings(api_keys=("first", "second")))) as client:
@@ -290,8 +370,16 @@ def test_keys_do_not_see_each_other_s_documents(reranker: Reranker, sample: byte
 def test_a_server_may_keep_none(reranker: Reranker, sample: bytes) -> None:
     with TestClient(create_app(reranker, Settings(max_stored_bytes=0))) as client:
         answer = send(client, sample)
-        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "documents_off")
-        assert client.get("/v1/documents/doc_0").status_code == 404
+        body = {"query": QUERY, "documents": ["words", {"document_id": "doc_0"}], "on_bad_page": "skip"}
+        ranked = client.post("/v1/rerank", json=body)
+        fields = {"query": (None, QUERY), "document_id": (None, "doc_0")}
+        form = client.post("/v1/rerank/files", files=fields)
+        one = "/v1/documents/doc_0"
+        for refused in (answer, ranked, form, client.get(one), client.delete(one)):
+            error = refused.json()["error"]
+            assert (refused.status_code, error["type"]) == (404, "documents_off")
+            assert error["message"].endswith("this server keeps no documents: send the file with each request")
+        assert [ranked.json()["error"][name] for name in ("param", "index")] == ["documents[1].document_id", 1]
 
 
 def test_the_api_describes_them(reranker: Reranker) -> None:
