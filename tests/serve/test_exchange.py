@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from ziprerank.serve import admission as admissions
 from ziprerank.serve import exchange
 from ziprerank.serve.admission import Admission, Permit
+from ziprerank.serve.events import Events, EventStream
 from ziprerank.serve.exchange import run_admitted
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
@@ -109,3 +111,91 @@ def test_a_request_that_is_cancelled_leaves_whenever_that_is(monkeypatch: pytest
             assert (turns, admission.requests, admission.held, admission._moving) == (turns, 0, 0, set())
             turns += 1
         assert turns >= most
+
+
+PART = 1 << 16
+
+
+class Reader:
+    """A client that takes a second for each part of an answer's body, and stands still before the part ``stops``."""
+
+    def __init__(self, permit: Permit, stops: int | None = None) -> None:
+        self.now = 0.0
+        self.seen: list[tuple[bool, float]] = []  # whether it is said to read, and when it last got on
+        self.stopped = asyncio.Event()
+        self._permit = permit
+        self._stops = stops
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.body":
+            if len(self.seen) == self._stops:
+                self.stopped.set()
+                await asyncio.Event().wait()
+            self.seen.append((self._permit in self._permit.admission._moving, self._permit.moved))
+            self.now += 1
+
+
+def answer_in(kind: str, permit: Permit) -> Response:
+    """An answer of somewhat more than three parts, whose ranking has ended."""
+    answer = JSONResponse("x" * (3 * PART))
+    permit.hold(len(answer.body))
+    if kind == "json":
+        return exchange._Sent(answer, permit)
+    work = asyncio.get_running_loop().create_future()
+    work.set_result(answer)
+    return EventStream(Events(), work, permit, lambda _: Response())
+
+
+@pytest.mark.parametrize("kind", ["json", "events"])
+def test_how_a_client_gets_on_is_noted_part_by_part(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> list[tuple[bool, float]]:
+        permit = Permit(admission)
+        reader = Reader(permit)
+        monkeypatch.setattr(admissions, "monotonic", lambda: reader.now)
+        await answer_in(kind, permit)({}, asyncio.Event().wait, reader.send)  # type: ignore[arg-type]
+        return reader.seen
+
+    admission = Admission(Settings())
+    seen = asyncio.run(asyncio.wait_for(run(), 60))
+    assert seen == [(True, 0.0), (True, 1.0), (True, 2.0), (True, 3.0)]
+    assert (admission.held, admission._moving) == (0, set())
+
+
+@pytest.mark.parametrize("kind", ["json", "events"])
+def test_an_answer_whose_client_stalls_gives_way(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        permit = Permit(admission)
+        reader = Reader(permit, stops=2)
+        monkeypatch.setattr(admissions, "monotonic", lambda: reader.now)
+        task = asyncio.ensure_future(answer_in(kind, permit)({}, asyncio.Event().wait, reader.send))  # type: ignore[arg-type]
+        await reader.stopped.wait()
+        reader.now += 2
+        assert not admission.reclaim(admission.settings.max_held_bytes, Permit(admission))
+        reader.now += 1
+        assert admission.reclaim(admission.settings.max_held_bytes, Permit(admission))
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    admission = Admission(Settings())
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert (admission.held, admission._moving) == (0, set())
+
+
+@pytest.mark.parametrize("how", ["it cannot be sent", "it is cancelled"])
+def test_an_answer_in_events_that_ends_early_ends_its_ranking(how: str) -> None:
+    async def run() -> None:
+        work, begun = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+        async def send(_: Any) -> None:
+            begun.set()
+            if how == "it cannot be sent":
+                raise OSError
+
+        stream = EventStream(Events(), work, Permit(Admission(Settings())), lambda _: Response())
+        task = asyncio.ensure_future(stream({}, asyncio.Event().wait, send))  # type: ignore[arg-type]
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert work.cancelled()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
