@@ -13,6 +13,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from server_process import Server
+from stored_documents import MIB, send
+from waiting import wait_until
 from ziprerank.reranker import Reranker
 from ziprerank.serve import stored
 from ziprerank.serve.app import create_app
@@ -21,7 +23,6 @@ from ziprerank.serve.settings import Settings
 from ziprerank.serve.stored import LEAST, DocumentStore
 
 QUERY = "dividend shareholders board directors"
-MIB = 1 << 20
 
 
 class Clock:
@@ -58,10 +59,6 @@ def there(documents: DocumentStore, sender: str, identity: str) -> bool:
     except Refused:
         return False
     return True
-
-
-def send(client: httpx.Client, content: bytes, **more: Any) -> httpx.Response:
-    return client.post("/v1/documents", files={"file": ("a.pdf", content)}, **more)
 
 
 def test_the_least_recently_used_goes_first(run: Callable[[Callable[[], Any]], Any]) -> None:
@@ -163,17 +160,19 @@ def test_small_documents_are_bounded_in_number(run: Callable[[Callable[[], Any]]
     run(work)
 
 
-def test_documents_expire_after_their_last_use(run: Callable[[Callable[[], Any]], Any]) -> None:
+def test_documents_expire_after_their_last_use(
+    run: Callable[[Callable[[], Any]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work() -> None:
         clock = Clock()
+        monkeypatch.setattr(stored, "time", lambda: 1_000_000 + clock.now)
         documents, removed = store(clock, keep_stored=100)
         first, second = (documents.add("", data, 1)[0] for data in (b"first", b"second"))
-        until = documents.expires_at(first)
+        assert documents.expires_at(first) == 1_001_100
         clock.now += 60
-        assert documents.expires_at(first) == pytest.approx(
-            until, abs=60 + 30
-        )  # the clock of the wall went on by itself
+        assert documents.expires_at(first) == 1_001_100
         documents.find("", first.id, use=True)
+        assert documents.expires_at(first) == 1_001_160
         clock.now += 60
         assert (there(documents, "", first.id), there(documents, "", second.id)) == (True, False)
         assert not documents.add("", b"first", 1)[1]  # as if it had just been sent
@@ -218,6 +217,7 @@ def test_a_document_is_sent_once(server: Server, client: httpx.Client, sample: b
     sample += b"% that no other test has sent"
     names = ("ziprerank_stored_documents", "ziprerank_stored_bytes")
     before = [server.metric(name) for name in names]
+    deleted = server.metric("ziprerank_stored_removed_total", reason="deleted")
     made = send(client, sample)
     assert made.status_code == 201
     told = made.json()
@@ -231,11 +231,13 @@ def test_a_document_is_sent_once(server: Server, client: httpx.Client, sample: b
     assert [server.metric(name) for name in names] == [before[0] + 1, before[1] + len(sample)]
     assert client.delete(path).status_code == 204
     assert [server.metric(name) for name in names] == before
-    for gone in (client.get(path), client.delete(path)):
+    last = {"X-Request-ID": "of-what-is-gone"}
+    for gone in (client.get(path), client.delete(path, headers=last)):
         assert gone.status_code == 404
         assert gone.json()["error"]["type"] == "document_not_found"
     assert client.get("/v1/documents").status_code == 405  # there is no list
-    assert server.metric("ziprerank_stored_removed_total", reason="deleted") >= 1
+    assert server.metric("ziprerank_stored_removed_total", reason="deleted") == deleted + 1
+    wait_until(lambda: any(line.get("request_id") == last["X-Request-ID"] for line in server.log))
     assert told["document_id"] not in str(server.log)
 
 
@@ -258,6 +260,23 @@ def test_rankings_take_ids_in_place_of_files(
     sent = client.post("/v1/rerank/files", data={"query": QUERY, "pages": "2-5"}, files=files[1:]).json()["results"]
     assert [result["page"] for result in some] == [result["page"] for result in sent]
     client.delete(f"/v1/documents/{identity}")
+
+
+def test_a_ranking_keeps_its_documents_for_longer(
+    reranker: Reranker, sample: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(stored, "time", lambda: 1_000_000 + clock.now)
+    with TestClient(create_app(reranker, Settings(keep_stored=100))) as client:
+        client.app.state.service.documents._clock = clock  # type: ignore[attr-defined]
+        told = send(client, sample).json()
+        path = f"/v1/documents/{told['document_id']}"
+        clock.now += 60
+        assert told["expires_at"] == client.get(path).json()["expires_at"] == 1_001_100
+        body = {"query": QUERY, "documents": [{"document_id": told["document_id"], "pages": "1"}]}
+        assert client.post("/v1/rerank", json=body).status_code == 200
+        clock.now += 60
+        assert client.get(path).json()["expires_at"] == 1_001_160
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/tei/rerank", "/v1/reranking", "/v1/ranking", "/voyage/v1/rerank"])
