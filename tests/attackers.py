@@ -6,7 +6,6 @@ import base64
 import io
 import resource
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import httpx
 import numpy as np
 from PIL import Image
 from server_process import Server
+from waiting import wait_until
 
 HEAD = "POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -88,7 +88,8 @@ def rank(server: Server, picture: str, **more: object) -> httpx.Response:
 
 def until(server: Server, name: str, value: float, seconds: float = 60, **labels: str) -> None:
     """Waits for a metric to have a value."""
-    deadline = time.monotonic() + seconds
-    while (seen := server.metric(name, **labels)) != value:
-        assert time.monotonic() < deadline, f"{name} is {seen}, not {value}"
-        time.sleep(0.05)
+
+    def seen() -> float:
+        return server.metric(name, **labels)
+
+    wait_until(lambda: seen() == value, seconds, lambda: f"{name} is {seen()}, not {value}")

@@ -157,6 +157,10 @@ def test_a_client_that_has_read_all_there_is_is_not_cut_off() -> None:
 
     class Transport(asyncio.Transport):
         written = 0
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
 
         def get_write_buffer_size(self) -> int:
             return self.written
@@ -183,7 +187,8 @@ def test_a_client_that_has_read_all_there_is_is_not_cut_off() -> None:
         transport.written = 1
         assert connection.overdue(settings) is None
         connection._unread -= 31
-        with pytest.raises(NotImplementedError):  # it is closed at last
-            connection.overdue(settings)
+        assert not transport.aborted
+        assert connection.overdue(settings) == "answer not read"
+        assert transport.aborted
 
     asyncio.run(run())

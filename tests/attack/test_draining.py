@@ -12,6 +12,7 @@ from typing import Any
 
 from attackers import HEAD, answered, closed, connect, encode, many, until
 from server_process import Server
+from waiting import wait_until
 
 PATIENT = "import ziprerank.serve.connections as connections\nconnections.QUIET = 3600"
 ASK = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -25,10 +26,7 @@ def long_request(pdf: bytes) -> bytes:
 
 
 def until_it_drains(server: Server) -> None:
-    deadline = time.monotonic() + 60
-    while not any(line["message"] == "draining" for line in server.log):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: any(line["message"] == "draining" for line in server.log))
 
 
 def is_last(answer: bytes) -> bool:

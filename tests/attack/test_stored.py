@@ -12,12 +12,13 @@ from attackers import answered, connect, encode, noise, until
 from fastapi.testclient import TestClient
 from server_process import Server
 from stepping_engine import SteppingEngine
+from stored_documents import MIB, send
+from waiting import wait_until
 from ziprerank.reranker import Reranker
 from ziprerank.serve.app import create_app
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.stored import LEAST
 
-MIB = 1 << 20
 UPLOADS = 1_000
 PATHS = ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e", "/etc/passwd", "file:%2f%2f%2fetc%2fpasswd"]
 
@@ -30,24 +31,21 @@ def small_store(bundle_path: Path) -> Iterator[Server]:
         assert server.stop() == 0
 
 
-def send(server: Server, data: bytes) -> httpx.Response:
-    return httpx.post(f"{server.url}/v1/documents", files={"file": ("a", data)}, timeout=60)
-
-
 def test_a_store_that_is_filled_takes_no_more_than_it_may(small_store: Server) -> None:
     picture = noise(300, 300)  # 270,000 bytes
     ids = []
-    for number in range(30):
-        answer = send(small_store, picture + bytes([number]))
-        assert answer.status_code == 201
-        ids.append(answer.json()["document_id"])
-        assert small_store.metric("ziprerank_stored_bytes") <= 2 * MIB
-    there = [httpx.get(f"{small_store.url}/v1/documents/{one}", timeout=60).status_code for one in ids]
-    assert there == [404] * 23 + [200] * 7
-    refused = send(small_store, noise(900, 900))
-    assert refused.status_code == 413
-    assert "at most 2,097,152 are kept" in refused.json()["message"]
-    assert httpx.get(f"{small_store.url}/v1/documents/{ids[-1]}", timeout=60).status_code == 200
+    with httpx.Client(base_url=small_store.url, timeout=60) as client:
+        for number in range(30):
+            answer = send(client, picture + bytes([number]))
+            assert answer.status_code == 201
+            ids.append(answer.json()["document_id"])
+            assert small_store.metric("ziprerank_stored_bytes") <= 2 * MIB
+        there = [client.get(f"/v1/documents/{one}").status_code for one in ids]
+        assert there == [404] * 23 + [200] * 7
+        refused = send(client, noise(900, 900))
+        assert refused.status_code == 413
+        assert "at most 2,097,152 are kept" in refused.json()["message"]
+        assert client.get(f"/v1/documents/{ids[-1]}").status_code == 200
 
 
 def test_a_thousand_uploads(small_store: Server, picture: str) -> None:
@@ -55,7 +53,7 @@ def test_a_thousand_uploads(small_store: Server, picture: str) -> None:
     files, memory = small_store.files(), small_store.memory()
     with httpx.Client(base_url=small_store.url, timeout=60) as client:
         for number in range(UPLOADS):
-            answer = client.post("/v1/documents", files={"file": ("a", small + number.to_bytes(4, "big"))})
+            answer = send(client, small + number.to_bytes(4, "big"))
             assert answer.status_code == 201
     assert small_store.metric("ziprerank_stored_documents") == 2 * MIB / LEAST
     assert small_store.files() <= files + 20
@@ -68,7 +66,7 @@ def test_a_document_that_is_named_many_times_is_counted_as_often(
     server: Server, make_pdf: Callable[..., bytes]
 ) -> None:
     """Otherwise each of 500 names of a file of 2 MB would take its memory."""
-    sent = send(server, make_pdf(1, padding=2_000_000))
+    sent = httpx.post(f"{server.url}/v1/documents", files={"file": make_pdf(1, padding=2_000_000)}, timeout=60)
     documents = [{"document_id": sent.json()["document_id"]}] * 400
     answer = httpx.post(f"{server.url}/v1/rerank", json={"query": "x", "documents": documents}, timeout=60)
     assert answer.status_code == 413
@@ -128,17 +126,19 @@ def test_a_ranking_goes_on_with_a_document_that_goes_meanwhile(
     app = create_app(Reranker(reranker.bundle, engine), Settings(max_stored_bytes=MIB))
     documents = app.state.service.documents
     with TestClient(app) as client:
-        while not app.state.service.ready:
-            client.get("/health")
+        wait_until(lambda: app.state.service.ready)
         pdf = make_pdf(30)
-        told = client.post("/v1/documents", files={"file": ("a.pdf", pdf)}).json()
-        fields = {"query": "page 7", "document_id": told["document_id"], "first_stage": "none"}
+        told = send(client, pdf).json()
         engine.steps, engine.halt = 0, 3
         answers: list[httpx.Response] = []
-        ask = {"query": (None, "page 7"), "first_stage": (None, "none"), "document_id": (None, fields["document_id"])}
-        ranking = threading.Thread(target=lambda: answers.append(client.post("/v1/rerank/files", files=ask)))
+        fields = {"query": "page 7", "first_stage": "none"}
+        ask = {"document_id": (None, told["document_id"])}
+        ranking = threading.Thread(
+            target=lambda: answers.append(client.post("/v1/rerank/files", data=fields, files=ask))
+        )
         ranking.start()
         assert engine.reached.wait(60)
+        left = 0
         if how == "deleted":
             assert client.delete(f"/v1/documents/{told['document_id']}").status_code == 204
         elif how == "expired":
@@ -146,16 +146,17 @@ def test_a_ranking_goes_on_with_a_document_that_goes_meanwhile(
             documents._clock = lambda: now + 86_400
         else:
             other = make_pdf(1, padding=MIB - 10_000)
-            assert client.post("/v1/documents", files={"file": ("b.pdf", other)}).status_code == 201
+            assert send(client, other).status_code == 201
+            left = len(other)
         assert client.get(f"/v1/documents/{told['document_id']}").status_code == 404
         engine.go.set()
         ranking.join(60)
         assert answers[0].status_code == 200, answers[0].text
-        wanted = client.post("/v1/rerank/files", data={"query": "page 7", "first_stage": "none"}, files={"files": pdf})
+        wanted = client.post("/v1/rerank/files", data=fields, files={"files": pdf})
         assert answers[0].json()["results"] == wanted.json()["results"]
         assert len({result["relevance_score"] for result in answers[0].json()["results"]}) > 2
         assert app.state.service.admission.held == 0
-        assert documents.held == (0 if how != "given way" else documents.held)
+        assert documents.held == left
 
 
 def test_a_busy_key_does_not_take_what_another_one_keeps(bundle_path: Path) -> None:

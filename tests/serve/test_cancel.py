@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
+from asgi_client import ask_and_leave
 from blocking_engine import BlockingEngine
 from fastapi.testclient import TestClient
 from ziprerank.reranker import Reranker
@@ -21,18 +20,10 @@ def test_a_client_that_leaves_ends_its_pass(reranker: Reranker, images: list[byt
     app = create_app(Reranker(reranker.bundle, engine))
 
     async def leave() -> None:
-        async def messages() -> AsyncIterator[dict[str, Any]]:
-            yield {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
-            await asyncio.to_thread(engine.began.wait)
-            yield {"type": "http.disconnect"}
-            await asyncio.Event().wait()
+        async def in_its_pass() -> None:
+            assert await asyncio.to_thread(engine.began.wait, 60)
 
-        async def send(_: Any) -> None:
-            pass
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/rerank", "query_string": b"", "http_version": "1.1"}
-        headers = [(b"content-type", b"application/json"), (b"host", b"testserver")]
-        await app({**scope, "headers": headers, "state": {}}, messages().__anext__, send)
+        await ask_and_leave(app, "/v1/rerank", "application/json", json.dumps(body).encode(), in_its_pass)
 
     engine.blocks = False
     with TestClient(app) as client:

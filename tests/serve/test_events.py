@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from server_process import Server
 from waiting import wait_until
 from ziprerank.profiling.meter import StepCount
+from ziprerank.reranker import Reranker
 from ziprerank.serve import events
+from ziprerank.serve.app import create_app
 from ziprerank.serve.events import Events, wants_events
 
 QUERY = "dividend shareholders board directors"
@@ -45,6 +48,11 @@ def check_progress(told: Told) -> list[dict[str, int]]:
     assert counts[-1]["pages_done"] == counts[-1]["pages"]
     assert counts[-1]["passes_done"] == counts[-1]["passes"]
     return counts
+
+
+def logged(server: Server, request_id: str) -> list[dict[str, Any]]:
+    """What the log says of an answer; it comes after the answer."""
+    return [line for line in list(server.log) if line.get("request_id") == request_id and "status" in line]
 
 
 def without_times(answer: dict[str, Any]) -> dict[str, Any]:
@@ -120,12 +128,8 @@ def test_what_fails_later_is_an_event_with_the_error_s_body(
     answer = client.post("/v1/rerank", json={**body, "stream": True}, headers={"X-Request-ID": "broken-page"})
     assert answer.status_code == 200
     assert parsed(answer.text)[-1] == ("error", plain.json())
-
-    def logged() -> list[dict[str, Any]]:  # after the answer
-        return [line for line in server.log if line.get("request_id") == "broken-page" and "status" in line]
-
-    wait_until(lambda: bool(logged()))
-    (line,) = logged()
+    wait_until(lambda: bool(logged(server, "broken-page")))
+    (line,) = logged(server, "broken-page")
     assert line["status"] == 422  # also in the metrics
     assert server.metric("ziprerank_requests_total", path="/v1/rerank", status="422") >= 2
 
@@ -140,26 +144,40 @@ def test_a_client_that_leaves_between_events_ends_its_ranking(
     before = metrics()
     data = {"query": "page 7", "first_stage": "none", "stream": "true", "window": "3", "stride": "1"}
     files = {"files": ("a.pdf", make_pdf(200))}
-    with client.stream("POST", "/v1/rerank/files", data=data, files=files) as answer:
+    headers = {"X-Request-ID": "leaves-early"}
+    with client.stream("POST", "/v1/rerank/files", data=data, files=files, headers=headers) as answer:
         assert answer.status_code == 200
-        assert next(answer.iter_lines()) == "event: progress"
-    while server.metric("ziprerank_requests_in_flight"):
-        pass
+        assert "event: progress" in answer.iter_lines()
+    wait_until(lambda: server.metric("ziprerank_requests_in_flight") == 0)
+    wait_until(lambda: bool(logged(server, "leaves-early")))
+    assert logged(server, "leaves-early")[0]["status"] == 499
     assert metrics() == (before[0] + 1, before[1])  # it was not ranked to its end
 
 
-def test_counts_when_a_page_is_skipped(client: httpx.Client, images: list[bytes], text: Callable[[bytes], str]) -> None:
+def test_counts_when_a_page_is_skipped(
+    reranker: Reranker, images: list[bytes], text: Callable[[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ranking begins again without the page, which the second of its windows finds to be broken."""
+    every: list[tuple[StepCount, StepCount]] = []  # also what a client misses that reads slowly
+    take = Events._take
+
+    def record(events: Events, done: StepCount, total: StepCount) -> None:
+        every.append((done, total))
+        take(events, done, total)
+
+    monkeypatch.setattr(Events, "_take", record)
     documents = [text(images[place % 5]) for place in range(24)]
     documents[3] = text(images[0][: len(images[0]) // 2])
     body = {"query": QUERY, "documents": documents, "on_bad_page": "skip", "window": 8, "stride": 4, "stream": True}
-    told = parsed(client.post("/v1/rerank", json=body).text)
+    with TestClient(create_app(reranker)) as client:
+        told = parsed(client.post("/v1/rerank", json=body).text)
     assert told[-1][0] == "result"
     assert [one["index"] for one in told[-1][1]["meta"]["skipped"]] == [3]
     counts = check_progress(told)
-    before = next(one for one in reversed(counts) if one["pages"] == 24)
-    assert counts[-1]["pages"] - 23 in range(before["pages_done"], 24)
-    assert counts[-1]["passes"] >= told[-1][1]["meta"]["windows"]
+    before = [done for done, total in every if total.pages == 24][-1]
+    assert before.pages > 8  # in its second window
+    assert counts[-1]["pages"] - 23 in range(before.pages, 24)
+    assert counts[-1]["passes"] == before.passes + told[-1][1]["meta"]["windows"]
 
 
 def test_nothing_is_told_before_a_step_is_done() -> None:
@@ -174,6 +192,31 @@ def test_nothing_is_told_before_a_step_is_done() -> None:
         return seen
 
     assert asyncio.run(run()) == [(1, 20, 0, 1), (20, 20, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "total", "wanted"),
+    [
+        ([(5, 0), (1, 0), (6, 0)], StepCount(20, 1), [5, 6]),
+        ([(5, 1), (1, 0), (5, 0), (20, 0), (5, 1), (6, 1)], StepCount(20, 2), [5, 6]),
+    ],
+)
+def test_what_a_ranking_repeats_is_not_told_again(
+    steps: list[tuple[int, int]], total: StepCount, wanted: list[int]
+) -> None:
+    """It begins anew when it had given the engine back, since a page was late."""
+
+    async def run() -> list[int]:
+        told, seen, work = Events(), [], asyncio.get_running_loop().create_future()
+        work.set_result(None)  # so that what is no event is nothing
+        for step in steps:
+            told.told(StepCount(*step), total)
+            await asyncio.sleep(0)
+            if event := await told.next(work):
+                seen.append(json.loads(event.partition(b"data: ")[2])["pages_done"])
+        return seen
+
+    assert asyncio.run(run()) == wanted
 
 
 def test_a_comment_is_sent_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgi_client import ask_and_leave
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from reportlab.pdfgen.canvas import Canvas
 from stepping_engine import SteppingEngine
+from waiting import until_true, wait_until
 from ziprerank.reranker import Reranker
 from ziprerank.serve import exchange
 from ziprerank.serve.admission import Admission, Permit
@@ -67,33 +69,20 @@ class Clock:
 async def ask(app: FastAPI, engine: SteppingEngine, clock: Clock, body: bytes, end: str) -> list[dict[str, Any]]:
     """Asks, and ends the request while the engine stands still in a step. Returns what was sent."""
     left = asyncio.Event()
-    sent: list[dict[str, Any]] = []
     admission = app.state.service.admission
     rejected: list[str] = []
     admission.rejected = rejected.append
 
-    async def messages() -> AsyncIterator[dict[str, Any]]:
-        yield {"type": "http.request", "body": body, "more_body": False}
-        await left.wait()
-        yield {"type": "http.disconnect"}
-        await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"content-type", b"multipart/form-data; boundary=" + BOUNDARY), (b"host", b"testserver")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/rerank/files", "query_string": b"", "headers": headers}
-    work = asyncio.ensure_future(app({**scope, "state": {}, "http_version": "1.1"}, messages().__anext__, send))
-    await asyncio.to_thread(engine.reached.wait)
+    content_type = "multipart/form-data; boundary=" + BOUNDARY.decode()
+    work = asyncio.ensure_future(ask_and_leave(app, "/v1/rerank/files", content_type, body, left.wait))
+    assert await asyncio.to_thread(engine.reached.wait, 60)
     {"left": left, "late": clock.over, "drained": admission.given_up}[end].set()
-    while not rejected:  # the service has noticed
-        await asyncio.sleep(0.01)
+    await until_true(lambda: bool(rejected))  # the service has noticed
     assert rejected == [REASONS[end]]
     assert admission.requests == 1  # its place is taken while the step runs
     engine.go.set()
-    await work
-    while admission.requests:
-        await asyncio.sleep(0.01)
+    sent = await asyncio.wait_for(work, 60)
+    await until_true(lambda: not admission.requests)
     admission.given_up.clear()
     return sent
 
@@ -107,8 +96,7 @@ def test_it_ends_within_one_step(
     app = create_app(Reranker(reranker.bundle, engine))
     body = form(long_pdf, query="invoice", first_stage="none", stream=stream)
     with TestClient(app) as client:
-        while not app.state.service.ready:
-            client.get("/health")
+        wait_until(lambda: app.state.service.ready)
         engine.steps, engine.halt = 0, HALT
         with monkeypatch.context() as patched:
             patched.setattr(exchange, "asyncio", SimpleNamespace(**{**vars(asyncio), "wait": clock.wait}))
@@ -144,29 +132,45 @@ def test_a_deadline_grows_with_the_pages() -> None:
 
 
 @pytest.mark.parametrize(("per_page", "status"), [(3_000.0, 200), (0.0, 504)])
-def test_pages_that_are_counted_late_still_have_their_time(per_page: float, status: int) -> None:
+def test_pages_that_are_counted_late_still_have_their_time(
+    monkeypatch: pytest.MonkeyPatch, per_page: float, status: int
+) -> None:
     """The deadline of the header passes while the handler runs, which has counted 21 pages before."""
+    limits: list[float] = []
 
     async def run() -> int:
-        counted = asyncio.Event()
+        watched, counted, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def wait(work: set[Any], timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:
+            if timeout is not None:
+                limits.append(timeout)
+            if len(limits) == 2:  # for the handler, after the body
+                watched.set()
+                await counted.wait()
+                return set(), work
+            if len(limits) == 3:
+                go.set()
+            return await asyncio.wait(work, return_when=return_when)
 
         async def messages() -> AsyncIterator[dict[str, Any]]:
             yield {"type": "http.request", "body": b"x", "more_body": False}
             await asyncio.Event().wait()
 
         async def handle(_: Any) -> Any:
+            await watched.wait()
             permit.allow(21)
             counted.set()
-            await asyncio.sleep(0.5)
+            await go.wait()
             return exchange.Response()
 
-        settings = Settings(timeout=0.1, timeout_per_page=per_page)
+        monkeypatch.setattr(exchange, "asyncio", SimpleNamespace(**{**vars(asyncio), "wait": wait}))
+        settings = Settings(timeout=60, timeout_per_page=per_page)
         permit = Permit(Admission(settings))
         request = exchange.Request({"type": "http", "method": "POST", "path": "/", "headers": []}, messages().__anext__)
         try:
             return (await exchange.run_admitted(handle, request, permit)).status_code
         except exchange.Refused as refused:
-            assert counted.is_set()
             return refused.status_code
 
-    assert asyncio.run(run()) == status
+    assert asyncio.run(asyncio.wait_for(run(), 60)) == status
+    assert [limit > 60 for limit in limits] == ([False, False, True] if per_page else [False, False])

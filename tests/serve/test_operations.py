@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import typer
 from fastapi.testclient import TestClient
 from server_process import Server
 from typer.testing import CliRunner
+from waiting import wait_until
 from ziprerank.bundle import Bundle
 from ziprerank.cli.app import app
 from ziprerank.errors import InvalidInput
@@ -170,8 +170,7 @@ def test_compressed_bodies_are_refused(client: httpx.Client, path: str) -> None:
 def test_a_server_that_drains_is_not_ready(reranker: Reranker) -> None:
     with TestClient(create_app(reranker)) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        while not service.ready:
-            time.sleep(0.01)
+        wait_until(lambda: service.ready)
         assert client.get("/ready").status_code == 200
         service.admission.draining = True
         answer = client.get("/ready")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from ziprerank.scale.ray_serve import Options, build
+from ziprerank.reranker import Reranker
+from ziprerank.scale import ray_serve
+from ziprerank.scale.ray_serve import Options, Replica, build
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,27 @@ def test_autoscaling() -> None:
     assert deployment.ray_actor_options["num_cpus"] == 2
     assert deployment.ray_actor_options["num_gpus"] == 0.5
     assert deployment.max_ongoing_requests == 16
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_replicas_keep_no_documents(
+    reranker: Reranker, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The next request may meet another replica; what they answer is true where no option has been given."""
+    monkeypatch.setattr(ray_serve, "start_logging", lambda _: None)  # it would take pytest's handlers away
+    monkeypatch.setattr(ray_serve, "Reranker", SimpleNamespace(from_options=lambda _: reranker))
+
+    async def run() -> ray_serve.Answer:
+        replica: Any = SimpleNamespace()
+        await Replica.__init__(replica, Options(bundle=str(bundle_path)))
+        headers = [(b"host", b"testserver")]
+        scope = {"type": "http", "method": method, "path": "/v1/documents/doc_0", "query_string": b"", "state": {}}
+        try:
+            return await Replica.answer(replica, {**scope, "headers": headers, "http_version": "1.1"}, b"")
+        finally:
+            await Replica.__del__(replica)
+
+    answer = asyncio.run(run())
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["type"]) == (404, "documents_off")
+    assert error["message"] == "this server keeps no documents: send the file with each request"

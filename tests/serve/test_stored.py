@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from server_process import Server
+from stored_documents import MIB, send
+from waiting import wait_until
 from ziprerank.reranker import Reranker
+from ziprerank.serve import stored
 from ziprerank.serve.app import create_app
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
 from ziprerank.serve.stored import LEAST, DocumentStore
 
 QUERY = "dividend shareholders board directors"
-MIB = 1 << 20
 
 
 class Clock:
@@ -58,10 +61,6 @@ def there(documents: DocumentStore, sender: str, identity: str) -> bool:
     return True
 
 
-def send(client: httpx.Client, content: bytes, **more: Any) -> httpx.Response:
-    return client.post("/v1/documents", files={"file": ("a.pdf", content)}, **more)
-
-
 def test_the_least_recently_used_goes_first(run: Callable[[Callable[[], Any]], Any]) -> None:
     def work() -> None:
         documents, removed = store(max_stored_bytes=3 * MIB)
@@ -93,6 +92,63 @@ def test_a_key_has_a_share_of_the_room(run: Callable[[Callable[[], Any]], Any]) 
     run(work)
 
 
+def test_room_is_made_without_a_look_at_other_keys(
+    run: Callable[[Callable[[], Any]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Counter[str]()
+
+    class Counting(OrderedDict[Any, Any]):
+        def _count(self, of: Iterable[Any]) -> Iterator[Any]:
+            for one in of:
+                steps["taken"] += 1
+                yield one
+
+        def __iter__(self) -> Iterator[Any]:
+            return self._count(super().__iter__())
+
+        def items(self) -> Any:
+            return self._count(super().items())
+
+        def values(self) -> Any:
+            return self._count(super().values())
+
+    def work() -> None:
+        many = 512
+        documents, removed = store(api_keys=("a", "b"), max_stored_bytes_per_key=many * LEAST)
+        for sender in ("a", "b"):
+            for number in range(many):
+                documents.add(sender, number.to_bytes(4, "big"), 1)
+        first = documents.add("b", (0).to_bytes(4, "big"), 1)[0]  # now its last to go
+        steps.clear()
+        documents.add("b", bytes((many - 1) * LEAST), 1)
+        assert removed == ["room"] * (many - 1)
+        assert there(documents, "b", first.id)
+        assert many - 1 <= steps["taken"] < 3 * many
+
+    monkeypatch.setattr(stored, "OrderedDict", Counting)
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_stored_bytes": LEAST - 1},
+        {"api_keys": ("a",), "max_stored_bytes_per_key": 1},
+        {"api_keys": ("a",), "max_stored_bytes_per_key": LEAST - 1},
+    ],
+)
+def test_what_counts_for_more_than_it_has_is_refused(
+    run: Callable[[Callable[[], Any]], Any], limits: dict[str, Any]
+) -> None:
+    def work() -> None:
+        documents, removed = store(**limits)
+        with pytest.raises(Refused, match=r"counts for 4,096 bytes, at most [\d,]+ are kept") as refused:
+            documents.add("a", b"x", 1)
+        assert (refused.value.status_code, len(documents), documents.held, removed) == (413, 0, 0, [])
+
+    run(work)
+
+
 def test_small_documents_are_bounded_in_number(run: Callable[[Callable[[], Any]], Any]) -> None:
     def work() -> None:
         documents, _ = store(max_stored_bytes=MIB)
@@ -104,17 +160,19 @@ def test_small_documents_are_bounded_in_number(run: Callable[[Callable[[], Any]]
     run(work)
 
 
-def test_documents_expire_after_their_last_use(run: Callable[[Callable[[], Any]], Any]) -> None:
+def test_documents_expire_after_their_last_use(
+    run: Callable[[Callable[[], Any]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work() -> None:
         clock = Clock()
+        monkeypatch.setattr(stored, "time", lambda: 1_000_000 + clock.now)
         documents, removed = store(clock, keep_stored=100)
         first, second = (documents.add("", data, 1)[0] for data in (b"first", b"second"))
-        until = documents.expires_at(first)
+        assert documents.expires_at(first) == 1_001_100
         clock.now += 60
-        assert documents.expires_at(first) == pytest.approx(
-            until, abs=60 + 30
-        )  # the clock of the wall went on by itself
+        assert documents.expires_at(first) == 1_001_100
         documents.find("", first.id, use=True)
+        assert documents.expires_at(first) == 1_001_160
         clock.now += 60
         assert (there(documents, "", first.id), there(documents, "", second.id)) == (True, False)
         assert not documents.add("", b"first", 1)[1]  # as if it had just been sent
@@ -159,6 +217,7 @@ def test_a_document_is_sent_once(server: Server, client: httpx.Client, sample: b
     sample += b"% that no other test has sent"
     names = ("ziprerank_stored_documents", "ziprerank_stored_bytes")
     before = [server.metric(name) for name in names]
+    deleted = server.metric("ziprerank_stored_removed_total", reason="deleted")
     made = send(client, sample)
     assert made.status_code == 201
     told = made.json()
@@ -172,11 +231,13 @@ def test_a_document_is_sent_once(server: Server, client: httpx.Client, sample: b
     assert [server.metric(name) for name in names] == [before[0] + 1, before[1] + len(sample)]
     assert client.delete(path).status_code == 204
     assert [server.metric(name) for name in names] == before
-    for gone in (client.get(path), client.delete(path)):
+    last = {"X-Request-ID": "of-what-is-gone"}
+    for gone in (client.get(path), client.delete(path, headers=last)):
         assert gone.status_code == 404
         assert gone.json()["error"]["type"] == "document_not_found"
     assert client.get("/v1/documents").status_code == 405  # there is no list
-    assert server.metric("ziprerank_stored_removed_total", reason="deleted") >= 1
+    assert server.metric("ziprerank_stored_removed_total", reason="deleted") == deleted + 1
+    wait_until(lambda: any(line.get("request_id") == last["X-Request-ID"] for line in server.log))
     assert told["document_id"] not in str(server.log)
 
 
@@ -201,6 +262,23 @@ def test_rankings_take_ids_in_place_of_files(
     client.delete(f"/v1/documents/{identity}")
 
 
+def test_a_ranking_keeps_its_documents_for_longer(
+    reranker: Reranker, sample: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(stored, "time", lambda: 1_000_000 + clock.now)
+    with TestClient(create_app(reranker, Settings(keep_stored=100))) as client:
+        client.app.state.service.documents._clock = clock  # type: ignore[attr-defined]
+        told = send(client, sample).json()
+        path = f"/v1/documents/{told['document_id']}"
+        clock.now += 60
+        assert told["expires_at"] == client.get(path).json()["expires_at"] == 1_001_100
+        body = {"query": QUERY, "documents": [{"document_id": told["document_id"], "pages": "1"}]}
+        assert client.post("/v1/rerank", json=body).status_code == 200
+        clock.now += 60
+        assert client.get(path).json()["expires_at"] == 1_001_160
+
+
 @pytest.mark.parametrize("path", ["/v1/rerank", "/tei/rerank", "/v1/reranking", "/v1/ranking", "/voyage/v1/rerank"])
 def test_every_dialect_takes_ids(client: httpx.Client, sample: bytes, path: str) -> None:
     identity = send(client, sample).json()["document_id"]
@@ -215,8 +293,21 @@ def test_every_dialect_takes_ids(client: httpx.Client, sample: bytes, path: str)
 
 
 def test_texts_with_an_id_of_the_client_s_own_stay_texts(client: httpx.Client) -> None:
-    body = {"query": QUERY, "documents": [{"text": "words", "document_id": "mine"}], "render_text": True}
-    assert client.post("/v1/rerank", json=body).status_code == 200
+    """Beside ``text``; and where ``rank_fields`` says what the text is, beside whatever no kept document has."""
+    of_v1 = {"rank_fields": ["title"]}
+    for document, fields in (
+        ({"text": "words", "document_id": "mine"}, {}),
+        ({"title": "t", "document_id": "mine"}, of_v1),
+        ({"title": "t", "document_id": "mine", "pages": "1"}, of_v1),
+        ({"pages": "some", "password": "words"}, {"rank_fields": ["pages", "password"]}),
+    ):
+        answer = client.post(
+            "/v1/rerank", json={"query": QUERY, "documents": [document], "render_text": True, **fields}
+        )
+        assert answer.status_code == 200, answer.text
+    for document in ({"document_id": "mine", "title": None}, {"document_id": "mine", "pages": "1", "password": "x"}):
+        answer = client.post("/v1/rerank", json={"query": QUERY, "documents": [document], **of_v1})
+        assert answer.json()["error"]["type"] == "document_not_found"
 
 
 def test_an_id_that_is_not_there_is_named(
@@ -267,6 +358,14 @@ def test_what_cannot_be_opened_is_not_kept(server: Server, client: httpx.Client)
     assert server.metric("ziprerank_stored_documents") == before
 
 
+def test_too_many_are_told_by_the_list_of_the_first_that_is_too_many(client: httpx.Client, images: list[bytes]) -> None:
+    files = [("files", ("p.png", images[0])), *[("document_id", (None, "doc_0"))] * 300]
+    answer = client.post("/v1/rerank/files", data={"query": QUERY}, files=files)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["index"]) == (413, "document_id", 200)
+    assert error["message"] == "301 documents, at most 200 in one request: split"
+
+
 def test_keys_do_not_see_each_other_s_documents(reranker: Reranker, sample: bytes) -> None:
     """Whether or not page features are shared between them."""
     with TestClient(create_app(reranker, Settings(api_keys=("first", "second")))) as client:
@@ -290,8 +389,16 @@ def test_keys_do_not_see_each_other_s_documents(reranker: Reranker, sample: byte
 def test_a_server_may_keep_none(reranker: Reranker, sample: bytes) -> None:
     with TestClient(create_app(reranker, Settings(max_stored_bytes=0))) as client:
         answer = send(client, sample)
-        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "documents_off")
-        assert client.get("/v1/documents/doc_0").status_code == 404
+        body = {"query": QUERY, "documents": ["words", {"document_id": "doc_0"}], "on_bad_page": "skip"}
+        ranked = client.post("/v1/rerank", json=body)
+        fields = {"query": (None, QUERY), "document_id": (None, "doc_0")}
+        form = client.post("/v1/rerank/files", files=fields)
+        one = "/v1/documents/doc_0"
+        for refused in (answer, ranked, form, client.get(one), client.delete(one)):
+            error = refused.json()["error"]
+            assert (refused.status_code, error["type"]) == (404, "documents_off")
+            assert error["message"].endswith("this server keeps no documents: send the file with each request")
+        assert [ranked.json()["error"][name] for name in ("param", "index")] == ["documents[1].document_id", 1]
 
 
 def test_the_api_describes_them(reranker: Reranker) -> None:

@@ -53,8 +53,10 @@ def serve(
     ssl_keyfile: Annotated[
         Path | None, _option("SSL_KEYFILE", "Its private key (PEM).", show_default="in --ssl-certfile")
     ] = None,
-    queue: Annotated[int, _option("QUEUE", "Rankings under way at once; more are answered 429.")] = _DEFAULT.queue,
-    timeout: Annotated[float, _option("TIMEOUT", "Seconds from a request's start to its answer.")] = _DEFAULT.timeout,
+    queue: Annotated[int, _option("QUEUE", "Requests under way at once; more get 429.")] = _DEFAULT.queue,
+    timeout: Annotated[
+        float, _option("TIMEOUT", "Seconds from a request's start to its answer, for up to 20 pages.")
+    ] = _DEFAULT.timeout,
     timeout_per_page: Annotated[
         float, _option("TIMEOUT_PER_PAGE", "Seconds more for each page beyond the 20 of a pass.")
     ] = _DEFAULT.timeout_per_page,

@@ -54,7 +54,7 @@ class Ingress:
     """A deployment without an engine, which forwards requests to the replicas.
 
     It bounds bodies as the service does. It does not count pages, so it bounds the time to an answer, repetitions
-    included, by what a request of the most pages has (``settings.longest``).
+    included, by what a request of the most pages has.
     """
 
     def __init__(self, replicas: DeploymentHandle[Any], attempts: int, settings: Settings, log_level: str) -> None:
@@ -75,7 +75,7 @@ class Ingress:
     async def __call__(self, request: Request) -> Response:
         request_id.set(request.headers.get("x-request-id"))  # Ray's proxy adds one if the client sent none
         permit = Permit(self._admission)
-        permit.seconds = self._admission.settings.longest
+        permit.allow(self._admission.settings.max_pages)
         try:
             answer = await run_admitted(self._forward, request, permit)
             permit.leave()  # Ray has the answer now

@@ -41,15 +41,19 @@ def count_pages(data: bytes, password: str | None, rules: ImageRules, limits: Pa
     head = data[:HEAD_BYTES]
     with interrupt.applied():
         if is_pdf(head):
-            file = StoredFile(data, "PDF", limits, password=password)
-            try:
-                return file.pages()
-            finally:
-                file.close()
+            return _pages_of(data, password, limits)
         if (kind := image_kind(head)) is not None:
             return len(StoredFile(data, kind, limits).image_pages(kind))
         with open_pages([data], rules, limits=limits) as opened:  # it says what is wrong
             return len(opened)
+
+
+def _pages_of(pdf: bytes, password: str | None, limits: PageLimits) -> int:
+    file = StoredFile(pdf, "PDF", limits, password=password)
+    try:
+        return file.pages()
+    finally:
+        file.close()
 
 
 class Candidates:
@@ -197,13 +201,9 @@ class Candidates:
         """Returns the PDF after checking its number of pages, so that the sizes of too many are never read."""
         if not says_pdf(data[:HEAD_BYTES]):
             raise InvalidInput("this is not a PDF" if data else "the file is empty")
-        file = StoredFile(data, "PDF", self._limits, password=piece.password)
-        try:
-            pages = file.pages()
-            if piece.pages is not None:
-                pages = len(parse_page_range(piece.pages, pages))
-        finally:
-            file.close()
+        pages = _pages_of(data, piece.password, self._limits)
+        if piece.pages is not None:
+            pages = len(parse_page_range(piece.pages, pages))
         self._check_count(piece, pages)
         return Pdf(data, piece.pages, piece.password)
 

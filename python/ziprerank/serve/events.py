@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from ziprerank.profiling.meter import ProgressCallback, StepCount
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.dialects.answers import WARNINGS_HEADER
 from ziprerank.serve.failures import LEFT, Refused
+from ziprerank.serve.handing import abandon, begin_reading, hand_out
 from ziprerank.serve.tracing import note_status
 
 EVENT_STREAM = "text/event-stream"
@@ -68,8 +69,11 @@ class Events:
             self._loop.call_soon_threadsafe(self._take, done, total)
 
     def _take(self, done: StepCount, total: StepCount) -> None:
+        told = self._told
+        if told and (done.pages < told["pages_done"] or done.passes < told["passes_done"]):
+            return  # the ranking had given the engine back, and repeats what has been told
         now = {"pages_done": done.pages, "pages": total.pages, "passes_done": done.passes, "passes": total.passes}
-        if now != self._told:
+        if now != told:
             self._told = now
             self._changed.set()
 
@@ -116,44 +120,33 @@ class EventStream(Response):
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         work = self._work
 
-        async def tell(part: bytes, *, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": part, "more_body": more})
+        async def tell(part: bytes) -> None:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
 
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while part := await self._events.next(work):
                 await tell(part)
-            await self._end(tell)
+            if (last := await self._last(tell)) is not None:
+                await hand_out(last, send, self._permit)
         finally:
-            if not work.done():
-                work.cancel()
-            elif not work.cancelled() and work.exception() is None:
-                self._permit.leave()
+            abandon(work, self._permit)
 
-    async def _end(self, tell: Callable[..., Any]) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _last(self, tell: Callable[[bytes], Awaitable[None]]) -> bytes | None:
+        """Returns the last event; None if the client left. The permit holds an answer while the client reads it."""
         name = "result"
         try:
             answer = await self._work
-            self._permit.begin(task.cancel)
+            begin_reading(self._permit)
         except Exception as error:  # the client gets what it would have got as an answer of its own
             if isinstance(error, Refused) and error.status_code == LEFT:
                 note_status(LEFT)
-                return
+                return None
             name, answer = "error", self._refuse(error)
             note_status(answer.status_code)
         if WARNINGS_HEADER in answer.headers:  # of APIs whose answers have no place for them
             await tell(_event("warnings", answer.headers[WARNINGS_HEADER].encode()))
-        whole = memoryview(_event(name, bytes(answer.body)))
-        for at in range(0, len(whole), PART):
-            part = bytes(whole[at : at + PART])
-            await tell(part)
-            self._permit.progress(len(part))
-        await tell(b"", more=False)
-
-
-PART = 1 << 16  # bytes of an answer handed to the connection at a time, which waits while the client does not read
+        return _event(name, bytes(answer.body))
 
 
 def _event(name: str, data: bytes) -> bytes:

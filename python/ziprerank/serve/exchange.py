@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 from ziprerank.errors import EngineError, WorkerError
 from ziprerank.serve.admission import Permit
 from ziprerank.serve.bodies import ReceivedRequest
-from ziprerank.serve.events import PART, Events, EventStream
+from ziprerank.serve.events import Events, EventStream
 from ziprerank.serve.failures import LEFT, Refused, from_exception
+from ziprerank.serve.handing import abandon, begin_reading, hand_out
 from ziprerank.serve.logs import logger
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -37,7 +38,7 @@ class AdmittedRoute(APIRoute):
             try:
                 await asyncio.wait({work, begun}, return_when="FIRST_COMPLETED")
             except asyncio.CancelledError:
-                work.cancel()
+                abandon(work, permit)
                 raise
             finally:
                 begun.cancel()
@@ -81,13 +82,12 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
     admission.check(int(announced) if announced.isdecimal() else 0)
     request.scope["permit"] = permit
     body = _Body(request.receive, permit)
-    left = Refused(LEFT, "the client left before it had its answer")
     cut = False
 
     async def answer() -> Response:
         data = await body.read()
         if data is None:
-            raise left
+            raise _left()
         permit.enter()
         return await handle(ReceivedRequest(request.scope, data))
 
@@ -113,22 +113,36 @@ async def run_admitted(handle: _Handler, request: Request, permit: Permit) -> Re
                 done, _ = await asyncio.wait({work, gone, *waits[1:]}, timeout=rest, return_when="FIRST_COMPLETED")
         if work.done() and not body.left.is_set():
             return work.result()
+    except asyncio.CancelledError:
+        cut = True
+        abandon(work, permit)
+        raise
     finally:
-        cut = not work.done()
+        cut = cut or not work.done()
         for task in (work, gone, *waits):
             task.cancel()
+    raise _cut_off(permit, body, gone, limit)
+
+
+def _left() -> Refused:
+    return Refused(LEFT, "the client left before it had its answer")
+
+
+def _cut_off(permit: Permit, body: _Body, gone: asyncio.Future[None], limit: float) -> Refused:
+    """Returns why a request is cut off after ``limit`` seconds or before, and counts it."""
+    admission = permit.admission
     if gone.done() or body.left.is_set():
         admission.rejected("client left")
-        raise left
+        return _left()
     if admission.given_up.is_set():
         admission.rejected("draining")
-        raise Refused(503, "the server is shutting down and ran out of time for this request: use another server")
+        return Refused(503, "the server is shutting down and ran out of time for this request: use another server")
     if body.dropped.is_set():
-        raise Refused(408, "the body came so slowly that it gave way to others: send it again, and faster")
+        return Refused(408, "the body came so slowly that it gave way to others: send it again, and faster")
     admission.rejected("deadline")
     if not body.complete.is_set():
-        raise Refused(408, f"the body had not arrived after {limit:g} s: send it faster, or less of it")
-    raise Refused(504, f"no answer within {limit:g} s: rank fewer pages, or raise --timeout or --timeout-per-page")
+        return Refused(408, f"the body had not arrived after {limit:g} s: send it faster, or less of it")
+    return Refused(504, f"no answer within {limit:g} s: rank fewer pages, or raise --timeout or --timeout-per-page")
 
 
 def _check_coding(coding: str) -> None:
@@ -194,14 +208,9 @@ class _Sent(Response):
         self._permit = permit
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        task, permit, body = asyncio.current_task(), self._permit, memoryview(self.body)
-        assert task is not None
-        permit.begin(task.cancel)
+        begin_reading(self._permit)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for at in range(0, max(1, len(body)), PART):
-                part = bytes(body[at : at + PART])
-                await send({"type": "http.response.body", "body": part, "more_body": at + PART < len(body)})
-                permit.progress(len(part))
+            await hand_out(bytes(self.body), send, self._permit)
         finally:
-            permit.leave()
+            self._permit.leave()

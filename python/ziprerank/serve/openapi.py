@@ -1,7 +1,7 @@
 """The OpenAPI document: FastAPI's, with what generators of clients need and FastAPI does not know.
 
-Uploads are ``format: binary``, by which generators and Swagger know files; keys are asked for only where the server has
-some; and the paths of other APIs are there, with their own names of our fields.
+Uploads are ``format: binary``, by which generators and Swagger know files; fields of forms are never null; keys are
+asked for only where the server has some; and the paths of other APIs are there, with their own names of our fields.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ def describe(app: FastAPI, settings: Settings) -> None:
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             _name_files(field)
+    for item in document["paths"].values():
+        for operation in item.values():
+            if form := operation.get("requestBody", {}).get("content", {}).get("multipart/form-data"):
+                for field in schemas[form["schema"]["$ref"].rpartition("/")[2]]["properties"].values():
+                    _without_null(field)
     for path in sorted(DIALECTS.keys() - set(SHARED_PATHS)):
         _add(document, path, DIALECTS[path][-1])
     _secure(document, settings)
@@ -50,6 +55,13 @@ def _name_files(field: dict[str, Any]) -> None:
     for file in (field, field.get("items", {})):
         if file.pop("contentMediaType", None):
             file["format"] = "binary"
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """Describes an optional field of a form by its type alone: a form leaves fields out, and cannot say null."""
+    if "anyOf" in field:
+        (kind,) = (one for one in field.pop("anyOf") if one != {"type": "null"})
+        field |= {**kind, **field}
 
 
 def _add(document: dict[str, Any], path: str, dialect: Dialect) -> None:

@@ -44,7 +44,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "The body is not valid JSON, or not a valid form",
         401: "The API key is missing or wrong",
         403: "A web page of another site asks",
-        404: "A document_id is unknown, has expired, or is another key's",
+        404: "A document_id is unknown, has expired, or is another key's; or the server keeps no documents",
         408: "The body arrived too slowly",
         413: "The request is too large",
         415: "The content type is not JSON, or not a multipart form, or the body is compressed",
@@ -131,7 +131,7 @@ async def rerank_files(
     request: Request,
     service: AnyService,
     permit: AnyPermit,
-    query: Annotated[str, Form(max_length=MOST_QUERY)],
+    query: Annotated[str, Form(min_length=1, max_length=MOST_QUERY)],  # FastAPI reads an empty field as none
     files: Annotated[
         list[UploadFile], File(description="PDFs and images of the formats that `documents` may have.")
     ] = [],  # noqa: B006 - FastAPI copies it

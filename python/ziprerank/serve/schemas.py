@@ -23,8 +23,8 @@ MOST_QUERY, MOST_RANGE, MOST_PASSWORD, MOST_ID = 100_000, 10_000, 1_000, 100  # 
 Extra = Literal["logit", "kept", "passes", "timings", "thumbnail"]
 
 STREAM = (
-    "Whether the answer comes in events (`text/event-stream`): `progress`, then `result` or `error`. Null: if `Accept` "
-    "names `text/event-stream` and not `application/json`."
+    "Whether the answer comes in events (`text/event-stream`): `progress`, then `result` or `error`. Where it is not "
+    "said: if `Accept` names `text/event-stream` and not `application/json`."
 )
 _IMAGE = (
     "A PDF or an image (JPEG, PNG, WebP, TIFF, GIF, BMP, JPEG 2000, AVIF or HEIC), as base64, a `data:` URL, or an "

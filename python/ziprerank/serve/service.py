@@ -84,7 +84,9 @@ class Service:
         self.metrics.watch_workers(pool().pids)
         if reranker.page_cache is not None:
             self.metrics.watch_disk(reranker.page_cache.stats)
-        self.metrics.gauge("ziprerank_requests_in_flight", "Rankings under way", lambda: self.admission.requests)
+        self.metrics.gauge(
+            "ziprerank_requests_in_flight", "Rankings and uploads under way", lambda: self.admission.requests
+        )
         self.metrics.gauge("ziprerank_queue_size", "Rankings that wait for the engine", lambda: len(self._queue))
         self.metrics.gauge("ziprerank_stored_documents", "Documents kept", lambda: len(self.documents))
         self.metrics.gauge("ziprerank_stored_bytes", "Bytes of documents kept", lambda: self.documents.held)
@@ -306,9 +308,8 @@ class Service:
             raise Refused(422, str(error), param="instruction") from error
         most = self.settings.max_pages
         if len(pieces) > most:  # files of a form; JSON was counted as it was read
-            what = pieces[0].list
-            message = f"{len(pieces):,} {what}, at most {most:,} in one request: split"
-            raise Refused(413, message, param=what, index=most)
+            message = f"{len(pieces):,} documents, at most {most:,} in one request: split"
+            raise Refused(413, message, param=pieces[most].list, index=most)
         return text, asked
 
     def _check_prompt(self, text: str, instruction: str, pages: int) -> None:

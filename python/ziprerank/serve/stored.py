@@ -17,7 +17,8 @@ from time import monotonic, time
 from ziprerank.serve.failures import Refused
 from ziprerank.serve.settings import Settings
 
-LEAST = 4096  # bytes that a document counts at least, so that small ones are bounded in number
+LEAST = 4096  # bytes that a document counts for at least, so that small ones are bounded in number
+_OFF = "this server keeps no documents: send the file with each request"
 _GONE = (
     "no such document: it was not sent with this key to this server, or has expired or given way to others: send the "
     "file again (POST /v1/documents)"
@@ -43,7 +44,12 @@ class Stored:
     @property
     def size(self) -> int:
         """The bytes that it counts for."""
-        return max(LEAST, len(self.data))
+        return counted(len(self.data))
+
+
+def counted(size: int) -> int:
+    """Returns how many bytes a document of ``size`` bytes counts for."""
+    return max(LEAST, size)
 
 
 class DocumentStore:
@@ -67,6 +73,7 @@ class DocumentStore:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._documents: OrderedDict[tuple[str, str], Stored] = OrderedDict()
+        self._ids: dict[str, OrderedDict[str, None]] = {}  # by sender, in the same order
         self._of = Counter[str]()  # bytes by sender
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,15 +85,13 @@ class DocumentStore:
         """Refuses a document of so many bytes that cannot be kept whatever gives way to it.
 
         Raises:
-            Refused: The server keeps no documents (404), or none of that size (413).
+            Refused: The server keeps no documents (404), or none that counts for so much (413).
         """
-        most = self._most
-        if most == 0:
-            message = "this server keeps no documents (--max-stored-mib 0): send the file with each request"
-            raise Refused(404, message, kind="documents_off")
+        self._check_on()
+        size, most = counted(size), self._most
         if size > most:
-            message = f"a document of {size:,} bytes, at most {most:,} are kept for one key: send it with each request"
-            raise Refused(413, message, param="file")
+            message = f"the document counts for {size:,} bytes, at most {most:,} are kept for one key"
+            raise Refused(413, f"{message}: send it with each request", param="file")
 
     def add(self, sender: str, data: bytes, pages: int) -> tuple[Stored, bool]:
         """Keeps a document; others that have been unused for longest give way to it.
@@ -110,10 +115,11 @@ class DocumentStore:
             self._touch(place)
             return there, False
         while self._of[sender] + document.size > self._most:
-            self._remove(next(one for one in self._documents if one[0] == sender), "room")
+            self._remove((sender, next(iter(self._ids[sender]))), "room")
         while self.held + document.size > self._settings.max_stored_bytes:
             self._remove(next(iter(self._documents)), "room")
         self._documents[place] = document
+        self._ids.setdefault(sender, OrderedDict())[document.id] = None
         self.held += document.size
         self._of[sender] += document.size
         self._wake()
@@ -123,8 +129,10 @@ class DocumentStore:
         """Returns a document of a sender; ``use`` has it count as just used.
 
         Raises:
-            Refused: There is none (404), whether it never was there or belongs to somebody else.
+            Refused: There is none (404), whether it never was there or belongs to somebody else, or the server keeps no
+                documents (404).
         """
+        self._check_on()
         self.sweep()
         place = sender, identity
         if (document := self._documents.get(place)) is None:
@@ -156,6 +164,7 @@ class DocumentStore:
         if self._timer is not None:
             self._timer.cancel()
         self._documents.clear()
+        self._ids.clear()
         self._of.clear()
         self.held = 0
 
@@ -165,21 +174,29 @@ class DocumentStore:
         total = self._settings.max_stored_bytes
         return min(total, self._settings.max_stored_bytes_per_key) if self._settings.api_keys else total
 
+    def _check_on(self) -> None:
+        if self._most == 0:
+            raise Refused(404, _OFF, kind="documents_off")
+
     def _id(self, sender: str, data: bytes) -> str:
         digest = hashlib.blake2b(sender.encode() + b"\0", key=self._secret, digest_size=20)  # no sender has a zero byte
         digest.update(data)
         return f"doc_{digest.hexdigest()}"
 
     def _touch(self, place: tuple[str, str]) -> None:
+        sender, identity = place
         self._documents[place].used = self._clock()
         self._documents.move_to_end(place)
+        self._ids[sender].move_to_end(identity)
 
     def _remove(self, place: tuple[str, str], why: str) -> None:
+        sender, identity = place
         document = self._documents.pop(place)
         self.held -= document.size
-        self._of[place[0]] -= document.size
-        if not self._of[place[0]]:
-            del self._of[place[0]]
+        self._of[sender] -= document.size
+        del self._ids[sender][identity]
+        if not self._ids[sender]:
+            del self._ids[sender], self._of[sender]
         self.removed(why)
 
     def _wake(self) -> None:

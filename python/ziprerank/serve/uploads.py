@@ -15,7 +15,7 @@ from ziprerank.serve.stored import Stored
 
 _PATH = "/v1/documents"
 _NOT_THERE: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorResponse, "description": "There is no such document for this key"}
+    404: {"model": ErrorResponse, "description": "There is no such document for this key, or none at all"}
 }
 _OFF: dict[int | str, dict[str, Any]] = {404: {"model": ErrorResponse, "description": "The server keeps no documents"}}
 

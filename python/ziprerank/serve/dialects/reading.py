@@ -9,8 +9,10 @@ from ziprerank.serve.dialects.asked import Asked
 from ziprerank.serve.dialects.nested import lines_of, page_of, words_of
 from ziprerank.serve.dialects.table import DIALECTS, IGNORED, NEUTRAL, RAW_IF_FALSE, SGLANG, Dialect
 from ziprerank.serve.failures import Refused
+from ziprerank.serve.schemas import StoredDocument
 
 _SWITCHES = ("return_documents", "raw_scores", "stream")  # sent as strings by some clients
+_OF_KEPT = StoredDocument.model_fields.keys()
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -121,6 +123,7 @@ def _document(sent: Any, fields: Any) -> Any:
     if not isinstance(sent, dict):
         return sent
     known = {name: value for name, value in sent.items() if value is not None}
-    if isinstance(fields, list) and not known.keys() & {"image", "pdf", "content", "document_id"}:
+    kept = "document_id" in known and known.keys() <= _OF_KEPT  # beside other fields, it is metadata of the client's
+    if isinstance(fields, list) and not kept and not known.keys() & {"image", "pdf", "content"}:
         return {"text": lines_of({name: known[name] for name in fields if name in known})}
     return page_of(known)

@@ -1,6 +1,7 @@
 // Talks to this server: sends each file once, names it by its id from then on, and follows a ranking by its events.
 
 const AGAIN = "The server no longer had the files.";
+const GONE = ["document_not_found", "documents_off"]; // of a server that has been started again since, perhaps
 const NOT_KEPT = [404, 413, 422]; // it keeps no files, none as large, or cannot open this one: then the ranking gets it
 const ids = new WeakMap(); // of files that the server keeps; null for those that it does not
 
@@ -67,7 +68,7 @@ export async function rerank(files, fields, signal, told) {
       return answer;
     } catch (error) {
       error.message = named(error.message);
-      if (error.type !== "document_not_found" || !first) throw error;
+      if (!GONE.includes(error.type) || !first) throw error;
       for (const file of files) ids.delete(file);
     }
   }
