@@ -63,8 +63,9 @@ def with_engine_options(*, variables: bool = False) -> Callable[[Command], Comma
     for name, one in names.items():
         envvar = f"ZIPRERANK_{name.upper()}" if variables else None
         option = typer.Option(help=one.metadata["help"], envvar=envvar, rich_help_panel="Engine")
-        default = show_size(one.default) if one.name.endswith("_bytes") else one.default
-        flags.append(flag(name, Annotated[_TYPES[one.name], option], default))
+        default: Any = one.default
+        shown = show_size(default) if one.name.endswith("_bytes") else default
+        flags.append(flag(name, Annotated[_TYPES[one.name], option], shown))
 
     def read(values: dict[str, Any]) -> EngineOptions:
         given = {one.name: values[name] for name, one in names.items()}

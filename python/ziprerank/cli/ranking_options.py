@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -24,7 +25,7 @@ _STRIDE = "Pages by which the window moves. Default: the bundle's."
 _CANDIDATES = f"{CANDIDATES_HELP} Default: {CANDIDATES}."
 _INSTRUCTION = "What makes a page relevant, for bundles whose prompt has a place for it. Default: the bundle's."
 
-_FLAGS = [
+_FLAGS: Sequence[inspect.Parameter | str] = [
     flag("keep_ratio", Annotated[float | None, typer.Option(help=_KEEP_RATIO)], None),
     flag("window", Annotated[str, typer.Option(help=_WINDOW)], "auto"),
     flag("stride", Annotated[int | None, typer.Option(help=_STRIDE)], None),
