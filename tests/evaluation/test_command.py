@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +193,39 @@ def test_a_disk_that_takes_no_more_is_told_and_the_run_goes_on(
     assert "Traceback" not in told
     run(*options, "--threads", 1)
     assert lasting(out) == lasting(unbroken)
+
+
+def test_files_of_a_report_are_never_half_written(
+    data: Path, unbroken: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(unbroken, tmp_path / "out"))
+    written = {file.name: file.read_bytes() for file in out.iterdir() if file.name != "queries.jsonl"}
+    options = [data, out, "--bundle", bundle, "--keep-ratio", 1, "--keep-ratio", 0.5, "--baseline", "text"]
+    command = ["eval", *map(str, [*options, "--threads", 1])]
+    real, left = os.fsync, 0
+
+    def fail(file: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    failed = []
+    for count in itertools.count(step=2):  # each file is synced, and then its folder
+        left = count
+        for name in written:
+            if name != "job.json":
+                (out / name).write_text("old", encoding="utf-8")
+        result = CliRunner().invoke(app, command)
+        assert all((out / name).read_bytes() in (b"old", new) for name, new in written.items())
+        assert not list(out.glob("*.draft"))
+        if result.exit_code == 0:
+            break
+        told = " ".join(result.output.split())
+        failed += [name for name in written if f"{name} cannot be written: No space left" in told]
+    assert set(failed) == set(written) - {"report.png"}
 
 
 def test_a_page_that_cannot_be_shown_may_be_skipped(bundle: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pypdfium2
 import pytest
 from PIL import Image
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
 from small_bundle import copy_default_bundle
 from ziprerank.inputs.pages import PageInput
 from ziprerank.reranker import Reranker
@@ -114,3 +116,15 @@ def stored(files: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> list
 @pytest.fixture(scope="session")
 def want_pictures(ranked: Callable[..., Want], files: list[bytes]) -> Want:
     return ranked(files)
+
+
+@pytest.fixture(scope="session")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pages behind the password "sesame"."""
+    path = tmp_path_factory.mktemp("encrypted") / "two.pdf"
+    canvas = Canvas(str(path), encrypt=StandardEncryption("sesame", strength=128))
+    for page in (1, 2):
+        canvas.drawString(72, 700, f"page {page}")
+        canvas.showPage()
+    canvas.save()
+    return path

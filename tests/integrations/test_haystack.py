@@ -14,6 +14,7 @@ from haystack.components.joiners import DocumentJoiner
 from haystack.core.errors import DeserializationError
 from haystack.dataclasses import ByteStream
 from haystack.utils import Secret
+from option_values import CALL_VALUES, ENGINE_VALUES
 from ziprerank.errors import BundleError, InvalidInput
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.reranker import Reranker
@@ -101,28 +102,9 @@ def test_in_a_pipeline_through_yaml(
 
 def test_to_dict_and_from_dict() -> None:
     options: dict[str, Any] = {
+        **ENGINE_VALUES,
+        **CALL_VALUES,
         "top_k": 3,
-        "bundle": "some/bundle",
-        "provider": "auto",
-        "threads": 2,
-        "pool_bytes": 1 << 20,
-        "blank": "keep",
-        "page_cache": "some/folder",
-        "page_cache_bytes": 1 << 30,
-        "check": "size",
-        "page_workers": 2,
-        "page_timeout": 5.0,
-        "page_memory_bytes": 1 << 30,
-        "max_prompt_tokens": 2000,
-        "keep_ratio": 0.25,
-        "window": 10,
-        "stride": 5,
-        "strategy": "windows",
-        "first_stage": "text",
-        "candidates": 7,
-        "budget_ms": 750.5,
-        "instruction": "Find tables",
-        "on_bad_page": "skip",
         "scale": "logit",
         "file_path_meta_field": "path",
         "page_number_meta_field": "page",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eval_data import page_image
+from option_values import CALL_VALUES
 from PIL import Image
+from slow_reranker import slow_reranker
 from ziprerank.errors import InvalidInput, PageError, PageWarning
+from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install 'ziprerank[mteb]'")
@@ -26,6 +30,18 @@ PAGES = {f"p{number}": page_image(f"{word} {number}") for number, word in enumer
 ASKED = {"q1": "where is the whale?", "q2": "which stone?"}
 RELEVANT = {"q1": {"p0": 1, "p12": 1}, "q2": {"p10": 2}}
 RANKED = {"q1": list(PAGES), "q2": ["p3", "p10", "p7"]}
+USUAL = {
+    "keep_ratio": 0.5,
+    "window": "auto",
+    "stride": None,
+    "strategy": "auto",
+    "first_stage": "auto",
+    "candidates": 20,
+    "instruction": None,
+    "on_bad_page": "raise",
+    "budget_ms": None,
+    "blank": "drop",
+}
 
 
 class Pages(AbsTaskRetrieval):
@@ -125,7 +141,43 @@ def test_bad_pages_are_skipped_where_that_is_asked_for(reranker: Reranker) -> No
         model.search(queries, top_k=2, top_ranked=ranked)
 
 
+def test_a_first_stage_and_a_budget_lower_what_is_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = slow_reranker(bundle)
+    rankings: list[Ranking] = []
+    rank = Reranker.rank
+    monkeypatch.setattr(Reranker, "rank", lambda *given, **more: rankings.append(rank(*given, **more)) or rankings[-1])
+    task = Pages()
+    task.load_data()
+    split = task.dataset["default"]["test"]
+    both = {**RANKED, "q2": RANKED["q1"]}
+    for options, candidates, ratio in (
+        ({"first_stage": "none"}, 24, 0.5),
+        ({"first_stage": "none", "budget_ms": 1.0}, 24, 0.1),
+        ({"first_stage": "relevance", "candidates": 9}, 9, 0.5),
+        ({"first_stage": "relevance", "candidates": 9, "budget_ms": 1.0}, 9, 0.1),
+        ({"first_stage": "relevance", "budget_ms": 1.0}, 3, 0.1),
+    ):
+        model = ZipRerankSearch(reranker=slow, **options)  # type: ignore[arg-type]
+        model.index(split["corpus"])
+        found = model.search(split["queries"], top_k=1000, top_ranked=both)
+        assert [len(scored) for scored in found.values()] == [24, 24]  # what the model does not read is ranked too
+        for ranking in rankings[-2:]:
+            read = [page for page in ranking if page.passes]
+            assert len(read) == candidates
+            assert {len(page.kept) for page in read} == {max(1, round(ratio * page.tokens)) for page in read}
+
+
+@pytest.mark.parametrize("name", CALL_VALUES)
+def test_an_option_of_a_ranking_is_one_here(name: str) -> None:
+    parameters = inspect.signature(ZipRerankSearch).parameters
+    assert parameters[name].default == inspect.signature(Reranker.rank).parameters[name].default
+    assert ZipRerankSearch(**{name: CALL_VALUES[name]}).options.of_call()[name] == CALL_VALUES[name]
+
+
 def test_the_results_say_what_they_depend_on(reranker: Reranker) -> None:
     meta = ZipRerankSearch(reranker=reranker, keep_ratio=0.25).mteb_model_meta
     assert reranker.bundle.bundle_id[:12] in str(meta.revision)
-    assert meta.experiment_kwargs["keep_ratio"] == 0.25
+    assert meta.experiment_kwargs == {**USUAL, "keep_ratio": 0.25}
+    lowered = ZipRerankSearch(reranker=reranker, budget_ms=750.5, first_stage="text").mteb_model_meta
+    chosen = {"budget_ms": 750.5, "first_stage": "text", "keep_ratio": None, "candidates": None}  # a query's own
+    assert lowered.experiment_kwargs == {**USUAL, **chosen}

@@ -13,6 +13,7 @@ from rerankers import Document
 from rerankers import Reranker as reranker_by_name
 from rerankers.models.ranker import BaseRanker
 from rerankers.results import RankedResults
+from ziprerank import Pdf
 from ziprerank.errors import InvalidInput
 from ziprerank.integrations.rerankers import ZipRerankRanker
 from ziprerank.reranker import Reranker
@@ -83,6 +84,16 @@ def test_score_is_the_logit_of_one_page(ranker: ZipRerankRanker, query: str, sto
     assert ranker.score(query, str(stored[1])) == ranked(stored[1]).logits[0]
 
 
+def test_score_opens_encrypted_pdfs(reranker: Reranker, query: str, *, ranked: Any, encrypted: Path) -> None:
+    page = Document(document_type="image", image_path=str(encrypted), metadata={"page_number": 2})
+    assert (
+        ZipRerankRanker(reranker=reranker, password="sesame").score(query, page)
+        == ranked(Pdf(encrypted, 2, "sesame")).logits[0]
+    )
+    with pytest.raises(ValueError, match="encrypted"):
+        ZipRerankRanker(reranker=reranker).score(query, page)
+
+
 def test_by_name(bundle: Path, documents: list[Document], query: str, want: Want) -> None:
     ranker = reranker_by_name(str(bundle), model_type="ZipRerankRanker", verbose=0, threads=1)
     assert isinstance(ranker, ZipRerankRanker)
@@ -99,8 +110,9 @@ def test_as_langchain_compressor(reranker: Reranker, sample: Path, query: str, w
 
 def test_text_is_refused(ranker: ZipRerankRanker, documents: list[Document], query: str) -> None:
     documents[5] = Document("only words", doc_id="d5")
-    with pytest.raises(ValueError, match=r"candidate 5 \(document d5\): it has text only.*image_path"):
+    with pytest.raises(ValueError, match=r"candidate 5 \(document d5\): it has text only.*image_path") as caught:
         ranker.rank(query, documents)
+    assert "no file" not in str(caught.value)  # which is said of strings alone, as only these may be paths
     with pytest.raises(ValueError, match=r"candidate 1 \(document 1\): it has text only.*no file 'only words'"):
         ranker.rank(query, [documents[0], "only words"])
 

@@ -19,8 +19,6 @@ from haystack.utils import Secret
 from langchain_core.documents import Document as LangChainDocument
 from llama_index.core.schema import NodeWithScore, TextNode
 from PIL import Image
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.pdfgen.canvas import Canvas
 from rerankers.documents import Document
 from ziprerank import Pdf
 from ziprerank.errors import BundleError, InvalidInput, PageError, PageWarning
@@ -179,18 +177,6 @@ def test_only_one_document_shows_every_page_of_a_file(reranker: Reranker, sample
     assert caught.value.index == 2
     ranked = rank_documents(reranker, "dividend", [whole, DocumentPage(sample, 3)], every_page=True)
     assert sorted((one.index, one.page or 0) for one in ranked.results) == [*((0, n) for n in range(1, 19)), (1, 0)]
-
-
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pages behind the password "sesame"."""
-    path = tmp_path_factory.mktemp("encrypted") / "two.pdf"
-    canvas = Canvas(str(path), encrypt=StandardEncryption("sesame", strength=128))
-    for page in (1, 2):
-        canvas.drawString(72, 700, f"page {page}")
-        canvas.showPage()
-    canvas.save()
-    return path
 
 
 def test_every_adapter_skips_what_cannot_be_shown(reranker: Reranker, sample: Path, tmp_path: Path) -> None:

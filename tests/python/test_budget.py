@@ -13,13 +13,13 @@ import pytest
 from pdf_files import drawn_pdf
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
+from slow_reranker import HUGE, slow_reranker
 from ziprerank.budget import budget_of, within_budget
 from ziprerank.errors import InvalidInput
 from ziprerank.profiling.meter import Meter
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.rates import Rates
 
-HUGE = 1e9  # milliseconds for a token, beside which what a test takes is nothing
 QUERY = "subject7 line"
 
 
@@ -39,10 +39,7 @@ def long() -> bytes:
 
 @pytest.fixture
 def slow(small_pages: Path) -> Reranker:
-    """Takes 1e9 ms for each token of a pass, and reads blank tokens too."""
-    reranker = Reranker.from_bundle(small_pages, blank="keep", check="size")
-    reranker.measured.given = Rates(0.0, 0.0, (0.0, HUGE, 0.0))
-    return reranker
+    return slow_reranker(small_pages)
 
 
 def read(reranker: Reranker, pages: Any, **options: Any) -> int:

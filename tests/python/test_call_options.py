@@ -7,6 +7,7 @@ import inspect
 
 import pytest
 import typer
+from option_values import CALL_VALUES
 from ziprerank.batch.ranking import Ranker
 from ziprerank.cli.app import app
 from ziprerank.integrations.haystack import ZipRerankRanker as HaystackRanker
@@ -21,23 +22,12 @@ from ziprerank.serve.schemas import Options
 
 CALL = set(inspect.signature(Reranker.rank).parameters) - {"self", "query", "pages", "progress", "cancel"}
 TOP = {"top_k"}  # called top_n where a framework or an API has that name
-VALUES = {
-    "keep_ratio": 0.25,
-    "window": 7,
-    "stride": 3,
-    "strategy": "windows",
-    "first_stage": "text",
-    "candidates": 9,
-    "instruction": "Find tables",
-    "on_bad_page": "skip",
-    "budget_ms": 750.5,
-}
 
 
 def test_the_values_of_this_test_are_all_options_and_no_defaults() -> None:
     parameters = inspect.signature(Reranker.rank).parameters
-    assert set(VALUES) | TOP == CALL
-    assert all(parameters[name].default != value for name, value in VALUES.items())
+    assert set(CALL_VALUES) | TOP == CALL
+    assert all(parameters[name].default != value for name, value in CALL_VALUES.items())
     assert list(inspect.signature(Reranker.rank_many).parameters)[2:] == list(parameters)[2:]
     assert [*list(inspect.signature(Reranker.plan).parameters)[2:], "progress", "cancel"] == list(parameters)[2:]
 
@@ -64,12 +54,12 @@ def test_batch_jobs_take_them() -> None:
 
 
 def test_the_adapters_take_them() -> None:
-    expected = RankOptions(**VALUES)  # type: ignore[arg-type]
+    expected = RankOptions(**CALL_VALUES)
     for adapter in (HaystackRanker, ZipRerankRanker, ZipRerankCrossEncoder):
-        assert adapter(**VALUES).options == expected
+        assert adapter(**CALL_VALUES).options == expected
     for model in (ZipRerankCompressor, ZipRerankPostprocessor):
-        assert model(**VALUES)._rank_options() == expected
-    again = HaystackRanker.from_dict(HaystackRanker(**VALUES).to_dict())
+        assert model(**CALL_VALUES)._rank_options() == expected
+    again = HaystackRanker.from_dict(HaystackRanker(**CALL_VALUES).to_dict())
     assert again.options == expected
-    converted = ZipRerankRanker(**VALUES).as_langchain_compressor()
+    converted = ZipRerankRanker(**CALL_VALUES).as_langchain_compressor()
     assert converted._rank_options() == expected

@@ -251,6 +251,24 @@ def test_the_command_line_says_how_to_give_a_password_here(
     assert ziprerank("rank", "x", path, "--bundle", small_pages, "--password", "secret").returncode == 0
 
 
+@pytest.mark.parametrize("command", ["rank", "plan", "explain"])
+def test_a_page_that_is_skipped_is_named_in_one_way(
+    small_pages: Path, sample: Path, tmp_path: Path, make_pdf: Callable[..., bytes], command: str
+) -> None:
+    path = tmp_path / "locked.pdf"
+    path.write_bytes(make_pdf(1, password="secret"))
+    query = ["--query", "fish"] if command == "plan" else ["fish"]
+    options = ["-o", tmp_path / "out.png"] if command == "explain" else ["--json"]
+    options += ["--bundle", small_pages, "--on-bad-page", "skip"]
+    done = ziprerank(command, *query, sample, path, *options)
+    assert done.returncode == 0, done.stderr
+    told = f"{path}: the PDF is encrypted: pass its password with --password"
+    assert done.stderr == f"Skipped: {told}\n"
+    if command != "explain":
+        (note,) = json.loads(done.stdout)["skipped"]
+        assert note["text"] in told
+
+
 def test_doctor_lists_the_scripts_that_are_drawn(small_pages: Path) -> None:
     done = ziprerank("doctor", "--bundle", small_pages, "--check", "size")
     assert done.returncode == 0, done.stdout

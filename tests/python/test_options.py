@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from option_values import CALL_VALUES, ENGINE_VALUES
 from ziprerank.batch.ranking import Ranker
 from ziprerank.cli.app import app
 from ziprerank.errors import InvalidInput
@@ -29,26 +30,12 @@ from ziprerank.serve.schemas import Options as RequestOptions
 
 FIELDS = [field.name for field in dataclasses.fields(EngineOptions)]
 FLAGS = [name.removesuffix("_bytes") + "_size" if name.endswith("_bytes") else name for name in FIELDS]
-VALUES: dict[str, Any] = {
-    "bundle": "some/bundle",
-    "provider": "cuda:1",
-    "threads": 3,
-    "pool_bytes": 64 << 20,
-    "blank": "keep",
-    "page_cache": "some/folder",
-    "page_cache_bytes": 1 << 30,
-    "check": "size",
-    "page_workers": 2,
-    "page_timeout": 5.5,
-    "page_memory_bytes": 1 << 29,
-    "max_prompt_tokens": 2000,
-}
 RANKING_COMMANDS = ("rank", "plan", "explain", "profile", "batch", "serve", "doctor", "eval")
 
 
 def test_the_values_of_this_test_are_no_defaults() -> None:
-    assert list(VALUES) == FIELDS
-    assert EngineOptions(**VALUES).given() == VALUES
+    assert list(ENGINE_VALUES) == FIELDS
+    assert EngineOptions(**ENGINE_VALUES).given() == ENGINE_VALUES
 
 
 def test_the_library_takes_every_option() -> None:
@@ -70,31 +57,18 @@ def test_every_command_that_ranks_takes_every_option(command: str) -> None:
 
 
 def test_ray_serve_and_the_adapters_take_every_option() -> None:
-    expected = EngineOptions(**VALUES)
-    assert RayOptions(**VALUES).engine_options() == expected
-    assert ZipRerankCompressor(**VALUES).reranker.options == expected  # type: ignore[union-attr]
-    assert ZipRerankPostprocessor(**VALUES).reranker.options == expected  # type: ignore[union-attr]
-    others = {name: value for name, value in VALUES.items() if name != "bundle"}
-    assert HaystackRanker(**VALUES).reranker.options == expected
-    assert ZipRerankRanker(VALUES["bundle"], **others).reranker.options == expected
-    assert ZipRerankCrossEncoder(VALUES["bundle"], **others).reranker.options == expected
+    expected = EngineOptions(**ENGINE_VALUES)
+    assert RayOptions(**ENGINE_VALUES).engine_options() == expected
+    assert ZipRerankCompressor(**ENGINE_VALUES).reranker.options == expected  # type: ignore[union-attr]
+    assert ZipRerankPostprocessor(**ENGINE_VALUES).reranker.options == expected  # type: ignore[union-attr]
+    others = {name: value for name, value in ENGINE_VALUES.items() if name != "bundle"}
+    assert HaystackRanker(**ENGINE_VALUES).reranker.options == expected
+    assert ZipRerankRanker(ENGINE_VALUES["bundle"], **others).reranker.options == expected
+    assert ZipRerankCrossEncoder(ENGINE_VALUES["bundle"], **others).reranker.options == expected
     assert list(typing.get_type_hints(EngineKeywords)) == FIELDS[1:]
 
 
-RANKING = (
-    "keep_ratio",
-    "window",
-    "stride",
-    "strategy",
-    "first_stage",
-    "candidates",
-    "instruction",
-    "on_bad_page",
-    "budget_ms",
-)
-
-
-@pytest.mark.parametrize("name", RANKING)
+@pytest.mark.parametrize("name", CALL_VALUES)
 def test_an_option_of_a_ranking_is_one_everywhere(name: str) -> None:
     defaults = inspect.signature(Reranker.rank).parameters
     takers: list[Any] = [Reranker.rank_many, Reranker.plan, RankOptions, Ranker]

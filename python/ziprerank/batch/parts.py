@@ -13,8 +13,8 @@ from typing import Any, Literal
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from ziprerank.batch.job_folder import check_job, locked, write_whole
 from ziprerank.errors import InvalidInput
+from ziprerank.job_folder import begin_job, locked, write_whole
 
 Format = Literal["parquet", "jsonl"]
 
@@ -107,7 +107,7 @@ class Output:
 
     def __enter__(self) -> Output:
         with ExitStack() as opened:
-            self._lock = opened.enter_context(locked(self._out, "job"))
+            opened.enter_context(locked(self._out, "job"))
             try:
                 self._begin()
             except OSError as error:
@@ -158,9 +158,7 @@ class Output:
         return self.drop(lambda row: row["error"] is not None)
 
     def _begin(self) -> None:
-        record = self._out / JOB
-        check_job(record, self._job, "job")
-        self._replace(record, (json.dumps(self._job, indent=2) + "\n").encode())  # also shows that it can be written
+        begin_job(self._out / JOB, self._job, "job")
         self._read_parts()
 
     def _read_parts(self) -> None:
@@ -196,13 +194,10 @@ class Output:
 
     def _replace(self, path: Path, data: Any) -> None:
         try:
-            write_whole(path, data, self._lock)
-        except OSError as error:
+            write_whole(path, data)
+        except InvalidInput:
             self._full = True
-            raise InvalidInput(
-                f"{path} cannot be written: {error}; free space or let this folder be written, then run the same "
-                "command again, which goes on where this run stopped"
-            ) from error
+            raise
 
 
 def read_part(part: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -12,27 +12,15 @@ from rich.console import Console
 
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.cli.extras import needs_extra
-from ziprerank.cli.options import (
-    BadPages,
-    BudgetMs,
-    Candidates,
-    Instruction,
-    KeepRatio,
-    Password,
-    Stage,
-    Strategies,
-    Stride,
-    Window,
-    parse_window,
-    progress_bar,
-    with_engine_options,
-)
+from ziprerank.cli.options import Password, progress_bar, with_engine_options
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
+@with_ranking_options()
 def batch(
     source: Annotated[
         Path, typer.Argument(help="A .parquet or .jsonl file of queries and documents, or a folder of PDFs and images.")
@@ -43,16 +31,8 @@ def batch(
     queries: Annotated[Path | None, typer.Option(help="For a folder: a text file with a query on each line.")] = None,
     output: Annotated[Literal["parquet", "jsonl"], typer.Option(help="What part files are.")] = "parquet",
     top_k: Annotated[int | None, typer.Option(help="Write only the best pages of a row.")] = None,
-    keep_ratio: KeepRatio = None,
-    window: Window = "auto",
-    stride: Stride = None,
-    strategy: Strategies = "auto",
-    first_stage: Stage = "auto",
-    candidates: Candidates = None,
-    instruction: Instruction = None,
+    options: RankingOptions,
     password: Password = None,
-    on_bad_page: BadPages = "raise",
-    budget_ms: BudgetMs = None,
     id_column: Annotated[str, typer.Option(help="Names a row; without it a digest of the row does.")] = "id",
     query_column: Annotated[str, typer.Option(help="The query.")] = "query",
     documents_column: Annotated[
@@ -98,21 +78,8 @@ def batch(
     if gpus_per_worker and ray is None:
         raise InvalidInput("--gpus-per-worker is for Ray: give --ray too, or choose a GPU with --provider cuda:N")
     each = engine.threads or max(1, usable_cpus() // workers)
-    ranker = Ranker(
-        replace(engine, threads=each),
-        top_k,
-        keep_ratio,
-        parse_window(window),
-        stride,
-        strategy,
-        first_stage,
-        candidates,
-        password,
-        on_bad_page,
-        row_timeout=row_timeout or None,
-        instruction=instruction,
-        budget_ms=budget_ms,
-    )
+    worker_engine = replace(engine, threads=each)
+    ranker = Ranker(worker_engine, top_k, password=password, row_timeout=row_timeout or None, **options)
     rows = read_rows(
         source,
         [*(query or ()), *_lines(queries)],

@@ -10,22 +10,14 @@ import typer
 from rich.console import Console
 
 from ziprerank.cli.extras import needs_extra
-from ziprerank.cli.options import (
-    BadPages,
-    BudgetMs,
-    Instruction,
-    Strategies,
-    Stride,
-    Window,
-    parse_window,
-    progress_bar,
-    with_engine_options,
-)
+from ziprerank.cli.options import progress_bar, with_engine_options
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
+@with_ranking_options(without=("keep_ratio", "first_stage", "candidates"))
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder of queries, relevant pages and pages.")],
     out: Annotated[Path, typer.Argument(help="Folder for the report; a run that was cut off goes on there.")],
@@ -45,12 +37,7 @@ def evaluate(
         list[float] | None,
         typer.Option(help="Share of visual tokens that the decoder reads; may be repeated. Default: the bundle's."),
     ] = None,
-    window: Window = "auto",
-    stride: Stride = None,
-    strategy: Strategies = "auto",
-    instruction: Instruction = None,
-    on_bad_page: BadPages = "raise",
-    budget_ms: BudgetMs = None,
+    options: RankingOptions,
     baseline: Annotated[
         list[str] | None,
         typer.Option(help="BM25 on the data's 'text', or on what RapidOCR reads: 'ocr' (extra ocr); may be repeated."),
@@ -93,6 +80,7 @@ def evaluate(
     for name in baseline or ():
         if name not in ("text", "ocr"):
             raise InvalidInput(f"baseline {name!r}: must be text or ocr")
+    on_bad_page = options["on_bad_page"]
     held = read_data(data, form)
     stage = FirstStage(first_stage, depth)
     todo = tasks(held, sampled(held.queries, limit, seed), stage)
@@ -107,9 +95,7 @@ def evaluate(
     if not no_engine:
         reranker = Reranker.from_options(engine)
         ratios: Sequence[float | None] = keep_ratio or [None]
-        systems.append(
-            Engine(reranker, ratios, parse_window(window), stride, on_bad_page, strategy, instruction, budget_ms)
-        )
+        systems.append(Engine(reranker, ratios, **options))
     systems += [
         Endpoint(
             url,

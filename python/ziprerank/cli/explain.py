@@ -9,46 +9,22 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ziprerank.cli.options import (
-    BadPages,
-    BudgetMs,
-    Candidates,
-    Files,
-    Instruction,
-    KeepRatio,
-    Pages,
-    Password,
-    Query,
-    Stage,
-    Strategies,
-    Stride,
-    Window,
-    parse_window,
-    ranking_bar,
-    show_notes,
-    with_engine_options,
-)
+from ziprerank.cli.options import Files, Pages, Password, Query, ranking_bar, show_notes, with_engine_options
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
+@with_ranking_options()
 def explain(
     query: Query,
     files: Files,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write: .png, .jpg or .webp.")],
     top_k: Annotated[int, typer.Option(help="How many of the best pages to draw.")] = 6,
-    keep_ratio: KeepRatio = None,
-    window: Window = "auto",
-    stride: Stride = None,
-    strategy: Strategies = "auto",
-    first_stage: Stage = "auto",
-    candidates: Candidates = None,
-    instruction: Instruction = None,
+    options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
-    on_bad_page: BadPages = "raise",
-    budget_ms: BudgetMs = None,
     engine: EngineOptions,
 ) -> None:
     """Draw the best pages of FILES and which of their patches the decoder read for QUERY."""
@@ -60,23 +36,9 @@ def explain(
     inputs = [with_pdf_options(file, pages, password) for file in files]
     reranker = Reranker.from_options(engine)
     with ranking_bar() as report:
-        ranking = reranker.rank(
-            query,
-            inputs,
-            top_k,
-            keep_ratio=keep_ratio,
-            window=parse_window(window),
-            stride=stride,
-            strategy=strategy,
-            first_stage=first_stage,
-            candidates=candidates,
-            instruction=instruction,
-            on_bad_page=on_bad_page,
-            budget_ms=budget_ms,
-            progress=report,
-        )
-    show_notes(ranking)
+        ranking = reranker.rank(query, inputs, top_k, **options, progress=report)
+    show_notes(ranking.warnings, ranking.skipped)
     rules, limits = reranker.bundle.image, reranker.page_limits
-    with open_pages(inputs, rules, on_bad_page, limits=limits) as sources:
+    with open_pages(inputs, rules, options["on_bad_page"], limits=limits) as sources:
         save_picture(draw_ranking(ranking, sources, reranker.bundle.image), out)
     Console(soft_wrap=True).print(f"{escape(str(out))}: the best {len(ranking)} of {ranking.pages} pages")

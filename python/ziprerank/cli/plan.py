@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from ziprerank.cli.options import (
-    PASSWORD_WAY_HERE,
-    BadPages,
-    BudgetMs,
-    Candidates,
-    Files,
-    Instruction,
-    KeepRatio,
-    Pages,
-    Password,
-    Stage,
-    Strategies,
-    Stride,
-    TopK,
-    Window,
-    parse_window,
-    with_engine_options,
-)
-from ziprerank.errors import said_for
+from ziprerank.cli.options import Files, Pages, Password, TopK, print_json, show_notes, with_engine_options
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.runtime.engine import EngineOptions
 
 if TYPE_CHECKING:
@@ -38,6 +19,7 @@ _SOURCES = {"rankings": "rankings of this process", "calibration": "a calibratio
 
 
 @with_engine_options()
+@with_ranking_options()
 def plan(
     files: Files,
     *,
@@ -45,17 +27,9 @@ def plan(
         str | None, typer.Option(help="What to look for. Without it, any query whose words are in FILES.")
     ] = None,
     top_k: TopK = None,
-    keep_ratio: KeepRatio = None,
-    window: Window = "auto",
-    stride: Stride = None,
-    strategy: Strategies = "auto",
-    first_stage: Stage = "auto",
-    candidates: Candidates = None,
-    instruction: Instruction = None,
+    options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
-    on_bad_page: BadPages = "raise",
-    budget_ms: BudgetMs = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, with the rates of the estimate.")] = False,
     engine: EngineOptions,
 ) -> None:
@@ -67,32 +41,17 @@ def plan(
     from ziprerank.reranker import Reranker
 
     reranker = Reranker.from_options(engine)
-    found = reranker.plan(
-        query,
-        [with_pdf_options(file, pages, password) for file in files],
-        top_k,
-        keep_ratio=keep_ratio,
-        window=parse_window(window),
-        stride=stride,
-        strategy=strategy,
-        first_stage=first_stage,
-        candidates=candidates,
-        instruction=instruction,
-        on_bad_page=on_bad_page,
-        budget_ms=budget_ms,
-    )
+    found = reranker.plan(query, [with_pdf_options(file, pages, password) for file in files], top_k, **options)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) + "\n")
+        print_json(found.to_dict())
     else:
         _show(found)
-    for note in found.skipped:
-        text = said_for(str(note), PASSWORD_WAY_HERE)
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"Skipped: {text}", markup=False)
+    show_notes((), found.skipped)
 
 
 def _show(found: RankingPlan) -> None:
     tokens, ms = found.tokens, found.estimate
-    size = "" if found.feature_bytes is None else f"at most {found.feature_bytes:,} bytes"
+    size = "not known" if found.feature_bytes is None else f"at most {found.feature_bytes:,} bytes"
     rows = [
         ("pages", f"{found.pages:,}"),
         ("pages that the model reads", f"{found.read:,}, first stage: {found.first_stage}"),
@@ -101,7 +60,7 @@ def _show(found: RankingPlan) -> None:
         ("visual tokens, over all passes", f"{tokens.visual:,}, of which about {tokens.blank:,} are blank"),
         ("after pruning", f"about {tokens.kept:,} (keep ratio {found.keep_ratio:g})"),
         ("text tokens, over all passes", f"{tokens.text:,}"),
-        ("page features", size or "not known"),
+        ("page features", size),
         ("opening and first stage", f"{ms.spent:,.0f} ms, measured now"),
         ("waiting for pages", f"about {ms.pages:,.0f} ms"),
         ("vision", f"about {ms.vision:,.0f} ms"),

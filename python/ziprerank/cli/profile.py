@@ -10,32 +10,23 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ziprerank.cli.options import (
-    BadPages,
-    Files,
-    Instruction,
-    KeepRatio,
-    Pages,
-    Password,
-    show_notes,
-    with_engine_options,
-)
+from ziprerank.cli.options import Files, Pages, Password, show_notes, with_engine_options
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.errors import InvalidInput
 from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
+@with_ranking_options(without=("window", "stride", "strategy", "first_stage", "candidates", "budget_ms"))
 def profile(
     files: Files,
     *,
     query: Annotated[str, typer.Option(help="What to look for.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The trace to write, for ui.perfetto.dev.")],
     runs: Annotated[int, typer.Option(help="Rankings; from the second on all pages are in memory.")] = 3,
-    keep_ratio: KeepRatio = None,
-    instruction: Instruction = None,
+    options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
-    on_bad_page: BadPages = "raise",
     nvtx: Annotated[bool, typer.Option("--nvtx", help="Stages as NVTX ranges too, for Nsight Systems.")] = False,
     engine: EngineOptions,
 ) -> None:
@@ -52,15 +43,13 @@ def profile(
         [with_pdf_options(file, pages, password) for file in files],
         engine,
         runs=runs,
-        keep_ratio=keep_ratio,
-        instruction=instruction,
-        on_bad_page=on_bad_page,
         nvtx=nvtx,
+        **options,
     )
     about = {name: found.info[name] for name in ("provider", "device", "precision", "runtime_version", "threads")}
     trace = chrome_trace(found.slices, found.thread_names, {**about, "query": query})
     out.write_text(json.dumps(trace), encoding="utf-8")
-    show_notes(found.rankings[-1])
+    show_notes(found.rankings[-1].warnings, found.rankings[-1].skipped)
     console = Console()
     for table in (stage_table(found), operator_table(found)):
         console.print(table)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
@@ -12,48 +10,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from ziprerank.cli.options import (
-    PASSWORD_WAY_HERE,
-    BadPages,
-    BudgetMs,
-    Candidates,
     Files,
-    Instruction,
-    KeepRatio,
     Pages,
     Password,
     Query,
-    Stage,
-    Strategies,
-    Stride,
     TopK,
-    Window,
-    parse_window,
+    print_json,
     ranking_bar,
     show_notes,
     with_engine_options,
 )
-from ziprerank.errors import said_for
+from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
+@with_ranking_options()
 def rank(
     query: Query,
     files: Files,
     *,
     top_k: TopK = None,
-    keep_ratio: KeepRatio = None,
-    window: Window = "auto",
-    stride: Stride = None,
-    strategy: Strategies = "auto",
-    first_stage: Stage = "auto",
-    candidates: Candidates = None,
-    instruction: Instruction = None,
+    options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
-    on_bad_page: BadPages = "raise",
-    budget_ms: BudgetMs = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON: page counts from 1 (null for an image), kept and tokens are counts.")
     ] = False,
@@ -64,30 +45,14 @@ def rank(
     from ziprerank.reranker import Reranker
 
     reranker = Reranker.from_options(engine)
+    inputs = [with_pdf_options(file, pages, password) for file in files]
     with ranking_bar() as report:
-        ranking = reranker.rank(
-            query,
-            [with_pdf_options(file, pages, password) for file in files],
-            top_k,
-            keep_ratio=keep_ratio,
-            window=parse_window(window),
-            stride=stride,
-            strategy=strategy,
-            first_stage=first_stage,
-            candidates=candidates,
-            instruction=instruction,
-            on_bad_page=on_bad_page,
-            budget_ms=budget_ms,
-            progress=report,
-        )
+        ranking = reranker.rank(query, inputs, top_k, **options, progress=report)
     if as_json:
-        told = ranking.to_dict()
-        for note in told["skipped"]:
-            note["text"] = said_for(note["text"], PASSWORD_WAY_HERE)
-        sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+        print_json(ranking.to_dict())
     else:
         show_ranking(ranking)
-    show_notes(ranking)
+    show_notes(ranking.warnings, ranking.skipped)
 
 
 def show_ranking(ranking: Ranking) -> None:

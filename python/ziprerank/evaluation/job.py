@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ziprerank.batch.job_folder import check_job, locked, write_whole
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.candidates import Task
 from ziprerank.evaluation.data import Data
-from ziprerank.evaluation.lines import Lines, read_lines, writing
+from ziprerank.evaluation.lines import Lines, read_lines
 from ziprerank.evaluation.systems import Ranked, System
+from ziprerank.job_folder import begin_job, locked
 from ziprerank.runtime.memory import peak_bytes
 
 JOB, ROWS, SCRATCH = "job.json", "queries.jsonl", "pages"
@@ -56,11 +56,8 @@ def evaluate(
         "queries": _digest(tasks),
         "systems": {" ".join(one.names): dict(one.settings()) for one in systems},
     }
-    job = json.loads(json.dumps(job, default=str))  # as it is when it is read again
-    with locked(out, "run") as folder:
-        if not check_job(out / JOB, job, "run"):
-            with writing(out):
-                write_whole(out / JOB, (json.dumps(job, indent=2, ensure_ascii=False) + "\n").encode(), folder)
+    with locked(out, "run"):
+        begin_job(out / JOB, job, "run")
         done = {row["id"] for row in read_lines(out / ROWS)}
         left = [task for task in tasks if task.query.id not in done]
         if not left:

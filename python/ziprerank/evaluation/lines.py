@@ -5,24 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ziprerank.errors import InvalidInput
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Wraps what writes into the folder of a run. Raises InvalidInput if the disk is full or refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInput(
-            f"{error.filename or path} cannot be written: {error.strerror or error}; free space or let {path} be "
-            "written, then run the same command again, which goes on where this run stopped"
-        ) from error
+from ziprerank.job_folder import writing
 
 
 class Lines:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ziprerank.evaluation.job import read_rows
-from ziprerank.evaluation.lines import writing
 from ziprerank.evaluation.page import document, figure, rendered
 from ziprerank.evaluation.plot import CAPTION, draw
 from ziprerank.evaluation.report import Report, Shape, orders, report_of
 from ziprerank.evaluation.runs import write_run
 from ziprerank.evaluation.tables import markdown
+from ziprerank.job_folder import write_whole, writing
 
 
 def write_outputs(out: Path, about: dict[str, Any], shape: Shape) -> Report:
@@ -33,19 +33,14 @@ def write_outputs(out: Path, about: dict[str, Any], shape: Shape) -> Report:
     rows = sorted(read_rows(out), key=lambda row: str(row["id"]))
     report = {**about, **report_of(rows, shape)}
     text = markdown(report)
-    with writing(out):
-        for name, order in orders(rows, shape.first_stage).items():
-            tag = re.sub(r"[^\w.+-]", "-", name)
-            write_run(out / f"run.{tag}.trec", order, tag)
-        _write(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        _write(out / "report.md", text)
-        draw(report, out / "report.png")
-        parts = [rendered(text), figure(out / "report.png", CAPTION)]
-        _write(out / "report.html", document(f"ziprerank eval: {about['data']}", parts))
+    for name, order in orders(rows, shape.first_stage).items():
+        tag = re.sub(r"[^\w.+-]", "-", name)
+        write_run(out / f"run.{tag}.trec", order, tag)
+    write_whole(out / "report.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(out / "report.md", text.encode())
+    picture = out / "report.png"
+    with writing(picture):
+        draw(report, picture)
+    parts = [rendered(text), figure(picture, CAPTION)]
+    write_whole(out / "report.html", document(f"ziprerank eval: {about['data']}", parts).encode())
     return report
-
-
-def _write(file: Path, text: str) -> None:
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ziprerank.errors import InvalidInput
+from ziprerank.job_folder import write_whole
 
 Scored = list[tuple[str, float]]
 """Pages of one query with their scores, in the order of the file."""
@@ -47,13 +48,16 @@ def write_run(file: Path, orders: Mapping[str, Sequence[str]], tag: str) -> None
         file: Replaced when all of it is written.
         orders: Pages of each query, best first.
         tag: Name of the system, without white space.
+
+    Raises:
+        InvalidInput: It cannot be written.
     """
-    draft = file.with_name(f"{file.name}.draft")
-    with draft.open("w", encoding="utf-8") as out:
-        for query, pages in orders.items():
-            for rank, page in enumerate(pages, start=1):
-                out.write(f"{query} Q0 {page} {rank} {len(pages) - rank + 1} {tag}\n")
-    draft.replace(file)
+    lines = (
+        f"{query} Q0 {page} {rank} {len(pages) - rank + 1} {tag}\n"
+        for query, pages in orders.items()
+        for rank, page in enumerate(pages, start=1)
+    )
+    write_whole(file, "".join(lines).encode())
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:

@@ -99,17 +99,17 @@ class ZipRerankRanker:
         """
         self.top_k = top_k
         self.options = RankOptions(
-            keep_ratio,
-            window,
-            stride,
-            scale,
-            None if password is None else password.resolve_value(),
-            on_bad_page,
-            strategy,
-            first_stage,
-            candidates,
-            instruction,
-            budget_ms,
+            keep_ratio=keep_ratio,
+            window=window,
+            stride=stride,
+            scale=scale,
+            password=None if password is None else password.resolve_value(),
+            on_bad_page=on_bad_page,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
+            instruction=instruction,
+            budget_ms=budget_ms,
         )
         self.password = password
         self.rules = MetadataRules(file_path_meta_field, page_number_meta_field, root=root_path)
@@ -121,26 +121,16 @@ class ZipRerankRanker:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the component as data for ``from_dict``."""
-        options, rules = self.options, self.rules
-        return default_to_dict(
-            self,
-            top_k=self.top_k,
-            keep_ratio=options.keep_ratio,
-            window=options.window,
-            stride=options.stride,
-            instruction=options.instruction,
-            scale=options.scale,
-            on_bad_page=options.on_bad_page,
-            strategy=options.strategy,
-            first_stage=options.first_stage,
-            candidates=options.candidates,
-            budget_ms=options.budget_ms,
-            file_path_meta_field=rules.path_key,
-            page_number_meta_field=rules.page_key,
-            root_path=rules.root,
-            password=None if self.password is None else self.password.to_dict(),
+        given = {
+            **asdict(self.options),
             **asdict(self.reranker.options),
-        )
+            "top_k": self.top_k,
+            "password": None if self.password is None else self.password.to_dict(),
+            "file_path_meta_field": self.rules.path_key,
+            "page_number_meta_field": self.rules.page_key,
+            "root_path": self.rules.root,
+        }
+        return default_to_dict(self, **given)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ZipRerankRanker:

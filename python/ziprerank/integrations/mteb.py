@@ -5,7 +5,8 @@
 >>> mteb.evaluate(ZipRerankSearch(keep_ratio=0.5), tasks)
 
 mteb's own wrappers send a cross-encoder one document at a time, which says nothing to a model that compares pages.
-This one ranks all of a query's candidates together, in windows if there are more than one pass takes.
+This one ranks all of a query's candidates together. If there are more than one pass takes, a first stage picks those
+that the model reads, or windows go over all of them, as ``Reranker.rank`` has it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from mteb.models.model_meta import ModelMeta
 
 from ziprerank import __version__
 from ziprerank.errors import InvalidInput
-from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
+from ziprerank.first_stage.stage import CANDIDATES, FirstStage
+from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import Page, PageInput
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import warn_of_pages
+from ziprerank.integrations.ranking import RankOptions, warn_of_pages
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
-from ziprerank.strategies import StrategyOption, check_strategy
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ class ZipRerankSearch:
         window: WindowOption = "auto",
         stride: int | None = None,
         strategy: StrategyOption = "auto",
+        first_stage: FirstStage = "auto",
+        candidates: int | None = None,
         instruction: str | None = None,
         on_bad_page: OnBadPage = "raise",
+        budget_ms: float | None = None,
         reranker: Reranker | LazyReranker | None = None,
         **engine: Unpack[EngineKeywords],
     ) -> None:
@@ -61,9 +66,12 @@ class ZipRerankSearch:
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
             strategy: As for ``Reranker.rank``.
+            first_stage: As for ``Reranker.rank``, of a query's candidates in the task.
+            candidates: As for ``Reranker.rank``. The pages that the model does not read are ranked behind the others.
             instruction: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a Python warning (``PageWarning``) names what is skipped, and counts
                 as not found.
+            budget_ms: As for ``Reranker.rank``, of each query.
             reranker: A loaded reranker, which may be shared.
             **engine: Any other field of ``EngineOptions``.
 
@@ -71,32 +79,29 @@ class ZipRerankSearch:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
-        self.keep_ratio = keep_ratio
-        self.window: WindowOption = window
-        self.stride = stride
-        check_strategy(strategy)
-        self.strategy: StrategyOption = strategy
-        self.instruction = instruction
-        self.on_bad_page: OnBadPage = check_on_bad_page(on_bad_page)
+        self.options = RankOptions(
+            keep_ratio=keep_ratio,
+            window=window,
+            stride=stride,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
+            instruction=instruction,
+            on_bad_page=on_bad_page,
+            budget_ms=budget_ms,
+        )
         self._corpus: CorpusDatasetType | None = None
         self._texts = False  # whether the model reads the corpus's texts
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
         """What mteb writes beside the results; the revision tells bundles and options of rankings apart."""
-        options = self.reranker.options
-        loaded = options.load_bundle()
-        ratio = loaded.defaults.keep_ratio if self.keep_ratio is None else self.keep_ratio
-        blank = options.blank or loaded.defaults.blank
-        settings = {
-            "keep_ratio": ratio,
-            "window": self.window,
-            "stride": self.stride,
-            "strategy": self.strategy,
-            "instruction": self.instruction,
-            "on_bad_page": self.on_bad_page,
-            "blank": blank,
-        }
+        engine = self.reranker.options
+        loaded = engine.load_bundle()
+        settings = {**self.options.of_call(), "blank": engine.blank or loaded.defaults.blank}
+        if self.options.budget_ms is None:  # which may lower what is not given
+            settings["keep_ratio"] = self.options.keep_ratio or loaded.defaults.keep_ratio
+            settings["candidates"] = self.options.candidates or CANDIDATES
         return ModelMeta.create_empty(
             overwrites={
                 "name": f"ziprerank/{loaded.source.get('name', loaded.path.name)}",
@@ -162,16 +167,7 @@ class ZipRerankSearch:
             if unknown is not None:
                 raise InvalidInput(f"query {name!r} has the candidate {unknown!r}, which the corpus lacks")
             documents = [self._document(corpus[places[page]]) for page in pages]
-            ranking = self.reranker.get().rank(
-                text,
-                documents,
-                keep_ratio=self.keep_ratio,
-                window=self.window,
-                stride=self.stride,
-                strategy=self.strategy,
-                instruction=self.instruction,
-                on_bad_page=self.on_bad_page,
-            )
+            ranking = self.reranker.get().rank(text, documents, **self.options.of_call())
             warn_of_pages(ranking)
             order = [pages[page.index] for page in ranking][:top_k]
             found[str(name)] = {page: float(len(order) - at) for at, page in enumerate(order)}

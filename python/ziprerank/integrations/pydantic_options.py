@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
@@ -64,19 +64,8 @@ class PydanticOptions(EngineFields):
 
     def _rank_options(self) -> RankOptions:
         password = None if self.password is None else self.password.get_secret_value()
-        return RankOptions(
-            self.keep_ratio,
-            self.window,
-            self.stride,
-            self.scale,
-            password,
-            self.on_bad_page,
-            self.strategy,
-            self.first_stage,
-            self.candidates,
-            instruction=self.instruction,
-            budget_ms=self.budget_ms,
-        )
+        given = {one.name: getattr(self, one.name) for one in fields(RankOptions)}
+        return RankOptions(**{**given, "password": password})
 
     def _metadata_rules(self) -> MetadataRules:
         return MetadataRules(self.path_key, self.page_key, self.first_page, self.root_path)

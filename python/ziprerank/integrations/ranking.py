@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from ziprerank.budget import check_budget
 from ziprerank.call import stage_options
@@ -23,7 +23,7 @@ from ziprerank.windows import WindowOption
 _Document = TypeVar("_Document")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankOptions:
     """The options of a ranking that every adapter has.
 
@@ -63,6 +63,10 @@ class RankOptions:
         stage_options(self.first_stage, self.candidates)
         check_budget(self.budget_ms)
         check_strategy(self.strategy)
+
+    def of_call(self) -> dict[str, Any]:
+        """Returns those that ``Reranker.rank`` has, by its names for them."""
+        return {name: value for name, value in asdict(self).items() if name not in ("scale", "password")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +175,7 @@ def rank_documents(
         documents, rules, options.password, options.on_bad_page, limits=limits, every_page=every_page
     ) as candidates:
         try:
-            ranking = reranker.rank(
-                query,
-                candidates.pages,
-                top_k,
-                keep_ratio=options.keep_ratio,
-                window=options.window,
-                stride=options.stride,
-                strategy=options.strategy,
-                first_stage=options.first_stage,
-                candidates=options.candidates,
-                instruction=options.instruction,
-                on_bad_page=options.on_bad_page,
-                budget_ms=options.budget_ms,
-            )
+            ranking = reranker.rank(query, candidates.pages, top_k, **options.of_call())
         except PageError as error:
             if error.index is None:
                 raise

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ziprerank.integrations import missing_extra
@@ -101,17 +102,17 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         bundle = None if model_name_or_path == IN_THE_BOX else model_name_or_path
         self.verbose = verbose
         self.options = RankOptions(
-            keep_ratio,
-            window,
-            stride,
-            scale,
-            password,
-            on_bad_page,
-            strategy,
-            first_stage,
-            candidates,
-            instruction,
-            budget_ms,
+            keep_ratio=keep_ratio,
+            window=window,
+            stride=stride,
+            scale=scale,
+            password=password,
+            on_bad_page=on_bad_page,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
+            instruction=instruction,
+            budget_ms=budget_ms,
         )
         self.reranker = LazyReranker.of(reranker, EngineOptions(bundle=bundle, **engine))
 
@@ -139,8 +140,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             PoolError: The pages do not fit the engine's memory.
             EngineError: The engine failed.
         """
-        documents = _documents(docs, doc_ids, metadata)
-        pages = read_documents(documents, _page, self.options.on_bad_page)
+        given = _listed(docs)
+        documents = _documents(given, doc_ids, metadata)
+        pages = read_documents(documents, partial(_page, given), self.options.on_bad_page)
         ranked = rank_documents(self.reranker.get(), query, pages, options=self.options, every_page=True)
         results = [
             Result(document=_of_page(documents[result.index], result.page), score=result.score, rank=rank)
@@ -159,9 +161,9 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
             InvalidInput: The query or the document is invalid (a ValueError).
             EngineError: The engine failed.
         """
-        pages = read_documents(_documents(doc, None, None), _page, self.options.on_bad_page)
-        own = self.options
-        options = RankOptions(own.keep_ratio, scale="logit", instruction=own.instruction, budget_ms=own.budget_ms)
+        given = _listed(doc)
+        pages = read_documents(_documents(given), partial(_page, given), self.options.on_bad_page)
+        options = replace(self.options, scale="logit")
         return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
@@ -177,22 +179,8 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
 
         from ziprerank.integrations.langchain import ZipRerankCompressor
 
-        options = self.options
-        return ZipRerankCompressor(
-            top_n=k,
-            keep_ratio=options.keep_ratio,
-            window=options.window,
-            stride=options.stride,
-            instruction=options.instruction,
-            scale=options.scale,
-            on_bad_page=options.on_bad_page,
-            strategy=options.strategy,
-            first_stage=options.first_stage,
-            candidates=options.candidates,
-            budget_ms=options.budget_ms,
-            password=None if options.password is None else SecretStr(options.password),
-            reranker=self.reranker,
-        )
+        password = None if self.options.password is None else SecretStr(self.options.password)
+        return ZipRerankCompressor(top_n=k, **{**asdict(self.options), "password": password}, reranker=self.reranker)
 
 
 def _of_page(document: Document, page: int | None) -> Document:
@@ -204,13 +192,16 @@ def _of_page(document: Document, page: int | None) -> Document:
     return one
 
 
+def _listed(docs: str | Document | Sequence[str | Document]) -> list[str | Document]:
+    return [docs] if isinstance(docs, (str, Document)) else list(docs)
+
+
 def _documents(
-    docs: str | Document | Sequence[str | Document],
-    doc_ids: Sequence[str] | Sequence[int] | None,
-    metadata: Sequence[dict[str, Any]] | None,
+    given: Sequence[str | Document],
+    doc_ids: Sequence[str] | Sequence[int] | None = None,
+    metadata: Sequence[dict[str, Any]] | None = None,
 ) -> list[Document]:
     """Returns copies of the documents that each have an id: the given one, the document's own, or its position."""
-    given = [docs] if isinstance(docs, (str, Document)) else list(docs)
     for name, values in (("doc_ids", doc_ids), ("metadata", metadata)):
         if values is not None and len(values) != len(given):
             raise InvalidInput(f"{len(values)} {name} for {len(given)} documents: give one for each")
@@ -236,13 +227,14 @@ def _from_text(text: str) -> Document:
     return Document(document_type="image", image_path=text)
 
 
-def _page(index: int, document: Document) -> DocumentPage:
+def _page(given: Sequence[str | Document], index: int, document: Document) -> DocumentPage:
     page = _RULES.page(document.metadata)
     if document.base64:
         return replace(encoded_page(document.base64, page, "metadata['page_number']"), text=document.text or None)
     if document.image_path:
         return replace(_RULES.file(document.image_path, document.metadata), text=document.text or None)
-    ways = f"{_WAYS}; there is no file {quoted(document.text)}"
+    looked_for = isinstance(given[index], str)  # by _from_text
+    ways = f"{_WAYS}; there is no file {quoted(document.text)}" if looked_for else _WAYS
     return text_alone(index, f"document {document.doc_id}", ways, document.text)
 
 

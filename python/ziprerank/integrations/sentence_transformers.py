@@ -87,17 +87,17 @@ class ZipRerankCrossEncoder:
             InvalidInput: An option is invalid, or engine options are given with a reranker.
         """
         self.options = RankOptions(
-            keep_ratio,
-            window,
-            stride,
-            scale,
-            password,
-            on_bad_page,
-            strategy,
-            first_stage,
-            candidates,
-            instruction,
-            budget_ms,
+            keep_ratio=keep_ratio,
+            window=window,
+            stride=stride,
+            scale=scale,
+            password=password,
+            on_bad_page=on_bad_page,
+            strategy=strategy,
+            first_stage=first_stage,
+            candidates=candidates,
+            instruction=instruction,
+            budget_ms=budget_ms,
         )
         given = EngineOptions(bundle=model_name_or_path, **engine)
         self.reranker = LazyReranker.of(reranker, given)

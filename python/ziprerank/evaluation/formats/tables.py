@@ -12,7 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from ziprerank.errors import InvalidInput
-from ziprerank.evaluation.lines import writing
+from ziprerank.job_folder import write_whole, writing
 
 _ROWS = 32  # read at a time, so that pictures of some megabytes each stay few in memory
 
@@ -124,11 +124,8 @@ class Pictures:
                 self._places[page] = (out.tell(), len(data))
                 with writing(self._file):
                     _write_all(out, data)
-        draft = self._index.with_suffix(".draft")
-        text = json.dumps({"key": self._key, "places": self._places, "faults": self._faults})
-        with writing(self._index):
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(self._index)
+        index = {"key": self._key, "places": self._places, "faults": self._faults}
+        write_whole(self._index, json.dumps(index).encode())
 
     def read(self, page: str) -> bytes:
         """Returns a page's picture. Raises InvalidInput if there is none."""

@@ -1,4 +1,7 @@
-"""A folder that one job at a time writes into, and that a job which was cut off goes on with."""
+"""A folder that one job at a time writes into, and that a job which was cut off goes on with.
+
+Batches and evaluations write such folders.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,12 @@ from ziprerank.errors import InvalidInput
 
 
 @contextmanager
-def locked(out: Path, writer: str) -> Iterator[int]:
+def locked(out: Path, writer: str) -> Iterator[None]:
     """Makes a folder where it is missing, locks it against other jobs, and removes what a killed one left half written.
 
     Args:
         out: The folder.
         writer: What the errors call a job.
-
-    Yields:
-        The folder's descriptor, for ``write_whole``.
 
     Raises:
         InvalidInput: The folder cannot be made, opened or locked, or another job holds it.
@@ -39,61 +39,77 @@ def locked(out: Path, writer: str) -> Iterator[int]:
                 draft.unlink()
         except OSError as error:
             raise InvalidInput(f"the folder {out} cannot be used: {error}") from error
-        yield folder
+        yield
     finally:
         os.close(folder)
 
 
-def check_job(record: Path, job: Mapping[str, Any], writer: str) -> bool:
-    """Compares what the rows of a folder depend on with what stands in its record.
+def begin_job(record: Path, job: Mapping[str, Any], writer: str) -> None:
+    """Compares what the rows of a folder depend on with what stands in its record, and writes the record.
 
     Args:
-        record: The JSON file in that folder.
-        job: What the rows depend on, as JSON has it.
+        record: The JSON file in that folder. Without it the folder must be empty.
+        job: What the rows depend on; what JSON has no type for is compared and written as a string.
         writer: What the errors call a job.
 
-    Returns:
-        Whether the record was there; without it the folder is empty.
-
     Raises:
-        InvalidInput: The record is damaged or another job's, or the folder holds something else.
+        InvalidInput: The record is damaged or another job's, or the folder holds something else or cannot be written.
     """
     out = record.parent
-    if not record.exists():
-        if any(out.iterdir()):
+    job = json.loads(json.dumps(job, default=str))  # as it is when it is read again
+    try:
+        known = record.exists()
+        if not known and any(out.iterdir()):
             raise InvalidInput(f"{out} holds files of something else: write into an empty or new folder")
-        return False
-    found = _read(record, writer)
+    except OSError as error:
+        raise InvalidInput(f"the folder {out} cannot be used: {error}") from error
+    found = _read(record, writer) if known else job
     changed = [name for name in {**found, **job} if found.get(name) != job.get(name)]
     if changed:
         told = ", ".join(f"{name} was {found.get(name)!r}, now {job.get(name)!r}" for name in changed)
         raise InvalidInput(f"{out} holds rows of another {writer} ({told}): write into another folder")
-    return True
+    write_whole(record, (json.dumps(job, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_whole(path: Path, data: Any, folder: int) -> None:
+def write_whole(path: Path, data: Any) -> None:
     """Writes a file so that after a kill or a power failure it has either all of its new content or the old one.
 
     Args:
         path: The file.
         data: Its content, as bytes or a buffer.
-        folder: The descriptor of its folder.
 
     Raises:
-        OSError: The disk is full, or refuses; what was half written is removed.
+        InvalidInput: As ``writing``; what was half written is removed.
     """
-    draft = path.with_name(f"_{path.name}.draft")
+    draft = path.with_name(f"_{path.name}.draft")  # which locked removes after a kill
+    with writing(path):
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Wraps what writes a file into the folder of a job. Raises InvalidInput if the disk is full or refuses."""
     try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        os.fsync(folder)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+        yield
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be written: {error.strerror or error}; free space or let this folder be written, then run "
+            "the same command again, which goes on where this run stopped"
+        ) from error
 
 
 def _lock(folder: int, out: Path, writer: str) -> None:
