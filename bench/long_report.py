@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .quality.documents import DOCUMENTS
@@ -45,19 +45,13 @@ def strategies(rows: Sequence[Row]) -> str:
         ranges = [_range([row["passes"] for row in have], "{:.3g}")]
         ranges += [_range([row[which] for row in have if which in row], "{:.2g}") for which in ("first", "next")]
         lines.append(f"| {shown} | {' | '.join([*cells, everything, *ranges])} |")
-    agreed = [row for row in rows if row["system"] == "agreement"]
-    same, of, steady_same, steady = (
-        sum(row[name] for row in agreed)
-        for name in ("same_first_page", "n", "same_first_page_where_consistent", "consistent")
-    )
     lines += [
         "",
         f"Each manual has {found['bm25', names[0]]['n']} queries.",
         "Passes and times are ranges over the manuals; times are ratios to a pass over 20 pages of the manual, in the "
         "same run: the first query's to a pass that encodes its pages too, and that of the others (the median) to one "
         "that finds them in memory.",
-        f"Partition has the same first page as windows for {same} of {of} queries, and for {steady_same} of the "
-        f"{steady} for which windows from the other end have that page too.",
+        *_agreement([row for row in rows if row["system"] == "agreement"]),
         f"Measured on {rows[0]['cores']} cores of an {rows[0]['processor']}, ONNX Runtime {rows[0]['onnxruntime']}, "
         f"commits {', '.join(sorted({row['commit'] for row in rows}))}.",
     ]
@@ -94,6 +88,17 @@ def long_documents(rows: Sequence[Row]) -> str:
         f"commits {', '.join(sorted({row['commit'] for row in rows}))}.",
     ]
     return "\n".join(lines)
+
+
+def _agreement(rows: Sequence[Row]) -> Iterator[str]:
+    """Says how often partition has the first page of windows, where that was counted."""
+    names = ("same_first_page", "n", "same_first_page_where_consistent", "consistent")
+    same, of, steady_same, steady = (sum(row[name] for row in rows) for name in names)
+    if rows:
+        yield (
+            f"Partition has the same first page as windows for {same} of {of} queries, and for {steady_same} of the "
+            f"{steady} for which windows from the other end have that page too."
+        )
 
 
 def _recalls(rows: Sequence[Row]) -> str:
