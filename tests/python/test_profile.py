@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pdf_files import words_pdf
 from ziprerank import Pdf
 from ziprerank.bundle import Bundle
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
@@ -209,6 +210,21 @@ def test_the_terminal_shows_stages_and_operators(
         assert name in shown
     assert len(stage_table(profile).columns) == 7
     assert shown.rstrip().endswith("ui.perfetto.dev")
+
+
+@pytest.mark.usefixtures("profile")
+def test_options_of_a_ranking_are_those_of_each(small_pages: Path) -> None:
+    long = words_pdf(f"subject{page} and what is said of it" for page in range(30))
+    options = {"top_k": 3, "keep_ratio": 0.5, "first_stage": "text", "candidates": 5}
+    found = record(
+        "subject7", long, EngineOptions(bundle=small_pages, threads=1, check="size", blank="keep"), runs=2, **options
+    )
+    for ranking in found.rankings:
+        assert (len(ranking), ranking.first_stage) == (3, "text")
+        assert [len(page.kept) for page in ranking] == [round(0.5 * page.tokens) for page in ranking]
+    read = [one.args["candidate"] for one in found.slices if one.args.get("stage") == "vision"]
+    assert sorted(read[:20]) == list(range(20))  # the warm-up
+    assert sorted(read[20:]) == [0, 1, 2, 3, 7]  # once: the second ranking finds them in memory
 
 
 @pytest.mark.usefixtures("profile")

@@ -17,13 +17,14 @@ from ziprerank.runtime.engine import EngineOptions
 
 
 @with_engine_options()
-@with_ranking_options(without=("window", "stride", "strategy", "first_stage", "candidates", "budget_ms"))
+@with_ranking_options()
 def profile(
     files: Files,
     *,
     query: Annotated[str, typer.Option(help="What to look for.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The trace to write, for ui.perfetto.dev.")],
     runs: Annotated[int, typer.Option(help="Rankings; from the second on all pages are in memory.")] = 3,
+    top_k: Annotated[int | None, typer.Option(help="How many pages are asked for; a strategy may go by it.")] = None,
     options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
@@ -44,6 +45,7 @@ def profile(
         engine,
         runs=runs,
         nvtx=nvtx,
+        top_k=top_k,
         **options,
     )
     about = {name: found.info[name] for name in ("provider", "device", "precision", "runtime_version", "threads")}

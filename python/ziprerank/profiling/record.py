@@ -1,7 +1,7 @@
 """Records a few rankings: the stages of the reranker and of the engine, and ONNX Runtime's profile of every node.
 
-The first ranking encodes every page; those after it find the pages' features in memory. Before them blank pages of the
-same sizes are ranked, so that no ranking pays for what a process does once.
+The first ranking encodes every page that it reads; those after it find the pages' features in memory. Before them blank
+pages of the sizes of the first `MAX_WINDOW` are ranked, so that no ranking pays for what a process does once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 
 from ziprerank.cache.page_cache import open_cache
 from ziprerank.errors import InvalidInput, MissingDependency
-from ziprerank.inputs.bad_pages import BadPage, OnBadPage
+from ziprerank.inputs.bad_pages import BadPage
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.sizes import Size
 from ziprerank.profiling.trace import Slice, nested, read_profile
@@ -29,6 +29,7 @@ from ziprerank.profiling.watch import Watch
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions, load_engine
+from ziprerank.windows import MAX_WINDOW
 
 DOMAIN = "ziprerank"  # of the NVTX ranges
 PRUNE = "QueryImagePrune"
@@ -78,11 +79,9 @@ def record(
     options: EngineOptions | None = None,
     *,
     runs: int = 3,
-    keep_ratio: float | None = None,
-    instruction: str | None = None,
-    on_bad_page: OnBadPage = "raise",
     nvtx: bool = False,
     folder: Path | None = None,
+    **ranking: Any,
 ) -> Profile:
     """Ranks pages a few times and returns what was recorded.
 
@@ -91,12 +90,10 @@ def record(
         pages: As for ``Reranker.rank``.
         options: The engine to record.
         runs: Rankings; from the second on all pages are in memory.
-        keep_ratio: As for ``Reranker.rank``.
-        instruction: As for ``Reranker.rank``.
-        on_bad_page: As for ``Reranker.rank``.
         nvtx: Whether each stage is an NVTX range too, in the domain ``ziprerank``, with the candidate's index as its
             payload.
         folder: Where ONNX Runtime's own files go and stay; None removes them.
+        ranking: The options of ``Reranker.rank``, by name.
 
     Raises:
         InvalidInput: ``runs`` is under 1.
@@ -107,7 +104,7 @@ def record(
         raise InvalidInput(f"runs={runs}: record 1 ranking or more")
     options = options or EngineOptions()
     loaded = options.load_bundle()
-    with open_pages(pages, loaded.image, on_bad_page, limits=options.page_limits) as sources:
+    with open_pages(pages, loaded.image, ranking.get("on_bad_page", "raise"), limits=options.page_limits) as sources:
         blanks = [BlankPage(source.size) for source in sources if not isinstance(source, BadPage)]
         labels = [f"p. {source.page}" if source.page else source.source for source in sources]
     recorder = Recorder(labels.__getitem__)
@@ -120,13 +117,10 @@ def record(
         reranker = Reranker(loaded, engine, watch, open_cache(options, loaded, engine), options)
         with recorder.slice("warm-up", "ranking"):
             if blanks:
-                reranker.rank(query, blanks, keep_ratio=keep_ratio, instruction=instruction)
+                reranker.rank(query, blanks[:MAX_WINDOW], **{**ranking, "first_stage": "none", "candidates": None})
         for number in range(1, runs + 1):
             with recorder.slice(f"rank {number}", "ranking"):
-                ranking = reranker.rank(
-                    query, pages, keep_ratio=keep_ratio, instruction=instruction, on_bad_page=on_bad_page
-                )
-                rankings.append(ranking)
+                rankings.append(reranker.rank(query, pages, **ranking))
         info = engine.info
         recorded = engine.end_profile()
         inside = [Slice(name, "engine", thread, start, end) for name, start, end, thread in recorded["stages"]]
