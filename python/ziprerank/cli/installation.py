@@ -20,6 +20,7 @@ from ziprerank.inputs.workers.limits import PageLimits
 from ziprerank.inputs.workers.pool import pool
 from ziprerank.runtime.cpus import usable_cpus
 from ziprerank.runtime.engine import EngineOptions, load_engine, show_size
+from ziprerank.runtime.memory import peak_bytes
 from ziprerank.runtime.onnxruntime import Runtime, find_runtime
 from ziprerank.runtime.providers import PROVIDERS, lacking
 from ziprerank.serve.font_files import scripts_drawn
@@ -190,19 +191,8 @@ def _memory() -> Rows:
         pages = _sysconf(key)
         if page and pages:
             rows.append((name, f"{page * pages / 2**30:.1f} GiB"))
-    peak = peak_memory()
-    rows.append(("this process, peak", "unknown" if peak is None else f"{peak / 2**20:.0f} MiB"))
+    rows.append(("this process, peak", f"{peak_bytes() / 2**20:.0f} MiB"))
     return rows
-
-
-def peak_memory() -> int | None:
-    """Peak resident memory of this process in bytes; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _sysconf(name: str) -> int:
