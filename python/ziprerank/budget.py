@@ -11,12 +11,8 @@ from ziprerank.ranking import BudgetChoice
 from ziprerank.values import real_number
 
 CANDIDATES = (15, 10, 7, 5, 3)  # fewer than what is usual
-KEEP_RATIOS = (
-    0.75,
-    0.5,
-    0.35,
-    0.25,
-)  # of all visual tokens; down to here the model in the box loses nothing (docs/benchmarks.md)
+# of all visual tokens; down to here the model in the box loses nothing (docs/benchmarks.md)
+KEEP_RATIOS = (0.75, 0.5, 0.35, 0.25)
 LAST_RATIOS = (0.15, 0.1)
 BUDGET = (
     "Milliseconds that a ranking should take by an estimate from measured rates: lowers keep ratio and candidates "

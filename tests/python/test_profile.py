@@ -19,7 +19,10 @@ from ziprerank.profiling import trace
 from ziprerank.profiling.record import Profile, nvtx_watch, record
 from ziprerank.profiling.summary import operators_of, stage_table, stages_of
 from ziprerank.profiling.trace import Slice, nested, read_profile
+from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions, load_engine
+from ziprerank.runtime.passes import Passes
+from ziprerank.runtime.rates import Rates
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "python" / "examples" / "sample.pdf"
@@ -225,6 +228,21 @@ def test_options_of_a_ranking_are_those_of_each(small_pages: Path) -> None:
     read = [one.args["candidate"] for one in found.slices if one.args.get("stage") == "vision"]
     assert sorted(read[:20]) == list(range(20))  # the warm-up
     assert sorted(read[20:]) == [0, 1, 2, 3, 7]  # once: the second ranking finds them in memory
+
+
+@pytest.mark.usefixtures("profile")
+def test_a_budget_goes_by_no_rate_of_blank_pages(small_pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Rates | None] = []
+    calibrate = Reranker._calibrate
+
+    def noted(reranker: Reranker, passes: Passes) -> None:
+        found.append(reranker.measured.rates())
+        calibrate(reranker, passes)
+
+    monkeypatch.setattr(Reranker, "_calibrate", noted)
+    options = EngineOptions(bundle=small_pages, threads=1, check="size", blank="keep")
+    record("subject7", words_pdf(["subject7", "and more"]), options, runs=1, budget_ms=1e9)
+    assert found == [None]
 
 
 @pytest.mark.usefixtures("profile")
