@@ -54,6 +54,8 @@ def test_a_budget_lowers_what_is_read_of_each_query(data: Path, bundle: Path, tm
     budget = (tokens["few"] + 1) * HUGE  # enough for 3 pages, and for 18 in no way
     lowered = evaluated(data, tmp_path / "budget", bundle, "--budget-ms", budget)
     assert {row["system"] for row in lowered.values()} == {f"ziprerank-budget-{budget:g}"}
+    assert [rows["all"]["keep_ratio"] for rows in (usual, least, lowered)] == [0.5, 0.1, 0.1]
+    assert lowered["few"]["keep_ratio"] == 0.5
     assert lowered["few"]["tokens"] == usual["few"]["tokens"]
     assert lowered["all"]["tokens"] == least["all"]["tokens"]
     assert least["all"]["tokens"]["kept"] < usual["all"]["tokens"]["kept"]

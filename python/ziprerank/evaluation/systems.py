@@ -31,6 +31,7 @@ class Ranked:
         read: Pages whose text was read in ``ms["text"]``, and for no query before.
         skipped: Why a page was left out, by its id.
         read_cpu_ms: Milliseconds of all processors that the reading took, where the system knows them.
+        keep_ratio: The engine's, given or chosen by a budget; None for what has none.
     """
 
     order: list[int]
@@ -40,6 +41,7 @@ class Ranked:
     read: int = 0
     read_cpu_ms: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
+    keep_ratio: float | None = None
 
 
 class System(Protocol):
@@ -151,7 +153,10 @@ class Engine:
             for ratio in self.keep_ratios
         ]
         first = rankings[0].timings
-        return [_ranked(ranking, _alone(ranking.timings, first), pages) for ranking in rankings]
+        return [
+            _ranked(ranking, _alone(ranking.timings, first), pages, ratio)
+            for ranking, ratio in zip(rankings, self.keep_ratios, strict=True)
+        ]
 
 
 def _alone(own: Timings, first: Timings) -> Timings:
@@ -160,13 +165,14 @@ def _alone(own: Timings, first: Timings) -> Timings:
     return Timings(first.pages, own.tokenize, first.vision, own.rerank, total)
 
 
-def _ranked(ranking: Ranking, timings: Timings, pages: Sequence[str]) -> Ranked:
+def _ranked(ranking: Ranking, timings: Timings, pages: Sequence[str], keep_ratio: float) -> Ranked:
     return Ranked(
         [page.index for page in ranking],
         [page.score for page in ranking],
         asdict(timings),
         {**asdict(ranking.tokens), "passes": ranking.windows},
         skipped={pages[note.index]: note.text for note in ranking.skipped},
+        keep_ratio=keep_ratio if ranking.budget is None else ranking.budget.keep_ratio,
     )
 
 
