@@ -40,14 +40,16 @@ def strategies(rows: Sequence[Row]) -> str:
     for system, shown in SYSTEMS.items():
         ours = [found.get((system, name)) for name in names]
         have = [row for row in ours if row is not None]
-        everything = _recalls(have) if len(have) == len(names) else UNMEASURED
-        cells = [_recalls([row]) if row else UNMEASURED for row in ours]
+        whole = len(have) == len(names) and not any(row["sample"] for row in have)
+        everything = _recalls(have) if whole else UNMEASURED
+        cells = [_recalls([row]) + _of(row) if row else UNMEASURED for row in ours]
         ranges = [_range([row["passes"] for row in have], "{:.3g}")]
         ranges += [_range([row[which] for row in have if which in row], "{:.2g}") for which in ("first", "next")]
         lines.append(f"| {shown} | {' | '.join([*cells, everything, *ranges])} |")
     lines += [
         "",
         f"Each manual has {found['bm25', names[0]]['n']} queries.",
+        *(["Where a cell says of how many, these were drawn with a fixed seed."] if any(map(_of, rows)) else []),
         *_among_twenty(rows, names),
         "Passes and times are ranges over the manuals, times over those that were timed; they are ratios to a pass "
         "over 20 pages of the manual, in the same run: the first query's to a pass that encodes its pages too, and "
@@ -115,6 +117,11 @@ def _recalls(rows: Sequence[Row]) -> str:
     """Returns recall at 1 and 5 over the queries of some rows, in percent."""
     count = sum(row["n"] for row in rows)
     return " / ".join(f"{sum(row[f'recall@{at}'] * row['n'] for row in rows) / count:.0%}"[:-1] for at in (1, 5))
+
+
+def _of(row: Row) -> str:
+    """Returns of how many queries a row is, where it is not of all."""
+    return f" of {row['n']}" if row["sample"] else ""
 
 
 def _range(values: Sequence[float], form: str) -> str:
