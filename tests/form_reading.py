@@ -25,7 +25,7 @@ _LIMITS = {
 def is_form_allowed(schema: Mapping[str, Any], headers: Mapping[str, str], body: bytes) -> bool:
     """Whether a multipart body has the fields that a schema asks for, and each of them texts or files that it allows.
 
-    Of a field that is not a list, the last text counts, and an empty one is as if it were not there.
+    A field that is not a list stands there once, and an empty one is as if it were not there.
 
     Raises:
         AssertionError: The schema says something that is not known here.
@@ -39,10 +39,15 @@ def is_form_allowed(schema: Mapping[str, Any], headers: Mapping[str, str], body:
     except (MultiPartException, KeyError):  # KeyError: no Content-Type
         return False
     given = {}
+    assert schema["additionalProperties"] is False
+    if not set(form) <= schema["properties"].keys():
+        return False
     for name, field in schema["properties"].items():
         values = form.getlist(name)
         if field["type"] != "array":
-            values = [one for one in values[-1:] if one != ""]
+            if len(values) > 1:
+                return False
+            values = [one for one in values if one != ""]
         if values:
             given[name] = values
     return set(schema.get("required", ())) <= given.keys() and all(

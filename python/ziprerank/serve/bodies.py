@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from ziprerank.serve.dialects.reading import dialect_of, read_body
 from ziprerank.serve.failures import Refused
+from ziprerank.serve.forms import check_form, form_fields
 
 _MOST_JSON = 1_000_000  # commas, brackets and colons; parsed JSON then takes under 0.2 GB besides its strings
 _MOST_KEYS = 64  # of one object
@@ -62,7 +63,8 @@ class ReceivedRequest(Request):
         """Parses a multipart form. Its files stay in memory, where the body is, and never go to a temporary folder.
 
         Raises:
-            Refused: It is no multipart form (415), or not a valid one (400).
+            Refused: It is no multipart form (415), not a valid one (400), or has a field that the path has not, or one
+                twice that is no list (422).
         """
         if not self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise Refused(415, "the body is not declared as a form: send Content-Type: multipart/form-data")
@@ -74,6 +76,7 @@ class ReceivedRequest(Request):
         except MultiPartException as error:
             raise Refused(400, f"the form is not valid: {error.message}") from None
         self._received = b""
+        check_form(form, form_fields(self.scope["endpoint"]))
         return form
 
 

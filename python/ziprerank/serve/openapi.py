@@ -44,7 +44,9 @@ def describe(app: FastAPI, settings: Settings) -> None:
     for item in document["paths"].values():
         for operation in item.values():
             if form := operation.get("requestBody", {}).get("content", {}).get("multipart/form-data"):
-                for field in schemas[form["schema"]["$ref"].rpartition("/")[2]]["properties"].values():
+                schema = schemas[form["schema"]["$ref"].rpartition("/")[2]]
+                schema["additionalProperties"] = False  # as in `check_form`
+                for field in schema["properties"].values():
                     _without_null(field)
     for path in sorted(DIALECTS.keys() - set(SHARED_PATHS)):
         _add(document, path, DIALECTS[path][-1])
