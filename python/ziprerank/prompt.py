@@ -14,7 +14,7 @@ from ziprerank.errors import BundleError, InvalidInput, quoted
 from ziprerank.tokenizer_file import parse_tokenizer
 
 MAX_QUERY_TOKENS = 4096
-_MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer spends time on it
+MAX_QUERY_CHARACTERS = 16 * MAX_QUERY_TOKENS  # refused before the tokenizer spends time on it
 MAX_TEXT_CHARACTERS = 1 << 20  # of a document, of which some 40,000 are read
 
 
@@ -83,7 +83,7 @@ class PromptBuilder:
 
     def check_query(self, query: str) -> str:
         """Returns the query as it goes into the prompt. Raises InvalidInput, stating what is wrong with it."""
-        _check_text("query", query, _MAX_QUERY_CHARACTERS)
+        _check_text("query", query, MAX_QUERY_CHARACTERS)
         if not query.strip():
             raise InvalidInput("the query is empty: say what to look for")
         if self._rules.query_case == "lower":
@@ -105,7 +105,7 @@ class PromptBuilder:
                 f"instruction {quoted(instruction)}: the prompt of this bundle has no place for one: leave it out, or "
                 "use a bundle whose prompt has one (ziprerank doctor says so)"
             )
-        _check_text("instruction", instruction, _MAX_QUERY_CHARACTERS)
+        _check_text("instruction", instruction, MAX_QUERY_CHARACTERS)
         self._check_tokens("instruction", instruction)
         return instruction
 

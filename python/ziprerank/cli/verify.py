@@ -46,7 +46,7 @@ def verify(
     elif (reference / "queries.jsonl").is_file():
         if on or query:
             raise InvalidInput("--on and --query are for comparing rankings with an fp32 bundle: leave them out")
-        with needs_extra("export"):
+        with needs_extra("export,eval"):
             from ziprerank.cli.relevance_check import check_relevance
 
             result = check_relevance(bundle, reference, provider=provider, threads=threads)

@@ -14,12 +14,12 @@ from typing_extensions import Self
 from ziprerank.budget import BUDGET
 from ziprerank.first_stage.stage import CANDIDATES, CANDIDATES_HELP, FIRST_STAGE, FirstStage, StageDone
 from ziprerank.inputs.bad_pages import ON_BAD_PAGE, OnBadPage
-from ziprerank.prompt import MAX_TEXT_CHARACTERS
+from ziprerank.prompt import MAX_QUERY_CHARACTERS, MAX_TEXT_CHARACTERS
 from ziprerank.scales import SCALE, Scale
 from ziprerank.strategies import STRATEGY, Strategy, StrategyOption
 from ziprerank.windows import MAX_WINDOW
 
-MOST_QUERY, MOST_RANGE, MOST_PASSWORD, MOST_ID = 100_000, 10_000, 1_000, 100  # characters
+MOST_QUERY, MOST_RANGE, MOST_PASSWORD, MOST_ID = MAX_QUERY_CHARACTERS, 10_000, 1_000, 100  # characters
 Extra = Literal["logit", "kept", "passes", "timings", "thumbnail"]
 
 STREAM = (
