@@ -253,8 +253,19 @@ def test_a_flood_of_headers(server: Server, client: httpx.Client) -> None:
     ],
 )
 def test_forms(client: httpx.Client, form: dict[str, str], files: list[bytes], param: str, index: int | None) -> None:
-    parts = [("files", (f"{number}.png", data)) for number, data in enumerate(files)] or {"other": b"a"}
+    parts = [("files", (f"{number}.png", data)) for number, data in enumerate(files)] or {"pages": (None, "1")}
     refused(client.post("/v1/rerank/files", data=form, files=parts), 422, param, index)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank/files", "/v1/documents"])
+def test_nothing_in_a_form_is_dropped(client: httpx.Client, path: str) -> None:
+    for more, message in (
+        ([("model", (None, "x"))], "model: the form has no such field; it has "),
+        ([("x" * 300, (None, "x"))], "x: the form has no such field; it has "),
+        ([("password", (None, "x")), ("password", (None, ""))], "password: given more than once"),
+    ):
+        answer = client.post(path, files=[("query", (None, "x"))] * (path != "/v1/documents") + more)
+        assert message in refused(answer, 422, more[0][0][:200])
 
 
 def test_a_form_of_many_parts(client: httpx.Client) -> None:
