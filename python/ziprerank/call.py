@@ -67,7 +67,8 @@ def checked_call(
     """
     if isinstance(queries, str):
         raise InvalidInput("rank_many takes a list of queries: use rank for one")
-    texts = None if queries is None else tuple(prompts.check_query(query) for query in queries)
+    asking = () if queries is None else tuple(queries)  # an iterator gives them once
+    texts = None if queries is None else tuple(map(prompts.check_query, asking))
     asked = prompts.check_instruction(instruction)
     ratio = checked_ratio(defaults.keep_ratio if keep_ratio is None else keep_ratio)
     wanted = checked_top_k(top_k)
@@ -78,7 +79,7 @@ def checked_call(
     if ms is not None:
         given, fixed = candidates is not None, keep_ratio is not None
         budget = budget_of(ms, stage.candidates, ratio, wanted, fixed_candidates=given, fixed_ratio=fixed)
-    return Call(tuple(queries or ()), texts, asked, ratio, options, skip, budget)
+    return Call(asking, texts, asked, ratio, options, skip, budget)
 
 
 def stage_options(first_stage: FirstStage, candidates: int | None) -> StageOptions:

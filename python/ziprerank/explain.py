@@ -46,10 +46,10 @@ def draw_ranking(ranking: Ranking, sources: Sequence[PageSource], rules: ImageRu
     draw = ImageDraw.Draw(sheet)
     _draw_header(draw, title, ranking)
     top = header
-    for row, height in zip(rows, heights, strict=True):
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         left = MARGIN
         for column, card in enumerate(row):
-            page = ranking.results[rows.index(row) * columns + column]
+            page = ranking.results[number * columns + column]
             _draw_caption(draw, page, left, top, card.width)
             sheet.paste(card, (left, top + CAPTION))
             draw.rectangle(

@@ -15,13 +15,16 @@ def whole_number(value: object) -> int | None:
         return None
     if isinstance(value, Integral):
         return int(value)
-    number = float(value)
-    return int(number) if number.is_integer() else None
+    number = real_number(value)
+    return int(number) if number is not None and number.is_integer() else None
 
 
 def real_number(value: object) -> float | None:
     """Returns ``value`` as a float if it is a finite number of any numeric type, else None."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        return None
     return number if math.isfinite(number) else None

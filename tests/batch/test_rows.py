@@ -122,6 +122,19 @@ def test_a_query_given_twice_for_a_folder(tmp_path: Path) -> None:
         read_rows(tmp_path, ["x", "y", "x"])
 
 
+def test_folders_that_links_point_to_are_read_once(tmp_path: Path) -> None:
+    below, elsewhere = tmp_path / "in" / "z" / "deep", tmp_path / "elsewhere"
+    for folder, name in ((below, "a.pdf"), (elsewhere, "b.pdf")):
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+    (tmp_path / "in" / "a").symlink_to(below)  # twice in the folder: it counts where it is
+    (below / "circle").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "linked").symlink_to(elsewhere)
+    (elsewhere / "link.pdf").symlink_to(below / "a.pdf")
+    names = [row.id.partition("#")[0] for row in read_rows(tmp_path / "in", ["q"])]
+    assert names == ["linked/b.pdf", "linked/link.pdf", "z/deep/a.pdf"]
+
+
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     """Rows are read twice, which a pipe does not allow; without a writer it would be waited for, too."""
     os.mkfifo(tmp_path / "rows.jsonl")

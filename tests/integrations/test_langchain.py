@@ -15,7 +15,7 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ValidationError
-from ziprerank.errors import InvalidInput
+from ziprerank.errors import InvalidInput, PageWarning
 from ziprerank.integrations.langchain import ZipRerankCompressor
 from ziprerank.reranker import Reranker
 
@@ -182,6 +182,14 @@ def test_root_path(reranker: Reranker, sample: Path, query: str, tmp_path: Path)
     for outside in ("../b.pdf", str(tmp_path / "b.pdf")):
         with pytest.raises(InvalidInput, match=r"candidate 0 .*outside the root path"):
             compressor.compress_documents([Document("", metadata={"source": outside, "page": 3})], query)
+    (tmp_path / "in" / "circle").symlink_to("circle")
+    skipping = ZipRerankCompressor(reranker=reranker, root_path=str(tmp_path / "in"), on_bad_page="skip")
+    names = ["circle/a.pdf", "a.pdf", "\0.pdf"]
+    with pytest.warns(PageWarning, match="cannot be followed inside"):
+        [best] = skipping.compress_documents(
+            [Document("", metadata={"source": one, "page": 3}) for one in names], query
+        )
+    assert best.metadata["source"] == "a.pdf"
 
 
 def test_options_are_checked(reranker: Reranker) -> None:

@@ -92,6 +92,28 @@ def test_adapters_share_a_reranker(reranker: Reranker) -> None:
         ZipRerankRanker(reranker=reranker, threads=7)
 
 
+def test_an_engine_that_no_options_load_is_used_all_the_same(
+    reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a Triton server; what needs the options says so."""
+
+    def refuse(_reranker: Reranker) -> EngineOptions:
+        raise InvalidInput("cannot be loaded by options")
+
+    monkeypatch.setattr(Reranker, "options", property(refuse))
+    picture = Image.new("RGB", (200, 200), "white")
+    assert len(ZipRerankCrossEncoder(reranker=reranker).rank("soup", [picture, picture])) == 2
+    for adapter in (ZipRerankCompressor, ZipRerankPostprocessor, ZipRerankRanker, RerankersRanker):
+        made = adapter(reranker=reranker)
+        assert made is not None
+    lazy = LazyReranker(reranker=reranker)
+    assert LazyReranker.of(lazy, EngineOptions()) is lazy
+    assert not lazy.loadable
+    for needs in (lambda: pickle.dumps(lazy), lambda: ZipRerankRanker(reranker=lazy).to_dict()):
+        with pytest.raises(InvalidInput, match="cannot be loaded by options"):
+            needs()
+
+
 def test_loading_that_failed_is_tried_again(bundle: Path, tmp_path: Path) -> None:
     lazy = LazyReranker(EngineOptions(str(tmp_path / "later"), threads=1))
     with pytest.raises(BundleError):

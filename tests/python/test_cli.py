@@ -218,6 +218,34 @@ def test_dropped_patches_are_faded_and_kept_ones_are_not(reranker: Reranker, sam
             assert same == mask[row, column], (row, column)
 
 
+def test_captions_of_equal_pages_are_their_own(
+    reranker: Reranker, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = []
+    monkeypatch.setattr("ziprerank.explain._draw_caption", lambda _draw, page, *_place: captions.append(page))
+    pages = [Pdf(sample, [2])] * 7
+    ranking = reranker.rank("fish soup", pages)
+    with open_pages(pages, reranker.bundle.image) as sources:
+        draw_ranking(ranking, sources, reranker.bundle.image)
+    assert captions == list(ranking)
+
+
+def test_a_name_that_is_no_text_is_shown_escaped(small_pages: Path, sample: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff.pdf")
+    odd.write_bytes(sample.read_bytes())
+    command = [sys.executable, "-m", "ziprerank.cli", "rank", "fish soup", odd, "--pages", "1-3"]
+    for how in ([], ["--json"]):
+        done = subprocess.run(
+            [*command, "--bundle", small_pages, *how],
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", "COLUMNS": "300"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert rb"\udcff.pdf" in done.stdout
+        assert not how or len(json.loads(done.stdout)["results"]) == 3
+
+
 def test_bad_pages_and_warnings(small_pages: Path, tmp_path: Path) -> None:
     bad, lost, missing = tmp_path / "bad.pdf", tmp_path / "lost.pdf", tmp_path / "none.pdf"
     bad.write_bytes(five_pages("/MediaBox [0 0 10 3000]"))

@@ -195,6 +195,20 @@ def test_few_texts_are_kept(reranker: Reranker) -> None:
             assert store.read - before == pages, round_
 
 
+def test_pages_without_text_take_room_too(reranker: Reranker) -> None:
+    store = TextStore(most_characters=1000)
+    files = [pdf([figure] * 5 + [words(str(number))]) for number in range(9)]
+
+    def read(file: bytes) -> int:
+        before = store.read
+        with open_pages(file, reranker.bundle.image) as sources:
+            assert store.texts(sources, range(6)) is not None
+        return store.read - before
+
+    assert [read(file) for file in files] == [6] * 9
+    assert [read(file) for file in (files[-1], files[-2], files[0])] == [0, 0, 6]  # two of over 384 have room
+
+
 def test_reading_texts_may_be_ended(reranker: Reranker, long: Path) -> None:
     class Enough(Exception):
         pass

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from pdf_files import words_pdf
+from typer.testing import CliRunner
 from ziprerank import Pdf
 from ziprerank.bundle import Bundle
+from ziprerank.cli.app import app
 from ziprerank.errors import EngineError, InvalidInput, MissingDependency
 from ziprerank.profiling import trace
 from ziprerank.profiling.record import Profile, nvtx_watch, record
@@ -255,6 +257,15 @@ def test_what_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "MOST_EVENTS", 10)
     with pytest.raises(EngineError, match="records 10 events at most"):
         read_profile(next(folder.iterdir()), "vision.onnx", 0)
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    for out, told in ((tmp_path, "cannot be written: name a file"), (tmp_path / "none" / "a.json", "no folder")):
+        done = CliRunner().invoke(
+            app, ["profile", str(SAMPLE), "--query", QUERY, "--out", str(out), "--bundle", "none"]
+        )
+        assert done.exit_code == 1
+        assert told in " ".join(done.output.split())
 
 
 def test_an_engine_gives_its_profile_once(tmp_path: Path) -> None:

@@ -24,7 +24,20 @@ def test_whole_numbers(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [True, np.bool_(True), "3", 3.5, np.float64(3.5), float("nan"), float("inf"), None, Decimal(3), [3]]
+    "value",
+    [
+        True,
+        np.bool_(True),
+        "3",
+        3.5,
+        np.float64(3.5),
+        float("nan"),
+        float("inf"),
+        None,
+        Decimal(3),
+        [3],
+        Fraction(10**400, 3),
+    ],
 )
 def test_what_is_no_whole_number(value: Any) -> None:
     assert whole_number(value) is None
@@ -33,7 +46,23 @@ def test_what_is_no_whole_number(value: Any) -> None:
 def test_real_numbers() -> None:
     assert real_number(np.float32(0.5)) == 0.5
     assert real_number(1) == 1.0
-    assert [real_number(value) for value in (True, "0.5", float("nan"), float("inf"), None)] == [None] * 5
+    assert [real_number(value) for value in (True, "0.5", float("nan"), float("inf"), None, 10**400)] == [None] * 6
+    assert whole_number(10**400) == 10**400
+
+
+def test_numbers_beyond_every_float_are_refused(reranker: Reranker, sample: Path) -> None:
+    with pytest.raises(InvalidInput, match="keep_ratio"):
+        reranker.rank("fish soup", sample, keep_ratio=10**400)
+    with pytest.raises(InvalidInput, match="budget_ms"):
+        reranker.rank("fish soup", sample, budget_ms=10**400)
+
+
+@pytest.mark.parametrize("given", [tuple, iter, np.array, lambda texts: dict.fromkeys(texts).keys()])
+def test_queries_come_in_any_iterable(given: Any, reranker: Reranker, sample: Path) -> None:
+    queries, pages = ["fish soup", "dividend"], Pdf(sample, range(1, 4))
+    found = reranker.rank_many(given(queries), pages)
+    assert [ranking.query for ranking in found] == queries
+    assert [ranking.results for ranking in found] == [one.results for one in reranker.rank_many(queries, pages)]
 
 
 def test_a_ranking_takes_numpys_numbers(reranker: Reranker, sample: Path) -> None:

@@ -73,6 +73,11 @@ def test_a_redirect_to_a_private_address_is_refused() -> None:
     assert backend.addresses == [PUBLIC]
 
 
+def test_a_redirect_to_no_address_is_an_error() -> None:
+    with pytest.raises(FetchError, match="redirects to one that is not valid"):
+        fetch("http://pages.example/a.png", Recorder(response(302, "Location: http://[")), [[PUBLIC]])
+
+
 def test_redirects_end() -> None:
     backend = Recorder(response(302, "Location: /b.png"))
     with pytest.raises(FetchError, match="more than 3 times"):

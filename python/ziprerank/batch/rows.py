@@ -163,8 +163,17 @@ def _files_below(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise InvalidInput(f"{folder} cannot be read: {error}") from error
 
-    found = (Path(root, name) for root, _, names in os.walk(folder, onerror=refuse) for name in names)
-    files = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    files, starts, seen = list[Path](), [folder], set[tuple[int, int]]()
+    while starts:  # folders that links point to come after those that are there
+        for root, folders, names in os.walk(starts.pop(0), onerror=refuse):
+            here = Path(root).stat()
+            if (here.st_dev, here.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((here.st_dev, here.st_ino))
+            starts += (path for name in folders if (path := Path(root, name)).is_symlink())
+            files += (path for name in names if (path := Path(root, name)).suffix.lower() in SUFFIXES)
+    files.sort()
     if not files:
         raise InvalidInput(f"{folder} holds no {', '.join(SUFFIXES)} file")
     return files

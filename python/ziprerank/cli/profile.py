@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,11 @@ def profile(
     from ziprerank.profiling.summary import operator_table, stage_table
     from ziprerank.profiling.trace import chrome_trace
 
-    if not out.absolute().parent.is_dir():
-        raise InvalidInput(f"{out}: there is no folder {out.absolute().parent}, make it first")
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        raise InvalidInput(f"{out}: there is no folder {folder}, make it first")
+    if out.is_dir() or not os.access(out if out.exists() else folder, os.W_OK):
+        raise InvalidInput(f"{out} cannot be written: name a file in a folder that you may write")
     found = record(
         query,
         [with_pdf_options(file, pages, password) for file in files],
@@ -50,10 +54,13 @@ def profile(
     )
     about = {name: found.info[name] for name in ("provider", "device", "precision", "runtime_version", "threads")}
     trace = chrome_trace(found.slices, found.thread_names, {**about, "query": query})
-    out.write_text(json.dumps(trace), encoding="utf-8")
     show_notes(found.rankings[-1].warnings, found.rankings[-1].skipped)
     console = Console()
     for table in (stage_table(found), operator_table(found)):
         console.print(table)
         console.print()
+    try:
+        out.write_text(json.dumps(trace), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{out} cannot be written: {error}") from error
     console.print(f"{escape(str(out))}: open it at ui.perfetto.dev", style="dim", soft_wrap=True)

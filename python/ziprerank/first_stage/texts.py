@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ziprerank.errors import PageError
 from ziprerank.first_stage.bm25 import Index, words_of
@@ -13,6 +13,7 @@ from ziprerank.inputs.prepared import TextPlace, WarningPage
 
 MOST_CHARACTERS = 64 << 20  # of all texts kept: about 20,000 dense pages
 MOST_WORDS = 8 << 20  # of all indexes kept
+_PAGE = 64  # characters, and words of an index, that a page counts for beside its own: one without any takes memory too
 _AT_ONCE = 16  # pages that are read in one request, after which a caller may end the ranking
 
 _File = tuple[object, ...]
@@ -23,11 +24,15 @@ class TextStore:
     """Keeps the texts of files that were read, the latest used ones, by their content and owner. Thread-safe."""
 
     def __init__(self, most_characters: int = MOST_CHARACTERS, most_words: int = MOST_WORDS) -> None:
-        """Keeps at most so many characters, and indexes over so many words, but always the latest of each."""
+        """Keeps at most so many characters, and indexes over so many words, but always the latest of each.
+
+        Each page counts for 64 of both beside its own.
+        """
         self._most_characters = most_characters
         self._most_words = most_words
         self._files: OrderedDict[_File, dict[int, str | None]] = OrderedDict()
         self._indexes: OrderedDict[tuple[_Page, ...], tuple[Index, int]] = OrderedDict()
+        self._characters = self._words = 0  # counted as they come and go
         self._lock = threading.Lock()
         self.read = 0  # pages that were read from files so far
 
@@ -84,9 +89,12 @@ class TextStore:
         words = [words_of(text) for _, text in texts]
         index = Index(words)
         with self._lock:
-            self._indexes[key] = index, sum(map(len, words))
-            while len(self._indexes) > 1 and sum(size for _, size in self._indexes.values()) > self._most_words:
-                self._indexes.popitem(last=False)
+            if key not in self._indexes:  # another thread may have made it too
+                size = sum(map(len, words)) + _PAGE * len(words)
+                self._indexes[key] = index, size
+                self._words += size
+            while len(self._indexes) > 1 and self._words > self._most_words:
+                self._words -= self._indexes.popitem(last=False)[1][1]
         return index
 
     def _read(
@@ -107,13 +115,16 @@ class TextStore:
             waiting()
             return kept
         with self._lock:
-            self._files.setdefault(key, {}).update(read)
+            pages = self._files.setdefault(key, {})
+            self._characters += _size(read) - _size({page: pages[page] for page in read.keys() & pages.keys()})
+            pages.update(read)
             self._files.move_to_end(key)
             self.read += len(missing)
-            while len(self._files) > 1 and self._characters() > self._most_characters:
-                self._files.popitem(last=False)
+            while len(self._files) > 1 and self._characters > self._most_characters:
+                self._characters -= _size(self._files.popitem(last=False)[1])
         waiting()
         return kept | read
 
-    def _characters(self) -> int:
-        return sum(len(text or "") for pages in self._files.values() for text in pages.values())
+
+def _size(pages: Mapping[int, str | None]) -> int:
+    return sum(_PAGE + len(text or "") for text in pages.values())

@@ -92,8 +92,11 @@ class MetadataRules:
             raise InvalidInput(f"{path} is a URL, which is not fetched: download it and give the file's path")
         if self.root is None:
             return Path(path)
-        root = Path(self.root).resolve()
-        inside = (root / path).resolve()
+        try:
+            root = Path(self.root).resolve()
+            inside = (root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a circle of links; a NUL in the name
+            raise InvalidInput(f"{quoted(str(path))} cannot be followed inside {self.root}: {error}") from error
         if not inside.is_relative_to(root):
             raise InvalidInput(f"{path} is outside the root path {self.root}: move the file there")
         return inside

@@ -31,7 +31,11 @@ class LazyReranker:
         """
         if reranker is not None and options is not None and options != EngineOptions():
             raise InvalidInput(f"{options.given()} given with a reranker, which has its own: leave one of them out")
-        self.options = (options or EngineOptions()) if reranker is None else reranker.options
+        self._options: EngineOptions | InvalidInput  # of an engine that no options load, why not
+        try:
+            self._options = (options or EngineOptions()) if reranker is None else reranker.options
+        except InvalidInput as error:
+            self._options = error
         self._reranker = reranker
         self._lock = threading.Lock()
         _all.add(self)
@@ -49,9 +53,21 @@ class LazyReranker:
         """
         if not isinstance(reranker, LazyReranker):
             return cls(options, reranker)
-        if options not in (EngineOptions(), reranker.options):
+        if options != EngineOptions() and options != reranker.options:
             raise InvalidInput(f"{options} given with a reranker of {reranker.options}: leave one of them out")
         return reranker
+
+    @property
+    def options(self) -> EngineOptions:
+        """Options that load the same engine. Raises InvalidInput for one that options cannot load, as Triton's."""
+        if isinstance(self._options, InvalidInput):
+            raise self._options
+        return self._options
+
+    @property
+    def loadable(self) -> bool:
+        """Whether there are such options."""
+        return not isinstance(self._options, InvalidInput)
 
     @property
     def loaded(self) -> bool:

@@ -54,8 +54,9 @@ class PydanticOptions(EngineFields):
     @model_validator(mode="after")
     def _take_reranker(self) -> Self:
         lazy = self.reranker = LazyReranker.of(self.reranker, self.engine_options())
-        for name, value in asdict(lazy.options).items():
-            setattr(self, name, value)
+        if lazy.loadable:
+            for name, value in asdict(lazy.options).items():
+                setattr(self, name, value)
         return self
 
     def _loaded_reranker(self) -> Reranker:

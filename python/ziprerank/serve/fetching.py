@@ -97,7 +97,10 @@ class Fetcher:
                 if response.status not in _REDIRECTS:
                     return await self._read(response, hold)
                 target = next((value for name, value in response.headers if name.lower() == b"location"), b"")
-                url = urljoin(url, target.decode("latin-1"))
+                try:
+                    url = urljoin(url, target.decode("latin-1"))
+                except ValueError:
+                    raise FetchError("the URL redirects to one that is not valid: send the file itself") from None
         raise FetchError(f"the URL redirects more than {MAX_REDIRECTS} times: send the final URL")
 
     async def _read(self, response: httpcore.Response, hold: Callable[[int], None]) -> bytes:

@@ -218,7 +218,7 @@ async def info(request: Request, service: AnyService) -> dict[str, Any]:
         "precision": bundle.precision,
         "scoring": bundle.prompt.scoring,
         "provider": engine["provider"],
-        "runtime_version": engine["runtime_version"],
+        "runtime_version": engine.get("runtime_version", ""),
         "image": {
             "longest_side": bundle.image.longest_side,
             "dpi": bundle.image.dpi,

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
@@ -150,6 +160,14 @@ class Options(_Strict):
     scale: Scale | None = Field(None, description=f"{SCALE} Null is the server's default.")
     include: list[Extra] = Field([], max_length=8, description="What to return in addition to index and score.")
     thumbnail_side: int = Field(320, ge=32, le=1024, description="Longest side of a thumbnail in pixels.")
+
+    @field_validator("window", mode="wrap")
+    @classmethod
+    def _check_window(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return check(value)
+        except ValidationError:  # one of each type
+            raise PydanticCustomError("window", "must be 1..{most}, 'auto' or 'off'", {"most": MAX_WINDOW}) from None
 
 
 class RerankRequest(Options):

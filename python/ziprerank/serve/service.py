@@ -78,7 +78,7 @@ class Service:
             bundle_id=reranker.bundle.bundle_id,
             precision=reranker.bundle.precision,
             provider=reranker.engine.info["provider"],
-            onnxruntime=reranker.engine.info["runtime_version"],
+            onnxruntime=reranker.engine.info.get("runtime_version", ""),
         )
         self.metrics.watch_pool(lambda: self.reranker.engine.pool)
         self.metrics.watch_workers(pool().pids)
