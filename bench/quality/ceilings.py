@@ -118,15 +118,13 @@ def late_run(
     pages: dict[tuple[str, int], StoredPage],
     vectors: Vectors,
 ) -> Run:
-    """Ranks pages by MaxSim on ``vectors`` of each; pages with equal scores stay in the given order."""
+    """Ranks pages by MaxSim on ``vectors`` of each."""
     run = Run(name)
     known = {key: vectors(page) for key, page in pages.items()}
     for query in queries:
         tokens = table[ranker.prompting.query_ids(query.query)]  # [T, H]
         found = [known[query.document, page] for page in query.candidates]
-        scores = [float((tokens @ vector.T).amax(1).sum()) if len(vector) else -np.inf for vector in found]
-        order = sorted(range(len(scores)), key=lambda at: -scores[at])
-        run.ranks.append(order.index(query.candidates.index(query.page)) + 1)
+        run.add(query, [float((tokens @ vector.T).amax(1).sum()) if len(vector) else -np.inf for vector in found])
     return run
 
 

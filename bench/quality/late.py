@@ -23,7 +23,6 @@ def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path, l
 
     A page's score is the sum, over the query's tokens, of the best cosine between the token's input embedding and a
     visual token of the page.
-    Pages with equal scores stay in the given order.
     """
     ranker = Ranker(checkpoint)
     tower, sizes = Tower.of(ranker), Sizes.of(ranker.checkpoint)
@@ -39,8 +38,7 @@ def late_interaction(checkpoint: Path, queries: Sequence[Query], folder: Path, l
                 if page not in pages:
                     pages[page] = _read(tower, PageRef(file, page), sizes)
                 scores.append(float((tokens @ pages[page].T).amax(1).sum()))
-            order = sorted(range(len(scores)), key=lambda at: -scores[at])
-            run.ranks.append(order.index(query.candidates.index(query.page)) + 1)
+            run.add(query, scores)
     return run
 
 

@@ -54,8 +54,7 @@ def ocr_bm25(name: str, reader: Reader, queries: Sequence[Query], folder: Path, 
         index = Index(words)
         for query in asked:
             scores = dict(zip(numbers, index.scores(words_of(query.query)), strict=True))
-            order = sorted(query.candidates, key=scores.__getitem__, reverse=True)
-            run.ranks.append(order.index(query.page) + 1)
+            run.add(query, [scores[page] for page in query.candidates])
     run.page_ms = 1000 * spent / max(1, read)
     return run
 

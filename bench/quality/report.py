@@ -108,7 +108,8 @@ def label(row: Row, rows: Sequence[Row]) -> str:
     same = {other["bundle_id"] for other in rows if other["bundle"] == row["bundle"]}
     name = row["bundle"] if len(same) == 1 else f"{row['bundle']} {row['bundle_id']}"
     blank = ", blank dropped" if row.get("blank") == "drop" else ""  # older rows have no "blank": all tokens were kept
-    return f"{name}, {row['longest_side']} px{blank}, keep {row['keep_ratio']:g}, window {row['window']}"
+    fused = " + BM25" if str(row["system"]).endswith(" + BM25") else ""
+    return f"{name}, {row['longest_side']} px{blank}, keep {row['keep_ratio']:g}, window {row['window']}{fused}"
 
 
 def share(row: Row, name: str) -> str:

@@ -9,9 +9,11 @@ words over the whole document here, over a query's candidates there.
 
 The systems are chance, BM25 on the true text, every bundle at every keep ratio through ``ziprerank.Reranker``, and with
 ``--towers`` the vision towers of checkpoints by late interaction (bench/quality/late.py; needs PyTorch).
+With ``--encoder`` a sentence encoder ranks by the true text (bench/quality/encoder.py; needs PyTorch).
 With ``--ocr`` RapidOCR or Tesseract, which must be installed, read the pages for BM25 (bench/quality/ocr.py).
 With ``--scans`` bundles, OCR and towers read scans of these pages (bench/quality/scans.py); plain BM25 still reads the
 true text.
+With ``--fuse`` each of them but chance is also ranked together with BM25 on the true text (bench/quality/fusion.py).
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
@@ -36,6 +38,7 @@ from ziprerank.windows import WindowOption
 
 from . import metrics
 from .documents import located, scan_of
+from .fusion import fused
 from .ocr import ocr_bm25, reader_of
 from .queries import KINDS, QUERIES, Query, read_queries
 from .report import summary
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = list(chance_rows(queries))
     done: list[Run] = []
     for runs in run_all(options, queries, *pages):
-        for run in runs:
+        for run in [*runs, *(fused(done[0], run, queries) for run in runs if options.fuse and done)]:
             rows += rows_of(run, done[:2], queries)
             done.append(run)
         options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
@@ -73,11 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_all(options: argparse.Namespace, queries: Sequence[Query], pages: Path, locate: Locate) -> Iterator[list[Run]]:
-    """Yields the runs of BM25, then of each bundle at all keep ratios, of each OCR and of each tower."""
+    """Yields the runs of BM25, then of each bundle at all keep ratios, of the encoders, OCRs and towers."""
     yield [bm25(queries, options.documents)]
     for bundle in options.bundle:
         reranker = Reranker.from_bundle(bundle, provider=options.provider, threads=options.threads, blank=options.blank)
         yield ziprerank(reranker, queries, pages, options.keep_ratio, options.window, locate)
+    if options.encoder is not None:
+        from .encoder import by_encoder
+
+        for folder in options.encoder or [None]:
+            yield [by_encoder(queries, options.documents, folder)]
     for name in options.ocr:
         yield [ocr_bm25(name, reader_of(name), queries, pages, locate)]
     for checkpoint in options.towers:
@@ -99,6 +107,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--towers", type=Path, nargs="*", default=[], help="checkpoints to rank with by late interaction"
     )
+    parser.add_argument(
+        "--encoder", type=Path, nargs="*", help="folders of sentence encoders; with no path: all-MiniLM-L6-v2's package"
+    )
+    parser.add_argument("--fuse", action="store_true", help="every system also together with BM25 on the true text")
     parser.add_argument(
         "--ocr", nargs="*", default=[], choices=("rapidocr", "tesseract"), help="OCRs that read the pages for BM25"
     )

@@ -1,4 +1,4 @@
-"""The systems; each returns the rank of the right page for every query."""
+"""The systems; each scores every query's candidates."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Run:
         window: pages in one pass.
         stride: pages that the window moves by.
         page_ms: mean milliseconds to read a page; None where it is not measured.
+        scores: of each query's candidates in their order, the best page's highest.
         ranks: of the right pages, from 1, in the order of the queries.
     """
 
@@ -47,10 +48,17 @@ class Run:
     window: int | None = None
     stride: int | None = None
     page_ms: float | None = None
+    scores: list[list[float]] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
 
+    def add(self, query: Query, scores: Sequence[float]) -> None:
+        """Adds a query by the scores of its candidates; equal ones keep their order, which is random in the set."""
+        order = sorted(range(len(scores)), key=lambda at: -scores[at])
+        self.scores.append([float(score) for score in scores])
+        self.ranks.append(order.index(query.candidates.index(query.page)) + 1)
+
     def settings(self) -> dict[str, object]:
-        """Returns what tells the system from others: neither ranks nor time."""
+        """Returns what tells the system from others: neither scores, ranks nor time."""
         names = ("system", "bundle", "bundle_id", "longest_side", "keep_ratio", "blank", "window", "stride")
         return {name: getattr(self, name) for name in names}
 
@@ -63,9 +71,7 @@ def bm25(queries: Sequence[Query], folder: Path) -> Run:
         index = Index(pages.words)
         for query in asked:
             scores = index.scores(words_of(query.query))
-            # pages with equal scores keep their order, which is random in the query set
-            order = sorted(query.candidates, key=scores.__getitem__, reverse=True)
-            run.ranks.append(order.index(query.page) + 1)
+            run.add(query, [scores[page] for page in query.candidates])
     return run
 
 
@@ -94,7 +100,8 @@ def ziprerank(
         for query in asked:
             pages = [page_id(file.name, page) for page in query.candidates]
             for run, ranked in zip(runs, engine.rank(query.query, pages, data), strict=True):
-                run.ranks.append(ranked.order.index(query.candidates.index(query.page)) + 1)
+                scores = dict(zip(ranked.order, ranked.scores, strict=True))
+                run.add(query, [scores[at] for at in range(len(pages))])
     return runs
 
 

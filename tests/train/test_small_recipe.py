@@ -10,6 +10,7 @@ import pytest
 import ziprerank.train
 from safetensors.torch import load_file
 from store_pages import write_documents
+from tiny_wordnet import write_wordnet
 from tokenizers import Tokenizer
 from ziprerank import Pdf, Reranker
 from ziprerank.train.data.page_store import PageStore
@@ -32,13 +33,15 @@ def miniature(folder: Path) -> list[str]:
     few += ["stages.4.optimisation.warmup=0", "stages.4.optimisation.evaluate_every=0"]
     sources = ["--pdfs", str(folder / "pdfs"), "--texts", str(folder / "texts"), "--fonts"]
     sizes = ["--synthetic", "2", "1", "--most-pages", "5", "2", "--least-words", "4", "--entries", "400"]
-    return [str(folder / "out"), *sources, *sizes, "--set", *few]
+    words = ["--synonyms", str(folder / "wordnet")]
+    return [str(folder / "out"), *sources, *words, *sizes, "--set", *few]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with PDFs and texts."""
     write_documents(tmp_path / "pdfs", documents=2, pages=3, words=24)
+    write_wordnet(tmp_path / "wordnet")
     (tmp_path / "texts").mkdir()
     paragraph = "every page of this manual explains one part of the program in plain words"
     for number in range(12):  # some of them are held out, by their names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ same section should since some such than that their them then there these they t
 user uses using value very want well were what when where which while will with within without would your
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
+_REWORDED = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,22 @@ def find(rng: np.random.Generator, views: Sequence[View], teacher: Teacher, *, t
         if order[0] == truth:
             return Finding(query, list(views), truth, order)
     return None
+
+
+def reworded(rng: np.random.Generator, query: str, synonyms: Callable[[str], Sequence[str]]) -> str:
+    """The query with each content word that has synonyms replaced by one of them in two cases of three.
+
+    The query as it is where no word has any; where chance replaces none, one is.
+    """
+    words = query.split()
+    able = [(place, found) for place, word in enumerate(words) if _is_content(word) and (found := synonyms(word))]
+    if not able:
+        return query
+    surely = int(rng.integers(len(able)))
+    for number, (place, found) in enumerate(able):
+        if number == surely or rng.random() < _REWORDED:
+            words[place] = found[int(rng.integers(len(found)))]
+    return " ".join(words)
 
 
 def _is_content(word: str) -> bool:

@@ -5,7 +5,7 @@ The same pass and the same losses as the paper's two stages, with pruning in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from ziprerank.export.agreement import kendall_tau
 from ziprerank.train.data.page_store import PageStore
+from ziprerank.train.data.synonyms import Synonyms
 from ziprerank.train.errors import TrainError
 from ziprerank.train.model import losses
 from ziprerank.train.model.ranker import EncodedPage, Ranker, Scored
@@ -26,7 +27,7 @@ from ziprerank.train.teachers.bm25 import Bm25
 
 from . import maxsim
 from .features import Features, write_features
-from .finding import Finding, View, find, view_of
+from .finding import Finding, View, find, reworded, view_of
 from .listwise import RANKING_WEIGHT
 from .ranking import WEIGHTS, check_most, check_ratios, load_ranker
 from .reading import is_held_out
@@ -51,6 +52,9 @@ class MatchingStage:
         parts: share of examples whose pages are cut to parts, so that pages of all sizes are seen.
         cells: least and largest longest side of such a part, in visual tokens; one is drawn for each example.
         keep_ratio: share of visual tokens that the decoder reads; one is drawn for each example.
+        synonyms: folder of WordNet's files (`data.synonyms`), for reworded queries.
+        reworded: share of the queries whose words give way to synonyms, of training and of held-out examples; the
+            teacher orders by the words of the page.
         held_out: share of documents, by name, that are only evaluated on.
         evaluate_examples: their number.
     """
@@ -64,6 +68,8 @@ class MatchingStage:
     parts: float = 0.25
     cells: tuple[int, int] = (8, 24)
     keep_ratio: tuple[float, ...] = (1.0, 0.5, 0.25)
+    synonyms: Path | None = None
+    reworded: float = 0.0
     held_out: float = 0.04
     evaluate_examples: int = 100
 
@@ -80,6 +86,11 @@ class MatchingStage:
             raise TrainError(f"cells are {list(self.cells)}: least first, at least 1")
         if not 0 <= self.parts <= 1:
             raise TrainError(f"parts is {self.parts}: it is a share of the examples, in [0, 1]")
+        if not 0 <= self.reworded <= 1 or (self.reworded > 0 and self.synonyms is None):
+            raise TrainError(
+                f"reworded is {self.reworded}: it is a share of the queries, in [0, 1], and above 0 it needs synonyms, "
+                "a folder of WordNet's files"
+            )
         if not 0 <= self.held_out < 1:
             raise TrainError(f"held_out is {self.held_out}: it is a share of the documents, in [0, 1)")
 
@@ -144,6 +155,7 @@ class MatchingTask:
             ranker.table.requires_grad_(False)  # visual tokens were taught to point at these
         self.module = decoder
         self.teacher = Bm25()
+        self._synonyms = Synonyms(stage.synonyms) if stage.synonyms is not None and stage.reworded else None
         self._levels = len(ranker.config.vision.deepstack)
         self._merge = ranker.config.vision.merge_size
         documents: dict[str, list[int]] = {}
@@ -242,6 +254,8 @@ class MatchingTask:
             views = [view_of(self.store[int(self.features.pages[n])], n, rng, cells, cells) for n in numbers]
             found = find(rng, views, self.teacher)
             if found is not None:
+                if self._synonyms is not None and rng.random() < self.stage.reworded:
+                    found = replace(found, query=reworded(rng, found.query, self._synonyms))
                 return self._example(found, keep_ratio or ratios[int(rng.integers(len(ratios)))])
         raise TrainError(
             f"{self.stage.store}: {_TRIES} sets of pages gave no query that tells one from the others: use documents "

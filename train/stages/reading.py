@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from ziprerank.train.data.cells import CHARACTERS, SLOTS, label_crop
-from ziprerank.train.data.crops import cut, draw_corner, merge_order, vary
+from ziprerank.train.data.crops import cut, draw_corner, merge_order, scan, vary
 from ziprerank.train.data.page_store import MULTIPLE, PageStore
 from ziprerank.train.errors import TrainError
 from ziprerank.train.model.ranker import Ranker
@@ -66,6 +66,7 @@ class ReadingStage:
         spell_after: block (from 0) of the tower whose hidden state the spelling head reads.
         spell_weight: of the spelling loss, beside the reading loss.
         read: false trains spelling alone, through the blocks up to ``spell_after`` and no further: a cheap first stage.
+        scanned: share of the crops that look scanned, askew and noisy (`data.crops.scan`); the others vary in contrast.
         compile: run the model through ``torch.compile``, once for each size.
         held_out: share of documents, chosen by name, that training never sees.
     """
@@ -77,6 +78,7 @@ class ReadingStage:
     spell_after: int = 2
     spell_weight: float = 0.5
     read: bool = True
+    scanned: float = 0.0
     compile: bool = False
     held_out: float = 0.04
 
@@ -89,6 +91,8 @@ class ReadingStage:
             raise TrainError(f"shares are {list(self.shares)}: give one of at least 0 for each store, or none at all")
         if not 0 <= self.held_out < 1:
             raise TrainError(f"held_out is {self.held_out}: it is a share of the documents, in [0, 1)")
+        if not 0 <= self.scanned <= 1:
+            raise TrainError(f"scanned is {self.scanned}: it is a share of the crops, in [0, 1]")
         if self.spell_after < 0:
             raise TrainError(f"spell_after is {self.spell_after}: blocks are counted from 0")
 
@@ -212,7 +216,7 @@ class Reading:
         self._token_weight = token_weights(stores, len(ranker.table.weight))
 
     def batch(self, step: int) -> ReadingBatch:
-        """Micro-batch of ``step``: crops of random pages around a random token each, in varied contrast."""
+        """Micro-batch of ``step``: crops of random pages around a random token each, varied in contrast or scanned."""
         rng = np.random.default_rng([self.seed, step])
         shares = np.array([size.share for size in self.stage.sizes])
         size = self.stage.sizes[rng.choice(len(shares), p=shares / shares.sum())]
@@ -224,7 +228,11 @@ class Reading:
             store, index = pages[rng.integers(len(pages))]
             page = store[index]
             top, left = draw_corner(rng, page.token_boxes, page.pixels.shape, rows, cols)
-            pixels[crop] = vary(rng, cut(page.pixels, top, left, rows * MULTIPLE, cols * MULTIPLE))
+            place = top, left, rows * MULTIPLE, cols * MULTIPLE
+            if rng.random() < self.stage.scanned:
+                pixels[crop], page = scan(rng, page, *place)
+            else:
+                pixels[crop] = vary(rng, cut(page.pixels, *place))
             labels = label_crop(page, top, left, rows, cols)
             cells.append(labels.cell + crop * rows * cols)
             tokens.append(labels.token)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ziprerank.train.data.cells import SLOTS, label_crop, token_cells
-from ziprerank.train.data.crops import cut, draw_corner, merge_order, vary
+from ziprerank.train.data.crops import SKEW, cut, draw_corner, merge_order, scan, vary
 from ziprerank.train.data.page_store import StoredPage
 
 
@@ -110,6 +112,31 @@ def test_contrast_varies_and_keeps_the_words_legible() -> None:
         same += np.array_equal(varied, crop)
         assert abs(varied[crop == 0].astype(float).mean() - varied[crop == 255].astype(float).mean()) > 60
     assert 20 < same < 45
+
+
+def test_the_text_of_a_scan_is_where_its_boxes_are() -> None:
+    pixels = np.full((640, 800), 255, np.uint8)
+    boxes = np.array([[300, 200, 330, 212], [620, 420, 650, 432], [300, 420, 312, 432]], np.float32)
+    for x0, y0, x1, y1 in boxes.astype(int):
+        pixels[y0:y1, x0:x1] = 0
+    source = replace(page(0), pixels=pixels, token_boxes=boxes, character_boxes=boxes)
+    rng = np.random.default_rng(4)
+    moves = []
+    for _ in range(40):
+        crop, turned = scan(rng, source, 150, 250, 320, 448)
+        assert crop.shape == (320, 448)
+        assert crop.dtype == np.uint8
+        assert np.array_equal(turned.token_boxes, turned.character_boxes)
+        for before, (x0, y0, x1, y1) in zip(boxes - [250, 150, 250, 150], turned.token_boxes, strict=True):
+            left, top = int(x0) - 250 - 12, int(y0) - 150 - 12
+            ink = np.median(crop) - crop[top : top + 36, left : left + 54].astype(float)
+            ink[ink < 60] = 0  # noise, and what shines through
+            down, across = (np.average(axis, weights=ink) for axis in np.indices(ink.shape))
+            assert left + across + 0.5 == pytest.approx((x0 + x1) / 2 - 250, abs=0.6)
+            assert top + down + 0.5 == pytest.approx((y0 + y1) / 2 - 150, abs=0.6)
+            moves.append(np.hypot(x0 - 250 - before[0], y0 - 150 - before[1]))
+    furthest = np.hypot(411 - 224, 276 - 160) * np.sin(np.radians(SKEW))
+    assert 0.6 * furthest < max(moves) <= furthest + 0.01
 
 
 def test_merge_order_is_the_towers() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from ziprerank.train.data.page_store import StoredPage
-from ziprerank.train.stages.finding import View, draw_query, find, plain_word, view_of
+from ziprerank.train.stages.finding import View, draw_query, find, plain_word, reworded, view_of
 from ziprerank.train.teachers import Candidate
 from ziprerank.train.teachers.bm25 import Bm25
 
@@ -119,3 +119,16 @@ def test_queries_that_the_teacher_disputes_are_given_up() -> None:
 def test_too_few_words_give_no_finding(count: int) -> None:
     views = [view(["copper", "lantern"][:count]), view(["orchard"])]
     assert find(np.random.default_rng(0), views, Bm25()) is None
+
+
+def test_words_give_way_to_synonyms() -> None:
+    synonyms = {"remove": ["delete", "uninstall"], "software": ["program"], "with": ["alongside"]}
+    rng = np.random.default_rng(5)
+    found = [reworded(rng, "remove software with care", lambda word: synonyms.get(word, [])) for _ in range(300)]
+    words = [query.split() for query in found]
+    assert {query[0] for query in words} == {"remove", "delete", "uninstall"}
+    assert {tuple(query[2:]) for query in words} == {("with", "care")}  # a common word stays
+    assert "remove software with care" not in found  # one of the two is replaced, whatever chance says
+    both = sum(query[0] != "remove" and query[1] == "program" for query in words) / 300
+    assert 0.56 < both < 0.77
+    assert reworded(rng, "care with it", lambda _: []) == "care with it"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from store_pages import make_store
 from tiny_checkpoint import save_tiny_checkpoint
+from tiny_wordnet import write_synonyms
 from torch import Tensor
 from ziprerank.train.data.page_store import PageStore
 from ziprerank.train.errors import TrainError
@@ -181,6 +182,22 @@ def test_what_the_stage_cannot_do_is_refused(root: Path) -> None:
         stage(root, cells=(9, 4))
     with pytest.raises(TrainError, match=r"parts is 1\.5"):
         stage(root, parts=1.5)
+    for wrong in ({"reworded": 0.5}, {"reworded": 1.5, "synonyms": root}):
+        with pytest.raises(TrainError, match=r"reworded is \d\.5: .* needs synonyms"):
+            stage(root, **wrong)
+
+
+def test_reworded_queries_are_found_on_the_same_page(root: Path, tmp_path: Path) -> None:
+    plain = task(root)
+    examples = [plain.batch(step) for step in range(6)]
+    meant = {word: f"{word}ness" for example in examples for word in example.query.split()}
+    write_synonyms(tmp_path, meant)
+    changed = [task(root, synonyms=tmp_path, reworded=1.0).batch(step) for step in range(6)]
+    for one, other in zip(examples, changed, strict=True):
+        assert (one.truth, one.order) == (other.truth, other.order)
+        assert one.query != other.query
+        for before, after in zip(one.query.split(), other.query.split(), strict=True):
+            assert after in (before, meant[before])
 
 
 class Last:

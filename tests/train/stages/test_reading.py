@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,16 @@ def test_cells_are_blank_or_hold_tokens(root: Path) -> None:
         # a cell is blank exactly where, but for fringes of words, nothing is printed
         tiles = batch.slots.view(-1, 4 * 8)  # the patches of a cell follow one another
         assert (tiles[batch.cell] != 32).any(1).all()
+
+
+def test_scanned_crops_are_grey_and_hold_their_words(root: Path) -> None:
+    clean, scanned = task(root), task(root, scanned=1.0)
+    greys = []
+    for made in (clean, scanned):
+        batches = [made.batch(step) for step in range(12)]
+        assert all(len(batch.cell) for batch in batches)
+        greys.append(np.mean([((batch.pixels > 0) & (batch.pixels < 255)).float().mean() for batch in batches]))
+    assert greys[1] > max(0.9, greys[0] + 0.1)
 
 
 def test_loss_is_the_cross_entropy_over_the_batchs_tokens(root: Path) -> None:
@@ -247,6 +258,7 @@ def test_frequent_tokens_weigh_less(root: Path) -> None:
         ({"stores": ()}, "stores and sizes"),
         ({"shares": (0.5, 0.5)}, "one of at least 0 for each store"),
         ({"held_out": 1.0}, "held_out is 1.0"),
+        ({"scanned": 1.5}, "scanned is 1.5"),
         ({"longest_side": (900, 1000)}, r"no page for training of 900\.\.1000 px"),
         ({"spell_after": 4}, "the tower has 4 blocks"),
     ],

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from tiny_encoder import WORDS, save_encoder
+from tokenizers import Tokenizer
+from transformers import BertModel
 from ziprerank.train.errors import TrainError
 from ziprerank.train.teachers.base import Candidate
 from ziprerank.train.teachers.bm25 import Bm25
@@ -89,34 +90,9 @@ def test_embedder_checks_what_the_model_gives() -> None:
         Embedder(lambda texts: np.array([[1.0], [math.nan]])).scores("q", ["a"])  # noqa: ARG005
 
 
-WORDS = ["a", "river", "bank", "holds", "money", "and", "fish", "in", "the", "deep", "blue", "sea", "of", "trade"]
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random BERT with a word tokenizer, saved as transformers saves it."""
-    folder = tmp_path_factory.mktemp("encoder")
-    vocabulary = {word: k for k, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(WORDS)])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=40,
-        initializer_range=0.5,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_encoder_is_the_mean_over_a_text_alone(encoder: Path) -> None:
