@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from ziprerank.budget import check_budget
+from ziprerank.call import stage_options
 from ziprerank.errors import InvalidInput
 from ziprerank.evaluation.data import Data
 from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.pages import PageInput
+from ziprerank.planning import PassOptions, check_options
 from ziprerank.ranking import Ranking, Timings
 from ziprerank.reranker import Reranker
 from ziprerank.strategies import StrategyOption
@@ -93,14 +95,18 @@ class Engine:
             budget_ms: As for ``Reranker.rank``, which chooses each ranking's keep ratio; then none is given.
 
         Raises:
-            InvalidInput: The instruction or the budget cannot be used, or there are keep ratios beside the budget.
+            InvalidInput: An option with which no query could be ranked, or keep ratios beside the budget.
         """
+        defaults = reranker.bundle.defaults
         reranker.prompts.check_instruction(instruction)
-        self.budget_ms = check_budget(budget_ms)
+        passes = PassOptions(window, stride, strategy, stage_options("none", None), None)
+        for ratio in keep_ratios:
+            check_options(passes, ratio, on_bad_page, budget_ms, defaults)
         if budget_ms is not None and list(keep_ratios) != [None]:
             raise InvalidInput("a budget_ms chooses the keep ratio: leave the keep ratios out, or the budget")
         self.reranker = reranker
-        own = reranker.bundle.defaults.keep_ratio
+        self.budget_ms = check_budget(budget_ms)
+        own = defaults.keep_ratio
         self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
         self.window: WindowOption = window
         self.stride = stride
