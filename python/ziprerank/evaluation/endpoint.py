@@ -115,7 +115,7 @@ class Endpoint:
     def _urls(self, pages: Sequence[str], data: Data) -> tuple[list[str], dict[int, PageError]]:
         """Returns the pages that can be sent, and the others by their place. Raises PageError if none can."""
         urls, bad = [], {}
-        given = candidates(data, pages, self._on_bad_page)
+        given = candidates(data, pages, self._rules, self._on_bad_page, self._limits)
         with open_pages(given, self._rules, self._on_bad_page, limits=self._limits) as sources:
             for index, source in enumerate(sources):
                 try:
