@@ -1,4 +1,4 @@
-"""Pictures of several pages: in TREC's form each page has an id, and elsewhere no order is made of more than the ids."""
+"""Pictures of several pages: each has an id in TREC's form, and elsewhere no order is made of more than the ids."""
 
 from __future__ import annotations
 
