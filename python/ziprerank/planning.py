@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ziprerank.budget import check_budget
 from ziprerank.bundle import Defaults
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.stage import Choice, Relate, StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
+from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.profiling.meter import StepCount
 from ziprerank.ranking import BudgetChoice
 from ziprerank.strategies import AnyPlan, StrategyOption, plan_passes
 from ziprerank.values import real_number, whole_number
-from ziprerank.windows import WindowOption, pass_width
+from ziprerank.windows import MAX_WINDOW, WindowOption, pass_width
+
+_WIDEST = Defaults(keep_ratio=1.0, window=MAX_WINDOW, stride=MAX_WINDOW // 2, prune_text="all_before_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,36 @@ def stage_for(options: StageOptions, defaults: Defaults) -> StageOptions:
             "would have no score: leave it out, or pass the pages that matter alone"
         )
     return replace(options, first_stage="none")
+
+
+def check_options(
+    options: PassOptions,
+    keep_ratio: float | None,
+    on_bad_page: OnBadPage,
+    budget_ms: float | None,
+    defaults: Defaults | None = None,
+) -> None:
+    """Checks the options of many rankings before the first one, whose pages are not known yet.
+
+    Args:
+        options: Which pages are read in which passes.
+        keep_ratio: As for ``Reranker.rank``.
+        on_bad_page: As for ``Reranker.rank``.
+        budget_ms: As for ``Reranker.rank``.
+        defaults: The bundle's; None refuses only what every bundle would.
+
+    Raises:
+        InvalidInput: No page could be ranked with them; as ``Reranker.rank`` says it.
+    """
+    if keep_ratio is not None:
+        checked_ratio(keep_ratio)
+    top_k = checked_top_k(options.top_k)
+    check_on_bad_page(on_bad_page)
+    check_budget(budget_ms)
+    found = defaults or _WIDEST
+    stage_for(options.stage, found)
+    pages = MAX_WINDOW if options.window == "off" else 1  # with "off" they are the width, which the stride is under
+    plan_passes(pages, options.strategy, options.window, options.stride, top_k, found)
 
 
 def checked_ratio(ratio: float) -> float:

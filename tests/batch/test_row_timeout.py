@@ -148,6 +148,18 @@ def test_a_stuck_worker_of_an_actor_is_replaced(monkeypatch: pytest.MonkeyPatch)
     check([done for some in actor(batch)["done"] for done in pickle.loads(some)])
 
 
+def test_a_time_longer_than_the_system_waits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting goes on after each of the waits that it is made of, of which the process's start takes several."""
+    ranker = StuckRanker(row_timeout=9_999_999)
+    group = Group((Row("a", "x", ("x",)),))
+    (done,) = rank_locally([group], ranker, 1)
+    monkeypatch.setattr(workers, "_LONGEST_WAIT", 0.001, raising=False)
+    actor = RankGroups(ranker)
+    (again,) = pickle.loads(actor({"group": np.array([pickle.dumps(group)], dtype=object)})["done"][0])
+    actor._close()
+    assert [row["error"] for one in (done, again) for row in one.rows] == ["not ranked"] * 2
+
+
 def test_a_stuck_worker_ends_with_its_parent() -> None:
     """Killed without any chance to clean up, the parent leaves nothing behind that runs for ever."""
     program = (

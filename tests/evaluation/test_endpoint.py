@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from ziprerank.evaluation.formats import read_data
 from ziprerank.inputs.workers.limits import PageLimits
 
 NOW = 1_800_000_000
+BROKEN_OFF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"resu'
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 
 
@@ -93,6 +95,43 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+class Raw:
+    """A server that answers each connection with bytes, the last of ``answers`` again and again, and hangs up."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+        self.asked = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as sent:
+                self.asked += 1
+                length = next(int(line.split(b":")[1]) for line in sent if line.lower().startswith(b"content-length"))
+                while sent.readline().strip():
+                    pass
+                sent.read(length)
+                connection.sendall(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Raw]:
+    monkeypatch.setattr(endpoint, "_WAIT_S", 0.0)
+    server = Raw()
+    yield server
+    server.close()
 
 
 def results(*order: int) -> dict[str, Any]:
@@ -173,6 +212,40 @@ def test_answers_that_are_none(
     Peer.answers = [(status, answer)]
     with pytest.raises(kind, match=told):
         Endpoint(peer, Bundle.load().image).rank("whale", ["b", "a:17"], read_data(folder))
+
+
+@pytest.mark.parametrize("answer", [BROKEN_OFF, b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200])
+def test_an_answer_that_breaks_off_is_asked_for_again(raw: Raw, folder: Path, answer: bytes) -> None:
+    whole = json.dumps(results(0)).encode()
+    raw.answers = [answer, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(whole), whole)]
+    (ranked,) = Endpoint(raw.url, Bundle.load().image).rank("whale", ["b"], read_data(folder))
+    assert (ranked.order, raw.asked) == ([0], 2)
+    raw.answers, raw.asked = [answer], 0
+    with pytest.raises(EngineError, match=r"does not rank: .+; run the command again"):
+        Endpoint(raw.url, Bundle.load().image).rank("whale", ["b"], read_data(folder))
+    assert raw.asked == endpoint.TRIES
+
+
+def test_the_words_of_an_error_may_break_off(raw: Raw, folder: Path) -> None:
+    raw.answers = [b"HTTP/1.1 422 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ntoo large\r\n50\r\nand"]
+    with pytest.raises(InvalidInput, match="answered 422"):
+        Endpoint(raw.url, Bundle.load().image).rank("whale", ["b"], read_data(folder))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"[" * 100_000, "answered no JSON"),
+        (b'{"results": [{"index": Infinity, "relevance_score": 1}]}', "no results"),
+        (b'{"results": [{"index": 0, "relevance_score": %s}]}' % (b"9" * 400), "no results"),
+        (b'{"results": [{"index": 0, "relevance_score": NaN}]}', "no results"),
+    ],
+    ids=["nested", "index", "score", "no number"],
+)
+def test_bodies_that_are_no_answer(raw: Raw, folder: Path, body: bytes, told: str) -> None:
+    raw.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)]
+    with pytest.raises(InvalidInput, match=told):
+        Endpoint(raw.url, Bundle.load().image).rank("whale", ["b"], read_data(folder))
 
 
 def test_a_server_that_is_not_there_ends_the_run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

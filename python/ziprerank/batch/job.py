@@ -36,8 +36,14 @@ class Summary:
 
 
 def job_of(ranker: Ranker) -> dict[str, Any]:
-    """Returns all that the output rows depend on besides the input, as the output records it. Raises BundleError."""
+    """Returns all that the output rows depend on besides the input, as the output records it.
+
+    Raises:
+        BundleError: The bundle cannot be read.
+        InvalidInput: As ``Ranker.check``.
+    """
     bundle = replace(ranker.engine, check="size").load_bundle()
+    ranker.check(bundle)
     usual = ranker.budget_ms is None  # with a budget, what is not given may be lowered, and what is given stays
     return {
         "columns": SCHEMA.names,

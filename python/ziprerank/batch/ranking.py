@@ -11,17 +11,19 @@ from typing import Any
 
 from ziprerank.batch import ROW_TIMEOUT
 from ziprerank.batch.rows import Document, Group, Row, Text, printable
-from ziprerank.budget import check_budget
+from ziprerank.bundle import Bundle, Defaults
 from ziprerank.call import stage_options
 from ziprerank.errors import InvalidInput, PageError, PoolError, said_for
 from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, open_pages, with_pdf_options
+from ziprerank.planning import PassOptions, check_options
+from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import BudgetChoice, PageNote, Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
-from ziprerank.strategies import StrategyOption, check_strategy
+from ziprerank.strategies import StrategyOption
 from ziprerank.values import real_number
 from ziprerank.windows import WindowOption
 
@@ -48,6 +50,9 @@ class Ranker:
             a process that does not come to that.
         instruction: As for ``Reranker.rank``.
         budget_ms: As for ``Reranker.rank``, of each row.
+
+    Raises:
+        InvalidInput: An option with which no row could be ranked. ``check`` looks at those that depend on the bundle.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -65,15 +70,26 @@ class Ranker:
     budget_ms: float | None = None
 
     def __post_init__(self) -> None:
-        check_strategy(self.strategy)
-        stage_options(self.first_stage, self.candidates)
-        check_budget(self.budget_ms)
+        self._check_options()
         if self.row_timeout is not None and (real_number(self.row_timeout) or 0) <= 0:
             raise InvalidInput(f"row timeout {self.row_timeout!r}: must be a number of seconds over 0, or None")
 
+    def check(self, bundle: Bundle) -> None:
+        """Raises InvalidInput for an option with which this bundle could not rank any row."""
+        self._check_options(bundle.defaults)
+        if self.instruction:
+            PromptBuilder(bundle, self.engine.max_prompt_tokens).check_instruction(self.instruction)
+
     def load(self) -> Reranker:
-        """Loads the engine. Raises as ``Reranker.from_bundle``."""
-        return Reranker.from_options(self.engine)
+        """Loads the engine. Raises as ``check`` and ``Reranker.from_bundle``."""
+        reranker = Reranker.from_options(self.engine)
+        self.check(reranker.bundle)
+        return reranker
+
+    def _check_options(self, defaults: Defaults | None = None) -> None:
+        stage = stage_options(self.first_stage, self.candidates)
+        passes = PassOptions(self.window, self.stride, self.strategy, stage, self.top_k)
+        check_options(passes, self.keep_ratio, self.on_bad_page, self.budget_ms, defaults)
 
     def rank(self, reranker: Reranker, group: Group, alive: Callable[[], None] | None = None) -> Iterator[Done]:
         """Ranks a group and yields its rows in the shape of ``parts.SCHEMA``, each of them once.

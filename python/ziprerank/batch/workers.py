@@ -21,6 +21,7 @@ from ziprerank.errors import EngineError, ZipRerankError
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would inherit the others' pipes, and a CUDA context
 GRACE = 5.0  # seconds beside a row's time before a process without a sign of life is taken to be stuck
 _SIGN_EVERY = 1.0  # seconds between two of these signs
+_LONGEST_WAIT = 86_400.0  # seconds; the system takes no wait of more than 24 days, and so waits again
 _READY, _ALIVE = "ready", "alive"  # what a process sends once it has its engine, and while it ranks
 
 
@@ -65,8 +66,13 @@ def rank_locally(groups: Iterable[Group], ranker: Ranker, workers: int) -> Itera
 def _ready(busy: dict[Connection, Worker]) -> list[Worker]:
     """Waits until workers have something to take, or are stuck, and returns these."""
     first = min(worker.stuck_at for worker in busy.values())
-    pipes = wait(list(busy), None if first == float("inf") else max(0.0, first - monotonic()))
+    pipes = wait(list(busy), _until(first))
     return [worker for pipe, worker in busy.items() if pipe in pipes or worker.stuck_at <= monotonic()]
+
+
+def _until(moment: float) -> float:
+    """Returns the seconds to wait at once for a moment of the monotonic clock, which may be infinitely far."""
+    return min(_LONGEST_WAIT, max(0.0, moment - monotonic()))
 
 
 class Worker:
@@ -117,8 +123,9 @@ class Worker:
         Raises:
             EngineError: The process could not load its engine.
         """
-        if not self.pipe.poll(None if self.stuck_at == float("inf") else max(0.0, self.stuck_at - monotonic())):
-            return self._end(time_up(self._timeout or 0) + "; its worker process was stuck and has been killed")
+        while not self.pipe.poll(_until(self.stuck_at)):
+            if self.stuck_at <= monotonic():
+                return self._end(time_up(self._timeout or 0) + "; its worker process was stuck and has been killed")
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):

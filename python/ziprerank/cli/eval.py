@@ -128,6 +128,9 @@ def evaluate(
         "machine": machine.describe(),
     }
     written = write_outputs(out, about, Shape(name, held.domains, seed))
-    failed = len(written["queries"]["not ranked"])
-    told = f"{out / 'report.md'}: {written['queries']['all']:,} queries, {failed:,} of them could not be ranked"
+    counts = written["queries"]
+    failed = len(counts["not ranked"])
+    told = f"{out / 'report.md'}: {counts['all']:,} queries, {failed:,} of them could not be ranked"
+    for system, faults in counts["not ranked by"].items():
+        told += f"; {len(faults):,} could not be ranked by {system}"
     Console(soft_wrap=True, highlight=False).print(told, markup=False)

@@ -64,6 +64,8 @@ class Data(ABC):
     def inputs(self, pages: Sequence[str]) -> list[PageInput]:
         """What ``Reranker.rank`` takes for these pages, a candidate for each and in this order.
 
+        A picture that turns out to have several pages is the one exception, which ``systems.candidates`` finds.
+
         Raises:
             InvalidInput: There is no such page, or its picture is missing.
         """

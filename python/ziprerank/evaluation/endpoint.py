@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import EngineError, InvalidInput, PageError
+from ziprerank.errors import EngineError, InvalidInput, PageError, shortened
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.systems import Ranked, candidates
 from ziprerank.inputs.bad_pages import OnBadPage, none_left
@@ -115,7 +117,7 @@ class Endpoint:
     def _urls(self, pages: Sequence[str], data: Data) -> tuple[list[str], dict[int, PageError]]:
         """Returns the pages that can be sent, and the others by their place. Raises PageError if none can."""
         urls, bad = [], {}
-        given = candidates(data, pages, self._on_bad_page)
+        given = candidates(data, pages, self._rules, self._on_bad_page, self._limits)
         with open_pages(given, self._rules, self._on_bad_page, limits=self._limits) as sources:
             for index, source in enumerate(sources):
                 try:
@@ -151,17 +153,28 @@ class Endpoint:
                     return _json(response.read(), self.url)
             except urllib.error.HTTPError as error:
                 code = error.code
-                said = f"{code}: {error.read(2000).decode('utf-8', 'replace').strip()}"
+                said = f"{code}: {_words_of(error)}"
                 asked_s = _retry_after(error.headers.get("Retry-After"))
                 if code not in _BUSY or asked_s > _LONGEST_WAIT_S:
                     break
             except OSError as error:  # no connection, or none any more
                 said, code, asked_s = str(error), 0, 0.0
+            except HTTPException as error:  # no answer, or one that breaks off
+                said, code, asked_s = shortened(f"{type(error).__name__}: {str(error).strip()}"), 0, 0.0
         if 400 <= code < 500 and code not in _OF_THE_SERVER:
             raise InvalidInput(f"{self.url} answered {said}")
         if asked_s > _LONGEST_WAIT_S:
             said += f" (it asks to come back after {asked_s:,.0f} s, {_LONGEST_WAIT_S:g} is the longest wait)"
         raise EngineError(f"{self.url} does not rank: {said}; run the command again when it does, to go on")
+
+
+def _words_of(error: urllib.error.HTTPError) -> str:
+    """Returns what an answer says that is an error, as far as it can be read."""
+    try:
+        data = error.read(2000)
+    except (OSError, HTTPException) as broken:
+        return f"the answer breaks off ({type(broken).__name__})"
+    return data.decode("utf-8", "replace").strip()
 
 
 def _retry_after(value: str | None) -> float:
@@ -188,7 +201,7 @@ def _file_of(source: PageSource) -> tuple[str, bytes]:
 def _json(data: bytes, url: str) -> dict[str, Any]:
     try:
         answer = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{url} answered no JSON: {data[:200]!r}") from error
     if not isinstance(answer, dict):
         raise InvalidInput(f"{url} answered {type(answer).__name__}, not an object with results")
@@ -200,7 +213,9 @@ def _results(answer: dict[str, Any], count: int, url: str) -> tuple[list[int], l
     try:
         order = [int(result["index"]) for result in answer["results"]]
         scores = [float(result["relevance_score"]) for result in answer["results"]]
-    except (KeyError, TypeError, ValueError) as error:
+        if not all(map(math.isfinite, scores)):
+            raise ValueError("a relevance_score is no finite number")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{url} answered no results with index and relevance_score: {error}") from error
     if sorted(order) != list(range(count)):
         raise InvalidInput(f"{url} ranked the indices {sorted(order)}, not each of {count} candidates once")

@@ -100,7 +100,7 @@ class OcrBm25:
 
     def _read_pages(self, pages: Sequence[str], data: Data) -> None:
         """Reads those that were not read before, up to the first bad one if that ends the ranking."""
-        given = candidates(data, pages, self._on_bad_page)
+        given = candidates(data, pages, self._rules, self._on_bad_page, self._limits)
         with (
             open_pages(given, self._rules, self._on_bad_page, limits=self._limits) as sources,
             Lines(self._cache) as cache,

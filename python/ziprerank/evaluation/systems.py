@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from ziprerank.budget import check_budget
-from ziprerank.errors import InvalidInput
+from ziprerank.bundle import ImageRules
+from ziprerank.call import stage_options
+from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.first_stage.bm25 import Index, words_of
-from ziprerank.inputs.bad_pages import OnBadPage
-from ziprerank.inputs.pages import PageInput
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
+from ziprerank.inputs.pages import PageInput, open_pages, with_pdf_options
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.planning import PassOptions, check_options
 from ziprerank.ranking import Ranking, Timings
 from ziprerank.reranker import Reranker
 from ziprerank.strategies import StrategyOption
@@ -61,9 +66,32 @@ class System(Protocol):
         ...
 
 
-def candidates(data: Data, pages: Sequence[str], on_bad_page: OnBadPage) -> list[PageInput]:
-    """Returns ``data.inputs``, with ``"skip"`` each page apart: a document that cannot be opened is one candidate."""
-    return data.inputs(pages) if on_bad_page == "raise" else [given for page in pages for given in data.inputs([page])]
+def candidates(
+    data: Data, pages: Sequence[str], rules: ImageRules, on_bad_page: OnBadPage, limits: PageLimits | None
+) -> list[PageInput]:
+    """Returns ``data.inputs``, with an error in place of a picture of several pages, which has one id.
+
+    With ``"skip"`` each page is apart: a document that cannot be opened is one candidate.
+
+    Args:
+        data: Where the pages come from.
+        pages: Their ids.
+        rules: How pages are opened.
+        on_bad_page: As for ``Reranker.rank``.
+        limits: As for ``open_pages``.
+    """
+    apart = [pages] if on_bad_page == "raise" else [[page] for page in pages]
+    return [_of_one_page(given, rules, limits) for some in apart for given in data.inputs(some)]
+
+
+def _of_one_page(given: PageInput, rules: ImageRules, limits: PageLimits | None) -> PageInput:
+    if not isinstance(given, (Path, bytes)) or with_pdf_options(given, "1", None) is given:
+        return given  # its pages are named, or it is of a kind that has one
+    with open_pages(given, rules, "skip", limits=limits) as sources:
+        if len(sources) == 1:
+            return given
+        told = f"it has {len(sources)} pages, and a candidate is one page: give each of them an id of its own"
+        return BadPage(PageError(told, source=sources[0].source))
 
 
 class Engine:
@@ -93,14 +121,18 @@ class Engine:
             budget_ms: As for ``Reranker.rank``, which chooses each ranking's keep ratio; then none is given.
 
         Raises:
-            InvalidInput: The instruction or the budget cannot be used, or there are keep ratios beside the budget.
+            InvalidInput: An option with which no query could be ranked, or keep ratios beside the budget.
         """
+        defaults = reranker.bundle.defaults
         reranker.prompts.check_instruction(instruction)
-        self.budget_ms = check_budget(budget_ms)
+        passes = PassOptions(window, stride, strategy, stage_options("none", None), None)
+        for ratio in keep_ratios:
+            check_options(passes, ratio, on_bad_page, budget_ms, defaults)
         if budget_ms is not None and list(keep_ratios) != [None]:
             raise InvalidInput("a budget_ms chooses the keep ratio: leave the keep ratios out, or the budget")
         self.reranker = reranker
-        own = reranker.bundle.defaults.keep_ratio
+        self.budget_ms = check_budget(budget_ms)
+        own = defaults.keep_ratio
         self.keep_ratios = list(dict.fromkeys(own if ratio is None else ratio for ratio in keep_ratios))
         self.window: WindowOption = window
         self.stride = stride
@@ -136,7 +168,8 @@ class Engine:
         Pages and vision tower take their time at the first keep ratio, and the engine keeps the features for the
         others. Each of these counts the first's time for them, so that every row says what it takes alone.
         """
-        inputs = candidates(data, pages, self.on_bad_page)
+        rules, limits = self.reranker.bundle.image, self.reranker.page_limits
+        inputs = candidates(data, pages, rules, self.on_bad_page, limits)
         rankings = [
             self.reranker.rank(
                 query,

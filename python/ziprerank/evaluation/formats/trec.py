@@ -2,8 +2,10 @@
 
 - ``queries.tsv``: an id, a tab, and the query.
 - ``qrels.txt``: query id, an unused column, document id and grade, apart by white space.
-- ``documents.tsv``: a document id, a tab, a file seen from the folder, and for a PDF another tab and a page from 1.
-  Or a folder ``documents``: an image's id is its name without suffix, and that of a PDF's page is ``NAME:P`` from 1.
+- ``documents.tsv``: a document id, a tab, a file seen from the folder, and for a PDF another tab and a page from 1,
+  which a TIFF may have too.
+- Or a folder ``documents``: an image's id is its name without suffix, and that of a page of a PDF, or of a TIFF of
+  several pages, is ``NAME:P`` from 1.
 - ``run.trec``: the candidates, as ``runs.read_run`` reads it.
 """
 
@@ -19,14 +21,16 @@ from ziprerank.evaluation.data import Data, Query, checked_id, unique
 from ziprerank.evaluation.pdf_text import pdf_texts
 from ziprerank.evaluation.runs import read_lines, read_run, sorted_pages
 from ziprerank.inputs.formats import SUFFIXES
-from ziprerank.inputs.pages import PageInput, Pdf
+from ziprerank.inputs.pages import PageInput, Pdf, TiffPages
 from ziprerank.inputs.stored_file import StoredFile
 
 FILES = "queries.tsv, qrels.txt, and documents.tsv or a folder documents"
 RUN = "run.trec"
 
 Place = tuple[Path, int | None]
-"""A file, and the page from 1 of a PDF."""
+"""A file, and the page from 1 of a PDF, or of a TIFF of several pages."""
+
+_TIFF = (".tif", ".tiff")
 
 
 def is_here(path: Path) -> bool:
@@ -83,8 +87,10 @@ class Trec(Data):
         found: list[PageInput] = []
         for file, group in groupby((self.places[page] for page in pages), key=lambda place: place[0]):
             numbers = [number for _, number in group]
-            of_pdf = [number for number in numbers if number is not None]
-            found += [Pdf(file, of_pdf)] if of_pdf else [file] * len(numbers)
+            if _is_pdf(file):
+                found.append(Pdf(file, [number for number in numbers if number is not None]))
+            else:
+                found += [file if number is None else TiffPages(file, str(number)) for number in numbers]
         return found
 
     def texts(self, pages: Collection[str]) -> Mapping[str, str]:
@@ -92,7 +98,7 @@ class Trec(Data):
         found = {}
         for page in pages:
             file, number = self.places[page]
-            if number is None:
+            if number is None or not _is_pdf(file):
                 raise InvalidInput(f"{file} is a picture, which has no text for BM25: give a run")
             if file not in texts:
                 texts = {file: pdf_texts(file)}
@@ -104,34 +110,55 @@ def _table(file: Path) -> Iterator[tuple[str, str, Place]]:
     for where, line in read_lines(file):
         parts = line.split("\t")
         if len(parts) not in (2, 3):
-            raise InvalidInput(f"{where} has {len(parts)} columns, needed are an id, a file, and for a PDF a page")
+            raise InvalidInput(
+                f"{where} has {len(parts)} columns, needed are an id, a file, and for a PDF or a TIFF a page"
+            )
         path = file.parent / parts[1]
         if not path.is_file():
             raise InvalidInput(f"{where}: there is no file {path}")
         page = parts[2] if len(parts) == 3 else None
-        is_pdf = path.suffix.lower() == ".pdf"
-        if is_pdf and (page is None or not page.isdecimal() or int(page) < 1):
+        right = page is not None and page.isdecimal() and int(page) >= 1
+        if _is_pdf(path) and not right:
             raise InvalidInput(f"{where}: {path.name} is a PDF, so a third column must give a page from 1")
-        if not is_pdf and page is not None:
-            raise InvalidInput(f"{where}: {path.name} is a picture, which has no page {page!r}")
+        if page is not None and not _is_pdf(path):
+            if path.suffix.lower() not in _TIFF:
+                raise InvalidInput(f"{where}: {path.name} is a picture, which has no page {page!r}")
+            if not right:
+                raise InvalidInput(f"{where}: the third column of a TIFF must be a page from 1, not {page!r}")
         yield where, checked_id(parts[0], where), (path, None if page is None else int(page))
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, str, Place]]:
     for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
-        if suffix == ".pdf":
-            file = StoredFile(path, path.name)
-            try:
-                count = file.pages()
-            except PageError as error:
-                raise InvalidInput(str(error)) from error
-            finally:
-                file.close()
-            for number in range(1, count + 1):
-                yield str(path), checked_id(f"{path.stem}:{number}", str(path)), (path, number)
-        elif suffix in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        count = _pages(path)
+        if count is None:
             yield str(path), checked_id(path.stem, str(path)), (path, None)
+            continue
+        for number in range(1, count + 1):
+            yield str(path), checked_id(f"{path.stem}:{number}", str(path)), (path, number)
+
+
+def _pages(path: Path) -> int | None:
+    """Returns how many pages of a file have an id each; None if it is one picture. Raises InvalidInput."""
+    is_pdf = _is_pdf(path)
+    if not is_pdf and path.suffix.lower() not in _TIFF:
+        return None
+    file = StoredFile(path, path.name)
+    try:
+        count = file.pages() if is_pdf else len(file.image_pages("TIFF"))
+    except PageError as error:
+        if is_pdf:
+            raise InvalidInput(str(error)) from error
+        return None  # the queries that have it among their candidates say so
+    finally:
+        file.close()
+    return count if is_pdf or count > 1 else None
+
+
+def _is_pdf(path: Path) -> bool:
+    return path.suffix.lower() == ".pdf"
 
 
 def _qrels(file: Path) -> dict[str, dict[str, int]]:
