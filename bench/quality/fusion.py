@@ -4,8 +4,8 @@
     python -m bench.quality.fusion OUT.jsonl --documents FOLDER [--bundle BUNDLE]
 
 Each system's scores of a query's candidates are standardised, and a page's score is their weighted sum.
-The command has one row for each weight of the model in the box, on the development queries; `WEIGHT` is the best of
-them, and ``python -m bench.quality --fuse`` uses it on the set that the tables are about.
+The command has one row for each weight of the model in the box, on the development queries. The best of them is what
+to give ``python -m bench.quality --fuse WEIGHT`` on the set that the tables are about; none has been chosen yet.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from .queries import DEVELOPMENT, Query, read_queries
 from .systems import Run, bm25, ziprerank
 
 KEEP_RATIO = 0.5
-WEIGHT = 0.2
-"""Of the other system beside BM25."""
 _WEIGHTS = tuple(step / 20 for step in range(21))
 
 
@@ -56,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def fused(words: Run, other: Run, queries: Sequence[Query], weight: float = WEIGHT) -> Run:
+def fused(words: Run, other: Run, queries: Sequence[Query], weight: float) -> Run:
     """Ranks by ``(1 - weight)`` times the standardised scores of ``words`` and ``weight`` times those of ``other``."""
     run = replace(other, system=f"{other.system} + BM25", page_ms=None, scores=[], ranks=[])
     for query, one, two in zip(queries, words.scores, other.scores, strict=True):

@@ -59,7 +59,7 @@ def test_the_command_has_a_row_for_each_weight(tmp_path: Path) -> None:
     assert [row["weight"] for row in rows] == pytest.approx([step / 20 for step in range(21)])
     assert {row["n"] for row in rows} == {2}
     arguments = [str(tmp_path / "all.jsonl"), "--documents", str(SAMPLE), "--queries", str(tmp_path / "asked.jsonl")]
-    run([*arguments, "--keep-ratio", "0.5", "--fuse"])
+    run([*arguments, "--keep-ratio", "0.5", "--fuse", "0.3"])
     whole = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()]
     whole = [row for row in whole if (row["document"], row["kind"]) == ("all", "all")]
     assert [row["system"] for row in whole] == ["chance", "bm25 on the true text", "ziprerank", "ziprerank + BM25"]
