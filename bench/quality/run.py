@@ -13,7 +13,8 @@ With ``--encoder`` a sentence encoder ranks by the true text (bench/quality/enco
 With ``--ocr`` RapidOCR or Tesseract, which must be installed, read the pages for BM25 (bench/quality/ocr.py).
 With ``--scans`` bundles, OCR and towers read scans of these pages (bench/quality/scans.py); plain BM25 still reads the
 true text.
-With ``--fuse WEIGHT`` each of them but chance is also ranked together with BM25 on the true text (bench/quality/fusion.py).
+With ``--fuse WEIGHT`` each of them but chance is also ranked together with BM25 on the true text
+(bench/quality/fusion.py).
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
@@ -66,10 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = list(chance_rows(queries))
     done: list[Run] = []
     for runs in run_all(options, queries, *pages):
-        for run in [
-            *runs,
-            *(fused(done[0], run, queries, options.fuse) for run in runs if options.fuse is not None and done),
-        ]:
+        both = [] if options.fuse is None or not done else [fused(done[0], run, queries, options.fuse) for run in runs]
+        for run in [*runs, *both]:
             rows += rows_of(run, done[:2], queries)
             done.append(run)
         options.out.write_text("".join(json.dumps({**row, **common}) + "\n" for row in rows), encoding="utf-8")
