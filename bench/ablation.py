@@ -7,12 +7,12 @@ with its blocks drawn at random. The decoder is constructed on either, then stag
 out. The paper's stage 1, which the recipe does without, is put before it. Without pruning in the loop a step costs so
 much more that this is shown on fewer, smaller steps, with and without.
 
-Every variant ranks the same examples of documents that no ranking stage sees: queries drawn from their text, 8 to 20
-pages each, at keep ratio 0.25. A row holds recall@1, the soft ranking loss, the same with the logits divided by the
-temperature that is best for the variant (what is learnt beyond the scale of the probabilities), and Kendall's tau
-between the logits and BM25's order, each with the mean difference to the whole recipe and its 95 % interval by a paired
-bootstrap over the examples, and how long the ranking stages took. Runs are kept in FOLDER: the command goes on where it
-was stopped.
+Every variant ranks the same examples of documents that no ranking stage sees: queries drawn from their text, in its own
+words and not in the recipe's synonyms, 8 to 20 pages each, at keep ratio 0.25. A row holds recall@1, the soft ranking
+loss, the same with the logits divided by the temperature that is best for the variant (what is learnt beyond the scale
+of the probabilities), and Kendall's tau between the logits and BM25's order, each with the mean difference to the whole
+recipe and its 95 % interval by a paired bootstrap over the examples, and how long the ranking stages took. Runs are
+kept in FOLDER: the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -157,6 +157,8 @@ def tiny_stages(options: argparse.Namespace) -> list[Recipe]:
     if options.held_out is not None:
         pages["held_out"] = options.held_out
     pages["store"] = str(options.real)
+    for name in ("synonyms", "reworded"):
+        pages.pop(name, None)
     listwise = merged(pages, LISTWISE) | {"store": str(options.synthetic), "most_pages": synthetic_pages}
     listwise["optimisation"].pop("evaluate_every", None)  # nothing is held out
     return [construct | {"store": str(options.real)}, pages, listwise]

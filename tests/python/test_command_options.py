@@ -41,11 +41,13 @@ class Commands:
         engines: Options of the engines that were loaded.
     """
 
-    def __init__(self, folder: Path, sample: Path, loaded: Reranker) -> None:
+    def __init__(self, folder: Path, sample: Path, loaded: Reranker, instructed: Reranker) -> None:
         self.calls: list[dict[str, Any]] = []
         self.engines: list[EngineOptions] = []
         self.passwords: list[str | None] = []  # of batches
-        self._folder, self._sample, self._loaded = folder, sample, loaded
+        self._folder, self._sample = folder, sample
+        self._bundles = {str(one.bundle.path): one for one in (loaded, instructed)}
+        self._loaded = loaded
         self._calls_before = 0  # what ranks only to warm up
         (folder / "rows.jsonl").write_text(json.dumps({"id": "a", "query": QUERY, "documents": [str(sample)]}))
         (folder / "data").mkdir()
@@ -66,7 +68,8 @@ class Commands:
             "batch": [self._folder / "rows.jsonl", out],
             "eval": [self._folder / "data", out],
         }
-        bundle = [] if "--bundle" in flags else ["--bundle", self._loaded.bundle.path]
+        plain, instructed = self._bundles  # the second takes an instruction, and neither windows nor a first stage
+        bundle = [] if "--bundle" in flags else ["--bundle", instructed if "--instruction" in flags else plain]
         with pytest.raises(Recorded):
             CliRunner().invoke(app, [command, *map(str, [*given[command], *bundle, *flags])])
         return self.calls[-1]
@@ -87,7 +90,7 @@ class Commands:
     def load(self, options: EngineOptions) -> Reranker:
         """For ``Reranker.from_options``."""
         self.engines.append(options)
-        return self._loaded
+        return self._bundles.get(str(options.bundle), self._loaded)
 
     def load_engine(self, _: Bundle, options: EngineOptions, *, profile: str) -> EngineLike:  # noqa: ARG002 - its signature
         """For ``load_engine``."""
@@ -101,14 +104,21 @@ class Commands:
 
 
 @pytest.fixture(scope="module")
-def loaded(yes_no_bundle: Path) -> Reranker:
+def loaded(small_pages: Path) -> Reranker:
+    return Reranker.from_bundle(small_pages, check="size", threads=1)
+
+
+@pytest.fixture(scope="module")
+def instructed(yes_no_bundle: Path) -> Reranker:
     """Has a place for an instruction in its prompt."""
     return Reranker.from_bundle(yes_no_bundle, check="size", threads=1)
 
 
 @pytest.fixture
-def commands(loaded: Reranker, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    commands = Commands(tmp_path, sample, loaded)
+def commands(
+    loaded: Reranker, instructed: Reranker, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Commands:
+    commands = Commands(tmp_path, sample, loaded, instructed)
     for method in (Reranker.rank, Reranker.rank_many, Reranker.plan):
         monkeypatch.setattr(Reranker, method.__name__, commands.recorder(method))
     monkeypatch.setattr(Reranker, "from_options", commands.load)

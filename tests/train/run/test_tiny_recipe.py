@@ -9,6 +9,7 @@ import torch
 import ziprerank.train
 from safetensors.torch import load_file
 from store_pages import make_store
+from tiny_wordnet import write_wordnet
 from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.train.run.recipe import read_recipe, run_recipe
 from ziprerank.train.stages import maxsim
@@ -36,6 +37,7 @@ def test_each_stage_changes_its_part_of_the_model(start_checkpoint: Path, tmp_pa
     overrides += [
         f"stages.4.store={store}",
         f"stages.4.features={tmp_path / 'features'}",
+        f"stages.4.synonyms={write_wordnet(tmp_path / 'wordnet')}",
         "stages.4.candidates=[2, 3]",
         "stages.4.held_out=0.0",
         "stages.4.optimisation.steps=1",
