@@ -10,8 +10,10 @@ from pdf_files import words_pdf
 from small_bundle import copy_default_bundle
 from ziprerank.reranker import Reranker
 
+from bench.long_report import strategies
 from bench.quality import whole
 from bench.quality.queries import Query
+from bench.report import read
 
 PAGES = 26
 
@@ -95,3 +97,23 @@ def test_a_sample_is_of_every_document_and_always_the_same() -> None:
     assert drawn == whole.sampled(queries, 4)
     assert [query.page for query in drawn[:4]] == sorted(query.page for query in drawn[:4])
     assert whole.sampled(queries, None) == queries
+
+
+def test_a_cell_says_of_how_many_queries_it_is_where_not_of_all() -> None:
+    known = [row for row in read("whole_cpu.jsonl") if row["system"] == "bm25"]
+    rows = [{**row, "system": system, "sample": None} for system in ("bm25", "windows") for row in known]
+
+    def shown() -> tuple[list[str], bool]:
+        lines = strategies(rows).splitlines()
+        (line,) = (line for line in lines if line.startswith("| windows"))
+        return line.strip("| ").split(" | "), any("fixed seed" in line for line in lines)
+
+    cells, told = shown()
+    assert not told
+    assert not any(" of " in cell for cell in cells[1:])
+    assert cells[len(known) + 1][0].isdecimal()  # over all manuals
+    rows[-1] |= {"n": 8, "sample": 8, "recall@1": 0.25, "recall@5": 0.875}
+    fewer, told = shown()
+    assert told
+    assert (fewer[len(known)], fewer[len(known) + 1]) == ("25 / 88 of 8", "not measured")
+    assert fewer[: len(known)] == cells[: len(known)]

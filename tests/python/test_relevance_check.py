@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -89,3 +90,12 @@ def test_too_few_questions_say_nothing(bundle: Path, tmp_path: Path, orders: dic
     done = CliRunner().invoke(app, ["verify", str(bundle), str(folder)])
     assert done.exit_code != 0
     assert (bundle / "ziprerank.json").read_bytes() == before
+
+
+def test_the_extras_that_it_needs_are_named(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "queries.jsonl").touch()
+    monkeypatch.setitem(sys.modules, "ziprerank.cli.relevance_check", None)
+    done = CliRunner().invoke(app, ["verify", str(bundle), str(tmp_path / "data")])
+    assert done.exit_code == 1
+    assert 'pip install "ziprerank[export,eval]"' in done.output

@@ -10,14 +10,18 @@ import numpy as np
 import onnx
 import pytest
 import triton_server
+from fastapi.testclient import TestClient
+from PIL import Image
 from small_bundle import copy_default_bundle
 from typer.testing import CliRunner
 from ziprerank.cli.app import app
 from ziprerank.errors import BundleError, EngineError, InvalidInput
 from ziprerank.inputs.pages import Pdf
+from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
 from ziprerank.reranker import Reranker
 from ziprerank.scale.triton import Placement, config, write_repository
 from ziprerank.scale.triton_client import connect
+from ziprerank.serve.app import create_app
 
 SAMPLE = Path(__file__).parents[2] / "python" / "examples" / "sample.pdf"
 QUERY = "dividend shareholders board directors"
@@ -126,6 +130,16 @@ def test_a_page_is_encoded_once(repository: Path, address: str) -> None:
 def test_an_engine_on_a_server_cannot_be_written_down(repository: Path, address: str) -> None:
     with pytest.raises(InvalidInput, match="'triton' cannot be loaded by options"):
         _ = connect(repository, address).options
+
+
+def test_adapters_and_the_service_take_an_engine_on_a_server(repository: Path, address: str) -> None:
+    reranker = connect(repository, address)
+    with Image.new("RGB", (200, 200), "white") as picture:
+        assert len(ZipRerankCrossEncoder(reranker=reranker).rank(QUERY, [picture, picture])) == 2
+    with TestClient(create_app(reranker)) as client:
+        assert (client.get("/info").json()["provider"], client.get("/info").json()["runtime_version"]) == ("triton", "")
+        answer = client.post("/v1/rerank/files", data={"query": QUERY}, files={"files": SAMPLE.read_bytes()})
+        assert [one["page"] for one in answer.json()["results"]] == [page.page for page in reranker.rank(QUERY, SAMPLE)]
 
 
 def test_a_server_without_the_models(repository: Path) -> None:
