@@ -67,11 +67,7 @@ def plan_queries(
     """
     width = pass_width(options.window, defaults)
     stage = stage_for(options.stage, defaults)
-    if stage.first_stage == "relevance" and relate is None:
-        raise InvalidInput(
-            "first_stage 'relevance': this bundle has no relate.onnx, or its provider or engine does not run it: "
-            "export the bundle again with ziprerank export, or use text or none"
-        )
+    check_relates(stage, relates=relate is not None)
     ranks = defaults.relevance_ranks and relate is not None
     choices = choose(store, queries, sources, good, stage, width, owner, waiting, relate, ranks=ranks)
     return [
@@ -156,6 +152,15 @@ def check_options(
     stage_for(options.stage, found)
     pages = MAX_WINDOW if options.window == "off" else 1  # with "off" they are the width, which the stride is under
     plan_passes(pages, options.strategy, options.window, options.stride, top_k, found)
+
+
+def check_relates(options: StageOptions, *, relates: bool) -> None:
+    """Raises InvalidInput where pages are to be picked by relevance, and the engine does not relate any."""
+    if options.first_stage == "relevance" and not relates:
+        raise InvalidInput(
+            "first_stage 'relevance': this bundle has no relate.onnx, or its provider or engine does not run it: "
+            "export the bundle again with ziprerank export, or use text or none"
+        )
 
 
 def checked_ratio(ratio: float) -> float:

@@ -64,6 +64,18 @@ def test_what_needs_the_bundle_is_refused_with_it(bundle_path: Path, tmp_path: P
             ranker.load()
 
 
+def test_a_first_stage_that_the_bundle_lacks_is_refused_when_it_is_loaded(bundle_path: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+    (old / "relate.onnx").unlink()
+    manifest = json.loads((old / "ziprerank.json").read_text(encoding="utf-8"))
+    del manifest["files"]["relate.onnx"]
+    (old / "ziprerank.json").write_text(json.dumps(manifest), encoding="utf-8")
+    engine = EngineOptions(old, threads=1)
+    with pytest.raises(InvalidInput, match=r"first_stage 'relevance': this bundle has no relate\.onnx"):
+        Ranker(engine, first_stage="relevance").load()
+    Ranker(engine, first_stage="text").load().close()
+
+
 @pytest.mark.parametrize(
     "options", [{"window": "off", "stride": 12}, {"window": 1}, {"top_k": 3, "stride": 1}], ids=str
 )

@@ -18,7 +18,7 @@ from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, open_pages, with_pdf_options
-from ziprerank.planning import PassOptions, check_options
+from ziprerank.planning import PassOptions, check_options, check_relates
 from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import BudgetChoice, PageNote, Ranking
 from ziprerank.reranker import Reranker
@@ -81,9 +81,11 @@ class Ranker:
             PromptBuilder(bundle, self.engine.max_prompt_tokens).check_instruction(self.instruction)
 
     def load(self) -> Reranker:
-        """Loads the engine. Raises as ``check`` and ``Reranker.from_bundle``."""
+        """Loads the engine. Raises as ``check`` and ``Reranker.from_bundle``, and where it lacks the first stage."""
         reranker = Reranker.from_options(self.engine)
         self.check(reranker.bundle)
+        stage = stage_options(self.first_stage, self.candidates)
+        check_relates(stage, relates=bool(reranker.engine.info.get("relates")))
         return reranker
 
     def _check_options(self, defaults: Defaults | None = None) -> None:
