@@ -19,7 +19,7 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
     return Ranker(save_tiny_checkpoint(tmp_path_factory.mktemp("tower") / "model", seed=3))
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (192, 96)])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (192, 96), (288, 256)])  # the last is above _FEW_PATCHES
 @pytest.mark.parametrize("grey", [True, False])
 @torch.no_grad()
 def test_equals_transformers(ranker: Ranker, height: int, width: int, grey: bool) -> None:

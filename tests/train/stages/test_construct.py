@@ -184,7 +184,7 @@ def test_training_its_comparison_leaves_the_rest_alone(start_checkpoint: Path, t
 
 def test_what_cannot_be_constructed_is_refused(deepstack_checkpoint: Path, tmp_path: Path) -> None:
     tiny = save_tiny_checkpoint(tmp_path / "tiny", tied=True)
-    counts = np.ones(5120, np.int64)
+    counts = np.ones(Ranker(tiny).config.decoder.vocab_size, np.int64)
     with pytest.raises(TrainError, match="width 32, tied embeddings"):
         construct(tiny, tmp_path / "out", counts, torch.ones(4, 32))
     deep = tmp_path / "deep"
