@@ -1,6 +1,7 @@
 """Checkpoint directories in Hugging Face format, put together from what the repository holds.
 
-    python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N] [--vocabulary FOLDER [--encoder FOLDER]]
+    python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N]
+        [--vocabulary FOLDER [--encoder FOLDER] [--tower CHECKPOINT]]
 
 The bundle in the package holds the only copy of the small model's weights and tokenizer, so no checkpoint lies in the
 repository as a whole. This command writes one of three:
@@ -10,6 +11,7 @@ repository as a whole. This command writes one of three:
   decoder is random.
 - ``start``: random weights. With ``--vocabulary`` they are for that vocabulary (`ziprerank.train.data.vocabulary`), and
   the token embeddings say how words are spelled and what they mean (`ziprerank.train.table`): the small recipe's start.
+  With ``--tower`` as well, the vision tower is that of a checkpoint that reads another vocabulary.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from ziprerank.bundle import default_bundle
 from ziprerank.train.data.vocabulary import SPECIAL
 from ziprerank.train.errors import TrainError
+from ziprerank.train.stages.reading import HEADS
 from ziprerank.train.table import make_table
 from ziprerank.train.teachers.embedder import Embed, load_encoder
 
@@ -77,17 +80,20 @@ def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
     return out
 
 
-def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, seed: int = 0) -> Path:
+def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, tower: Path | None = None, seed: int = 0) -> Path:
     """Write random weights for a vocabulary to ``out`` and return ``out``.
 
     Args:
         vocabulary: folder with the ``tokenizer.json`` of `ziprerank.train.data.vocabulary`.
         out: made; must be empty.
         encode: a sentence encoder, for the words' meaning in the token embeddings; None leaves it out.
+        tower: a checkpoint that reads, such as ``reader``: its vision tower takes the place of a random one, with its
+            reading heads. The tower's last layer points at that checkpoint's token embeddings, so it is learnt anew.
         seed: of the random weights.
 
     Raises:
-        TrainError: ``out`` is not empty, or there is no tokenizer that begins with Qwen3-VL's special tokens.
+        TrainError: ``out`` is not empty, there is no tokenizer that begins with Qwen3-VL's special tokens, or the tower
+            cannot be read or has other shapes.
     """
     file = vocabulary / "tokenizer.json"
     if not file.is_file():
@@ -105,6 +111,12 @@ def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, seed: int =
     length = _TABLE_STD * rows.shape[1] ** 0.5
     with torch.no_grad():
         rows.copy_(length * make_table(tokens, rows.shape[1], encode, seed=seed, special=len(SPECIAL)))
+    if tower is not None:
+        if not (tower / _WEIGHTS).is_file():
+            raise TrainError(f"no {tower / _WEIGHTS}: give a checkpoint of one file, such as the kind reader")
+        _load_tower(model, load_file(tower / _WEIGHTS), f"the tower of {tower}")
+        if (tower / HEADS).is_file():
+            shutil.copyfile(tower / HEADS, out / HEADS)
     model.save_pretrained(out)
     return out
 
@@ -175,12 +187,19 @@ def _same_bytes(one: Tensor, other: Tensor) -> bool:
 
 def _load_reading(model: Qwen3VLForConditionalGeneration, bundle: Path) -> None:
     """Replace the tower by the bundle's, with the reader's own tensors in place of those that construction changed."""
-    weights = {name: value for name, value in load_file(bundle / _WEIGHTS).items() if name.startswith(_TOWER)}
-    weights |= load_file(PARTS / "reader" / _OWN_WEIGHTS)
-    found = model.load_state_dict(weights, strict=False)
-    left = [name for name in found.missing_keys if name.startswith(_TOWER)]
-    if left or found.unexpected_keys:
-        raise TrainError(f"the reader's parts and its config do not agree on {[*left, *found.unexpected_keys][0]}")
+    own = load_file(PARTS / "reader" / _OWN_WEIGHTS)
+    _load_tower(model, load_file(bundle / _WEIGHTS) | own, "the reader's parts")
+    with torch.no_grad():
+        cast(nn.Embedding, model.get_input_embeddings()).weight.copy_(own[_TABLE])
+
+
+def _load_tower(model: Qwen3VLForConditionalGeneration, weights: Mapping[str, Tensor], name: str) -> None:
+    """Replace the tower by that of ``weights``; TrainError where the two are not of one shape."""
+    tower = {key: value for key, value in weights.items() if key.startswith(_TOWER)}
+    shapes = {key: value.shape for key, value in model.state_dict().items() if key.startswith(_TOWER)}
+    if wrong := [key for key in {**shapes, **tower} if key not in tower or shapes.get(key) != tower[key].shape]:
+        raise TrainError(f"{name} and the small model's config do not agree on {wrong[0]}")
+    model.load_state_dict(tower, strict=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -195,15 +214,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of random weights; default 0")
     parser.add_argument("--vocabulary", type=Path, help="start only: folder with a tokenizer.json for its token table")
     parser.add_argument("--encoder", type=Path, help="with --vocabulary: folder of a sentence encoder; default: MiniLM")
+    parser.add_argument("--tower", type=Path, help="with --vocabulary: checkpoint whose vision tower is taken")
     chosen = parser.parse_args(arguments)
     if chosen.vocabulary is None:
-        if chosen.encoder is not None:
-            parser.error("--encoder goes with --vocabulary")
+        for option in ("encoder", "tower"):
+            if getattr(chosen, option) is not None:
+                parser.error(f"--{option} goes with --vocabulary")
         print(put_together(chosen.kind, chosen.out, seed=chosen.seed))
     elif chosen.kind != "start":
         parser.error(f"--vocabulary goes with start, {chosen.kind} has its own")
     else:
-        print(start_with(chosen.vocabulary, chosen.out, encode=encoder(chosen.encoder), seed=chosen.seed))
+        encode = encoder(chosen.encoder)
+        print(start_with(chosen.vocabulary, chosen.out, encode=encode, tower=chosen.tower, seed=chosen.seed))
 
 
 if __name__ == "__main__":

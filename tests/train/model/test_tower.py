@@ -19,10 +19,11 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
     return Ranker(save_tiny_checkpoint(tmp_path_factory.mktemp("tower") / "model", seed=3))
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (192, 96), (288, 256)])  # the last is above _FEW_PATCHES
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (192, 96), (288, 256)])
 @pytest.mark.parametrize("grey", [True, False])
 @torch.no_grad()
 def test_equals_transformers(ranker: Ranker, height: int, width: int, grey: bool) -> None:
+    """The last size has more than ``_FEW_PATCHES``."""
     shape = (2, height, width) if grey else (2, height, width, 3)
     pages = torch.from_numpy(np.random.default_rng(height).integers(0, 256, shape, dtype=np.uint8))
     coloured = pages[..., None].expand(-1, -1, -1, 3).contiguous() if grey else pages
