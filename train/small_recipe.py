@@ -113,8 +113,10 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
 
     if settings.synonyms is None:
         _step(folder / "synonyms", lambda out: synonyms.main([str(out)]), keep=True)
-    begun = {"encode": encode, "tower": settings.tower, "seed": settings.seed}
-    _step(folder / "start", lambda out: start_with(folder / "vocabulary", out, **begun))
+    _step(
+        folder / "start",
+        lambda out: start_with(folder / "vocabulary", out, encode=encode, tower=settings.tower, seed=settings.seed),
+    )
     result = run_recipe(read_recipe(RECIPE, [*places(folder, settings.synonyms), *settings.overrides]))
     _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
     return folder / "bundle"

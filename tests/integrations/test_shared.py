@@ -27,7 +27,7 @@ from ziprerank.integrations.engine import LazyReranker
 from ziprerank.integrations.haystack import ZipRerankRanker
 from ziprerank.integrations.langchain import ZipRerankCompressor
 from ziprerank.integrations.llama_index import ZipRerankPostprocessor
-from ziprerank.integrations.ranking import rank_documents
+from ziprerank.integrations.ranking import RankOptions, rank_documents
 from ziprerank.integrations.rerankers import ZipRerankRanker as RerankersRanker
 from ziprerank.integrations.sentence_transformers import ZipRerankCrossEncoder
 from ziprerank.reranker import Reranker
@@ -53,6 +53,25 @@ except ImportError as error:
     said = run(code)
     assert said.startswith("MissingDependency")
     assert f'pip install "ziprerank[{adapter.replace("_", "-")}]"' in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"keep_ratio": 2}, r"keep_ratio 2: must be over 0 and at most 1"),
+        ({"window": 50}, "window 50"),
+        ({"window": 4, "stride": 4}, "stride 4"),
+        ({"on_bad_page": "x"}, "on_bad_page 'x'"),
+        ({"strategy": "best"}, "strategy 'best'"),
+        ({"strategy": "partition", "stride": 5}, "only windows have a stride"),
+        ({"budget_ms": 0}, "budget_ms 0"),
+        ({"scale": "x"}, "scale 'x'"),
+    ],
+    ids=str,
+)
+def test_options_that_nothing_can_be_ranked_with_are_refused_at_once(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        RankOptions(**options)
 
 
 def test_the_sentence_transformers_shape_needs_no_package() -> None:

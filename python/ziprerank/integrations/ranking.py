@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from ziprerank.budget import check_budget
 from ziprerank.call import stage_options
 from ziprerank.errors import PageError, PageWarning, said_for
 from ziprerank.first_stage.stage import FirstStage
-from ziprerank.inputs.bad_pages import BadPage, OnBadPage, check_on_bad_page
+from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.integrations.candidates import Shown, open_documents
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index
+from ziprerank.planning import PassOptions, check_options
 from ziprerank.ranking import Ranking, summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.scales import Scale, check_scale
-from ziprerank.strategies import StrategyOption, check_strategy
+from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
 
 _Document = TypeVar("_Document")
@@ -42,7 +42,7 @@ class RankOptions:
         budget_ms: As for ``Reranker.rank``.
 
     Raises:
-        InvalidInput: An option is none of its values.
+        InvalidInput: An option with which no document could be ranked, whatever the bundle.
     """
 
     keep_ratio: float | None = None
@@ -58,11 +58,10 @@ class RankOptions:
     budget_ms: float | None = None
 
     def __post_init__(self) -> None:
-        check_on_bad_page(self.on_bad_page)
         check_scale(self.scale)
-        stage_options(self.first_stage, self.candidates)
-        check_budget(self.budget_ms)
-        check_strategy(self.strategy)
+        stage = stage_options(self.first_stage, self.candidates)
+        passes = PassOptions(self.window, self.stride, self.strategy, stage, None)
+        check_options(passes, self.keep_ratio, self.on_bad_page, self.budget_ms)
 
     def of_call(self) -> dict[str, Any]:
         """Returns those that ``Reranker.rank`` has, by its names for them."""
