@@ -99,7 +99,7 @@ def three_systems() -> str:
     manuals = len({row["document"] for row in quality} - {"all"})
     return (
         "\n".join(lines) + f"\n\nMedians on {of(first)}.\n"
-        f"All three ran the model in the box on {first['document']} in one run.\n"
+        f"All three ran the model that was in the box then, on {first['document']} in one run.\n"
         "Here ziprerank drops blank visual tokens, and pruning keeps half of a page's tokens.\n"
         f"The last column is recall@1 of {queries} queries over {manuals} manuals that no training saw, "
         f"{PAGES} pages each."

@@ -159,7 +159,7 @@ def split_reader(reader: Path, bundle: Path, out: Path) -> list[str]:
     token embeddings; so these, and the reading heads, are all that is written.
 
     Args:
-        reader: checkpoint directory that the last reading stage saved, in float16.
+        reader: checkpoint directory that the last reading stage saved; what is written has the bundle's dtype.
         bundle: exported with its weights copied from the checkpoint that was built on ``reader``.
         out: folder of ``weights.safetensors``, ``prompt.json`` and the heads.
 
@@ -169,7 +169,9 @@ def split_reader(reader: Path, bundle: Path, out: Path) -> list[str]:
     Raises:
         TrainError: the tower in ``bundle`` lacks a tensor of the reader's tower.
     """
-    ours, theirs = load_file(reader / _WEIGHTS), load_file(bundle / _WEIGHTS)
+    theirs = load_file(bundle / _WEIGHTS)
+    dtype = next(iter(theirs.values())).dtype
+    ours = {name: value.to(dtype) for name, value in load_file(reader / _WEIGHTS).items()}
     tower = [name for name in ours if name.startswith(_TOWER) and "deepstack" not in name]
     if lacking := [name for name in tower if name not in theirs]:
         raise TrainError(f"{bundle} has no tensor {lacking[0]}: export the checkpoint built on {reader} with copies")
