@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_tokens_that_are_left(
     host = Host(default_bundle)
     read = [host.encode(page, drop_blank=True) for page in sparse]
     wanted = host.score(ids.tolist(), read, keep_ratio)
-    assert np.ptp(found.scores) > 0.1  # which is much more than the tolerance
+    assert np.ptp(found.scores) > 0.02  # which is much more than the tolerance
     np.testing.assert_allclose(found.scores, wanted.logits[: len(sparse)], atol=1e-4)
     for kept, same, page, count in zip(found.kept, wanted.kept, read, all_tokens(sparse), strict=True):
         assert kept.tolist() == same.tolist()
@@ -72,7 +72,7 @@ def test_pages_without_blank_paper_score_the_same(dropping: _engine.Engine, open
     ids = prompt_ids(dropping.info, 3)
     found, wanted = score(dropping, full, ids), score(opened("keep"), full, ids)
     assert found.blank_tokens == wanted.blank_tokens == 0
-    assert np.ptp(found.scores) > 0.1
+    assert np.ptp(found.scores) > 0.02
     assert np.array_equal(found.scores, wanted.scores)
 
 
