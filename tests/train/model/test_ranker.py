@@ -206,9 +206,10 @@ def test_targets_and_prompts(checkpoint: Path) -> None:
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     target = prompting.target([1, 0, 4])
     assert target[0] == prompting.letters[1]
-    assert tokenizer.decode(target, skip_special_tokens=False) == "B] > [A] > [E]<|im_end|>"
-    text = tokenizer.decode(prompting.ids(QUERY, 2), skip_special_tokens=False)
-    assert "which region grew most?" in text
+    said = tokenizer.decode(target, skip_special_tokens=False)
+    assert said.replace(" ", "") == "B]>[A]>[E]<|im_end|>"  # whether spaces are tokens depends on the vocabulary
+    text = tokenizer.decode(prompting.ids(QUERY, 2), skip_special_tokens=False).replace(" ", "")
+    assert "whichregiongrewmost?" in text
     assert text.count("<|image_pad|>") == 2
     for order in ([], [0, 0], [20]):
         with pytest.raises(TrainError, match="the order is"):

@@ -108,8 +108,8 @@ def test_tokens_are_those_of_the_page_or_of_its_part(root: Path) -> None:
     assert all(2 <= rows <= 6 for rows, _ in sizes)
 
 
-@pytest.mark.parametrize("loss", ["listwise", "soft_ranking"])
-def test_a_few_steps_lower_the_loss(root: Path, loss: str) -> None:
+@pytest.mark.parametrize(("loss", "left"), [("listwise", 0.7), ("soft_ranking", 0.9)])  # soft targets have an entropy
+def test_a_few_steps_lower_the_loss(root: Path, loss: str, left: float) -> None:
     made = task(root, loss=loss, keep_ratio=(0.5,))
     trained = [parameter for parameter in made.module.parameters() if parameter.requires_grad]
     assert not made.ranker.table.weight.requires_grad
@@ -124,7 +124,7 @@ def test_a_few_steps_lower_the_loss(root: Path, loss: str) -> None:
         value.backward()
         optimiser.step()
         history.append(float(value.detach()))
-    assert history[-1] < 0.7 * history[0]
+    assert history[-1] < left * history[0]
     assert logged["first"] == 1
     assert torch.equal(made.ranker.table.weight, table)
 
