@@ -106,7 +106,7 @@ def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, floa
         (row["keep_ratio"], row.get("blank", "keep")): row["recall@1"]
         for row in quality
         if (row["document"], row["kind"], row["window"], row["longest_side"]) == ("all", "all", PAGES, side)
-        and row["bundle"] == rows[0]["checkpoint"]
+        and (row["system"], row["bundle"]) == ("ziprerank", rows[0]["checkpoint"])  # alone, not fused with BM25
     }
     return [
         (row, recalls[row["keep_ratio"], row["blank"]])

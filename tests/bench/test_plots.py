@@ -15,7 +15,7 @@ def latency(system: str, keep_ratio: float, **more: Any) -> dict[str, Any]:
 
 
 def quality(bundle: str | None, keep_ratio: float | None, recall: float, **more: Any) -> dict[str, Any]:
-    row = {"system": bundle or "bm25", "bundle": bundle, "keep_ratio": keep_ratio, "recall@1": recall}
+    row = {"system": "ziprerank" if bundle else "bm25", "bundle": bundle, "keep_ratio": keep_ratio, "recall@1": recall}
     row |= {"longest_side": 1024, "window": 20, "document": "all", "kind": "all"}
     return row | more
 
@@ -26,6 +26,7 @@ QUALITY = [
     quality("default", 0.5, 0.65, blank="drop"),
     quality("default", 0.5, 0.1, kind="title"),
     quality("default", 0.25, 0.2, window=8),
+    quality("default", 0.5, 0.8, blank="drop", system="ziprerank + BM25"),
     quality("starter", 1.0, 0.3),
 ]
 
