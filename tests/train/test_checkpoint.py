@@ -44,8 +44,14 @@ def test_a_reader_is_split_and_put_together_again(
     shutil.copytree(PARTS, tmp_path / "parts", ignore=shutil.ignore_patterns("reader"))
     changed = split_reader(reader_checkpoint, default_bundle(), tmp_path / "parts" / "reader")
     assert changed == ["model.visual.merger.linear_fc2.bias", "model.visual.merger.linear_fc2.weight"]
+    full = tmp_path / "float32"  # as a stage before the last leaves it
+    shutil.copytree(reader_checkpoint, full)
+    weights = load_file(full / "model.safetensors")
+    save_file({name: value.float() for name, value in weights.items()}, full / "model.safetensors", {"format": "pt"})
+    assert split_reader(full, default_bundle(), tmp_path / "of-float32") == changed
     for file in (PARTS / "reader").iterdir():
         assert (tmp_path / "parts" / "reader" / file.name).read_bytes() == file.read_bytes()
+        assert (tmp_path / "of-float32" / file.name).read_bytes() == file.read_bytes()
     monkeypatch.setattr(checkpoint, "PARTS", tmp_path / "parts")
     again = put_together("reader", tmp_path / "again")
     assert {file.name for file in again.iterdir()} == {file.name for file in reader_checkpoint.iterdir()}

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import ziprerank.train
 from safetensors.torch import load_file
 from store_pages import write_documents
@@ -50,8 +51,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_from_documents_to_a_bundle(folder: Path) -> None:
-    main(miniature(folder))
+def test_from_documents_to_a_bundle(folder: Path, reader_checkpoint: Path) -> None:
+    main([*miniature(folder)[:1], "--tower", str(reader_checkpoint), *miniature(folder)[1:]])
     out = folder / "out"
     assert len(PageStore(out / "stores" / "real")) == 5
     words = Tokenizer.from_file(str(out / "bundle" / "tokenizer.json"))
@@ -60,6 +61,7 @@ def test_from_documents_to_a_bundle(folder: Path) -> None:
     assert len(list((out / "documents").glob("*.pdf"))) == 2
     start, end = (load_file(out / place / "model.safetensors") for place in ("start", "run/4-matching/model"))
     read = "model.visual.blocks.4.mlp.linear_fc1.weight"
+    assert torch.equal(start[read], load_file(reader_checkpoint / "model.safetensors")[read].float())
     assert (start[read] != end[read].float()).any()
     manifest = json.loads((out / "bundle" / "ziprerank.json").read_text(encoding="utf-8"))
     assert (manifest["image"]["longest_side"], manifest["image"]["dpi"]) == (1024, 88)
