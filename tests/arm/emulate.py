@@ -30,7 +30,7 @@ TOOLS = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
 }
-MOST_DIFFERENCE = 1e-5
+MOST_DIFFERENCE = 5e-5
 LEAST_SPREAD = 1.0  # of the scores: equal ones would hold for a broken engine too
 GLIBC = range(28, 16, -1)  # of the wheels' manylinux tags, from the newest that Debian 12 and later have
 

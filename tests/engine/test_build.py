@@ -60,7 +60,7 @@ def test_examples_agree_with_python(
     as_recommended = _engine.Engine(engine.info["bundle"], engine.info["runtime_library"])
     want = score(as_recommended, pages, ids, engine.info["keep_ratio"]).scores
     assert order == np.argsort(-want, kind="stable").tolist()
-    np.testing.assert_allclose(values, want[order], atol=1e-5)
+    np.testing.assert_allclose(values, want[order], atol=1e-4)
 
 
 @PRESETS

@@ -60,7 +60,7 @@ def test_one_window(reranker: Reranker, noise: Noise) -> None:
     assert ranking.tokens.visual == sum(page.tokens for page in ranking)
     assert ranking.tokens.kept == sum(len(page.kept) for page in ranking)
     expected = engine_scores(reranker, "fish soup", pages, 0.5)
-    assert scores(ranking) == {index: pytest.approx(float(value), abs=1e-5) for index, value in enumerate(expected)}
+    assert scores(ranking) == {index: pytest.approx(float(value), abs=1e-4) for index, value in enumerate(expected)}
 
 
 def test_defaults_come_from_the_bundle(reranker: Reranker, sample: Path) -> None:
@@ -111,7 +111,7 @@ def test_opened_pages_are_candidates_and_stay_open(reranker: Reranker, sample: P
     with open_pages(pages, reranker.bundle.image) as sources:
         first = reranker.rank("fish soup", sources)
         again = reranker.rank("fish soup", [*sources[2:], *sources[:2]])
-    assert scores(first) == pytest.approx(scores(reranker.rank("fish soup", pages)), abs=1e-5)
+    assert scores(first) == pytest.approx(scores(reranker.rank("fish soup", pages)), abs=1e-4)
     assert {page.index: page.page for page in again} == {0: 3, 1: 4, 2: 1, 3: 2}
 
 
@@ -126,7 +126,7 @@ def test_windows_agree_with_the_engine_run_by_hand(reranker: Reranker, sample: P
     ranking = reranker.rank("fish", Pdf(sample, pages="1-6"), window=4, stride=2, keep_ratio=0.5)
     assert [page.index for page in ranking] == order
     least = [min(latest[index] for index in order[: rank + 1]) for rank in range(6)]  # no score is over one above it
-    assert [page.score for page in ranking] == pytest.approx(least, abs=1e-5)
+    assert [page.score for page in ranking] == pytest.approx(least, abs=1e-4)
     held = ({2, 3, 4, 5}, set(window))
     assert [page.passes for page in ranking] == [
         tuple(number for number, pages in enumerate(held, start=1) if page.index in pages) for page in ranking
@@ -149,7 +149,7 @@ def test_many_queries_equal_one_by_one_and_encode_once(small_pages: Path, sample
     assert fresh.engine.pool["pinned_rows"] == 0
     for query, ranking in zip(QUERIES, together, strict=True):
         assert ranking.query == query
-        assert scores(ranking) == pytest.approx(scores(fresh.rank(query, pages, window="off")), abs=1e-5)
+        assert scores(ranking) == pytest.approx(scores(fresh.rank(query, pages, window="off")), abs=1e-4)
     assert fresh.engine.pool["misses"] == 6
     assert fresh.rank_many([], pages) == []
 
@@ -159,7 +159,7 @@ def test_eight_threads_give_the_same_scores(reranker: Reranker, sample: Path) ->
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(lambda query: scores(reranker.rank(query, Pdf(sample, pages="1-9"))), QUERIES))
     for expected, found in zip(alone, together, strict=True):
-        assert found == pytest.approx(expected, abs=1e-5)
+        assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_eviction_never_changes_a_score(reranker: Reranker, sample: Path) -> None:
@@ -167,7 +167,7 @@ def test_eviction_never_changes_a_score(reranker: Reranker, sample: Path) -> Non
     tokens = expected.results[0].tokens
     features = 4 * reranker.bundle.model["levels"] * reranker.bundle.model["hidden_size"]  # bytes a token in fp32
     small = Reranker.from_bundle(reranker.bundle.path, pool_bytes=10 * tokens * features, check="size")
-    assert scores(small.rank("fish soup", sample, window=4, stride=2)) == pytest.approx(scores(expected), abs=1e-5)
+    assert scores(small.rank("fish soup", sample, window=4, stride=2)) == pytest.approx(scores(expected), abs=1e-4)
     assert small.engine.pool["evictions"] > 0
 
 
