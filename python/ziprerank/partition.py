@@ -2,7 +2,7 @@
 
 The first pass gives a pivot. Every other pass but the last compares the pivot with pages that were not read yet; these
 passes do not depend on each other, and what each says of its pages, less what it says of the pivot, is comparable. The
-last pass ranks the best by that measure.
+last pass reads the best by that measure, in the order of the list, and ranks them.
 """
 
 from __future__ import annotations
@@ -89,6 +89,6 @@ def run_partition(
         margins.update((place, key(latest[place]) - key(latest[pivot])) for place in group)
     order = sorted(margins, key=lambda place: -margins[place])
     room = plan.width - len(plan.left)
-    last = [*order[:room], *plan.left]
+    last = [*sorted(order[:room]), *plan.left]
     compare(plan.passes - 1, last)
     return Outcome((*sorted(last, key=lambda place: -key(latest[place])), *order[room:]), latest, passes)

@@ -54,6 +54,7 @@ def test_a_consistent_ranker_puts_the_best_first(pages: int, width: int) -> None
     outcome = run_partition(plan, score, key=lambda value: value)
     best = sorted(range(pages), key=lambda page: -worth[page])
     assert sorted(outcome.order) == list(range(pages))
+    assert held[-1] == tuple(sorted(held[-1]))  # the last pass reads in the order of the list
     if not plan.left:
         assert list(outcome.order) == best
     assert list(outcome.order[: width - len(plan.left)]) == best[: width - len(plan.left)]
