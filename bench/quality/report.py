@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,17 @@ def read(file: Path) -> list[Row]:
 
 def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> str:
     """Returns the text of a document with its tables written again. Raises SystemExit if it lacks the markers."""
-    begin, end = markers(str(rows[0]["what"]))
+    begin, end = markers(measuring(rows))
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
         raise SystemExit(f"{name} must hold these two lines once, in this order:\n{begin}{end}")
     before, rest = text.split(begin)
     _, after = rest.split(end)
     return before + begin + "\n" + tables(rows) + "\n\n" + end + after
+
+
+def measuring(rows: Sequence[Row]) -> str:
+    """Returns what the rows measure: ``quality``, on ``scans``, or ``ceilings``."""
+    return "scans" if rows[0].get("pages") == "scanned" else str(rows[0]["what"])
 
 
 def markers(what: str) -> tuple[str, str]:
@@ -46,15 +51,15 @@ def markers(what: str) -> tuple[str, str]:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Returns all tables, with the setting of the run."""
-    return "\n\n".join(
-        (
-            summary(rows),
-            measured(rows),
-            f"**Recall@1 by document.**\n\n{by(rows, 'document')}",
-            f"**Recall@1 by kind of query.**\n\n{by(rows, 'kind')}",
-        )
-    )
+    """Returns all tables, with the setting of the run; differences by document and kind where all rows have them."""
+    paired = all("differences" in row for row in rows if row["system"] != "chance")
+    parts = [summary(rows), measured(rows)]
+    for column, shown in (("document", "document"), ("kind", "kind of query")):
+        parts.append(f"**Recall@1 by {shown}.**\n\n{by(rows, column, lambda row: share(row, 'recall@1'))}")
+        if paired:
+            compared = [row for row in rows if row.get("differences")]
+            parts.append(f"**Recall@1 less BM25's by {shown}.**\n\n{by(compared, column, to_bm25)}")
+    return "\n\n".join(parts)
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -74,8 +79,8 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def by(rows: Sequence[Row], column: str) -> str:
-    """Returns the table of every system's recall@1 with a column for each document or kind."""
+def by(rows: Sequence[Row], column: str, cell: Callable[[Row], str]) -> str:
+    """Returns a table with a row for each system and a column for each document or kind."""
     other = "kind" if column == "document" else "document"
     held = [row for row in rows if row[other] == "all" and row[column] != "all"]
     heads = {row[column]: row["n"] for row in held}
@@ -84,7 +89,7 @@ def by(rows: Sequence[Row], column: str) -> str:
         "|---" * (len(heads) + 1) + "|",
     ]
     for system in dict.fromkeys(label(row, rows) for row in held):
-        cells = {row[column]: share(row, "recall@1") for row in held if label(row, rows) == system}
+        cells = {row[column]: cell(row) for row in held if label(row, rows) == system}
         lines.append(f"| {' | '.join([system, *(cells[head] for head in heads)])} |")
     return "\n".join(lines)
 

@@ -18,8 +18,8 @@ With ``--fuse WEIGHT`` each of them but chance is also ranked together with BM25
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
-A bundle's row over all queries also holds its differences in recall@1 to BM25 and to the first bundle at the first keep
-ratio, with 95 % intervals by a paired bootstrap.
+It also holds the differences in recall@1 to BM25 and to the first bundle at the first keep ratio, with 95 % intervals by
+a paired bootstrap.
 Rows are written as soon as a bundle is done.
 """
 
@@ -179,7 +179,7 @@ def chance_rows(queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
 
 
 def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
-    """Yields one system's rows; over all queries it is compared with ``others``."""
+    """Yields one system's rows, each compared with the same queries of ``others``."""
     for document, kind, held in groups(queries):
         ranks = [run.ranks[at] for at in held]
         low, high = wilson(sum(rank == 1 for rank in ranks), len(ranks))
@@ -193,14 +193,14 @@ def rows_of(run: Run, others: Sequence[Run], queries: Sequence[Query]) -> Iterat
         }
         if run.page_ms is not None:
             row["page_ms"] = round(run.page_ms, 1)
-        if (document, kind) == ("all", "all"):
-            row["differences"] = [compared(run, other, queries) for other in others]
+        row["differences"] = [compared(run, other, queries, held) for other in others]
         yield row
 
 
-def compared(run: Run, other: Run, queries: Sequence[Query]) -> dict[str, Any]:
-    """Returns recall@1 of ``run`` less that of ``other``, with its interval."""
-    mean, low, high = metrics.difference(run.ranks, other.ranks, [query.document for query in queries])
+def compared(run: Run, other: Run, queries: Sequence[Query], held: Sequence[int]) -> dict[str, Any]:
+    """Returns recall@1 of ``run`` less that of ``other`` for the queries at ``held``, with its interval."""
+    ours, theirs = ([one.ranks[at] for at in held] for one in (run, other))
+    mean, low, high = metrics.difference(ours, theirs, [queries[at].document for at in held])
     return {"to": other.settings(), "recall@1": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
 
 

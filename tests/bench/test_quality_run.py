@@ -11,7 +11,7 @@ from ziprerank import Pdf, Reranker
 from ziprerank.bundle import Bundle
 
 from bench.quality.queries import Query, write_queries
-from bench.quality.report import label, main, markers, with_tables
+from bench.quality.report import label, main, markers, to_bm25, with_tables
 from bench.quality.run import main as run
 
 BEGIN, END = markers("quality")
@@ -94,12 +94,13 @@ def test_every_system_has_all_rows(rows: list[dict[str, Any]]) -> None:
         assert {"processor", "cores", "commit", "onnxruntime", "ziprerank", "limit", "provider"} <= set(row)
 
 
-def test_bundles_are_compared_with_bm25_and_the_first(rows: list[dict[str, Any]]) -> None:
-    whole = [row for row in rows if (row["document"], row["kind"]) == ("all", "all")]
-    for row, others in zip(whole[1:], ([], whole[1:2], whole[1:3]), strict=True):
-        assert [entry["recall@1"] for entry in row["differences"]] == [
-            pytest.approx(row["recall@1"] - other["recall@1"]) for other in others
-        ]
+def test_every_row_is_compared_with_bm25_and_the_first(rows: list[dict[str, Any]]) -> None:
+    for group in {(row["document"], row["kind"]) for row in rows}:
+        ours = [row for row in rows if (row["document"], row["kind"]) == group]
+        for row, others in zip(ours[1:], ([], ours[1:2], ours[1:3]), strict=True):
+            assert [entry["recall@1"] for entry in row["differences"]] == [
+                pytest.approx(row["recall@1"] - other["recall@1"]) for other in others
+            ]
 
 
 def test_tables_show_the_rows(out: Path, rows: list[dict[str, Any]]) -> None:
@@ -114,6 +115,14 @@ def test_tables_show_the_rows(out: Path, rows: list[dict[str, Any]]) -> None:
         assert label(row, rows) in text
         assert f"{row['recall@1']:.3f}" in text
     assert with_tables(text, rows) == text
+    assert "**Recall@1 less BM25's by kind of query.**" in text
+    for row in rows:
+        assert to_bm25(row) in text
+
+
+def test_rows_of_which_some_have_no_differences_have_no_table_of_them(rows: list[dict[str, Any]]) -> None:
+    older = [{key: value for key, value in row.items() if key != "differences"} for row in rows]
+    assert "less BM25's by" not in with_tables(f"{BEGIN}{END}", older)
 
 
 def test_bundles_of_one_name_are_told_apart(rows: list[dict[str, Any]]) -> None:
@@ -133,8 +142,17 @@ def test_a_missing_document_stops_before_anything_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-def test_the_document_shows_the_committed_rows() -> None:
+def test_rows_of_scans_have_a_table_of_their_own(rows: list[dict[str, Any]]) -> None:
+    scanned = [{**row, "pages": "scanned"} for row in rows]
+    begin, end = markers("scans")
+    text = with_tables(f"{BEGIN}{END}{begin}old\n{end}", scanned)
+    assert text.startswith(f"{BEGIN}{END}{begin}\n| system |")
+    assert "old" not in text
+
+
+@pytest.mark.parametrize("name", ["quality", "scans", "ceilings"])
+def test_the_document_shows_the_committed_rows(name: str) -> None:
     root = SAMPLE.parents[1]
     document = root / "docs" / "benchmarks.md"
     text = document.read_text(encoding="utf-8")
-    assert with_tables(text, read(root / "bench" / "results" / "quality_cpu.jsonl"), document.name) == text
+    assert with_tables(text, read(root / "bench" / "results" / f"{name}_cpu.jsonl"), document.name) == text
