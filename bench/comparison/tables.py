@@ -152,7 +152,10 @@ def _setting(row: Row) -> Iterator[str]:
         f"transformers {row['transformers']}, commit {row['commit']}."
     )
     yield "All systems took turns in one run on the same weights and pages, after a check that their logits agree."
-    yield "Dropping blank tokens changes the logits a little; the rankings are as good (see quality)."
+    yield (
+        "Dropping blank tokens changes the logits a little; bench.quality measures what that does to rankings "
+        "(--blank keep)."
+    )
 
 
 def _dtype(row: Row) -> str:

@@ -18,8 +18,8 @@ With ``--fuse WEIGHT`` each of them but chance is also ranked together with BM25
 
 Each system has one row over all queries, one per document and one per kind of query.
 A row holds recall at 1, 3 and 5, the mean reciprocal rank, and Wilson's 95 % interval of recall@1.
-It also holds the differences in recall@1 to BM25 and to the first bundle at the first keep ratio, with 95 % intervals by
-a paired bootstrap.
+It also holds the differences in recall@1 to BM25 and to the first bundle at the first keep ratio, with 95 % intervals
+by a paired bootstrap.
 Rows are written as soon as a bundle is done.
 """
 

@@ -35,8 +35,8 @@ class Run:
         blank: whether visual tokens of blank paper are dropped or kept.
         window: pages in one pass.
         stride: pages that the window moves by.
-        page_ms: mean milliseconds that a page takes before it can be ranked (the system's function says what they hold);
-            None where it is not measured.
+        page_ms: mean milliseconds that a page takes before it can be ranked, None where it is not measured; each
+            system's function says what they hold.
         scores: of each query's candidates in their order, the best page's highest.
         ranks: of the right pages, from 1, in the order of the queries.
     """
