@@ -1,6 +1,8 @@
 """Writes the tables of a run into a Markdown document, between the markers of what the rows measure.
 
-python -m bench.quality.report DOCUMENT.md ROWS.jsonl
+    python -m bench.quality.report DOCUMENT.md ROWS.jsonl
+
+The markers have the name of the rows' file, without its ending and without the ``_cpu`` of a committed one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("rows", type=Path, help="of python -m bench.quality or bench.quality.ceilings")
     options = parser.parse_args(arguments)
     text = options.document.read_text(encoding="utf-8")
-    options.document.write_text(with_tables(text, read(options.rows), options.document.name), encoding="utf-8")
+    name = options.rows.stem.removesuffix("_cpu")
+    text = with_tables(text, read(options.rows), name, options.document.name)
+    options.document.write_text(text, encoding="utf-8")
 
 
 def read(file: Path) -> list[Row]:
@@ -30,24 +34,23 @@ def read(file: Path) -> list[Row]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def with_tables(text: str, rows: Sequence[Row], name: str = "the document") -> str:
-    """Returns the text of a document with its tables written again. Raises SystemExit if it lacks the markers."""
-    begin, end = markers(measuring(rows))
+def with_tables(text: str, rows: Sequence[Row], name: str, document: str = "the document") -> str:
+    """Returns the text of a document with its tables between the markers ``name`` written again.
+
+    Raises:
+        SystemExit: it lacks the markers.
+    """
+    begin, end = markers(name)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
-        raise SystemExit(f"{name} must hold these two lines once, in this order:\n{begin}{end}")
+        raise SystemExit(f"{document} must hold these two lines once, in this order:\n{begin}{end}")
     before, rest = text.split(begin)
     _, after = rest.split(end)
     return before + begin + "\n" + tables(rows) + "\n\n" + end + after
 
 
-def measuring(rows: Sequence[Row]) -> str:
-    """Returns what the rows measure: ``quality``, on ``scans``, or ``ceilings``."""
-    return "scans" if rows[0].get("pages") == "scanned" else str(rows[0]["what"])
-
-
-def markers(what: str) -> tuple[str, str]:
-    """Returns the lines before and after the tables of rows that measure ``what``."""
-    return f"<!-- {what}: written by bench/quality/report.py -->\n", f"<!-- /{what} -->\n"
+def markers(name: str) -> tuple[str, str]:
+    """Returns the lines before and after the tables of the rows called ``name``."""
+    return f"<!-- {name}: written by bench/quality/report.py -->\n", f"<!-- /{name} -->\n"
 
 
 def tables(rows: Sequence[Row]) -> str:

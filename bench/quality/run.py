@@ -51,7 +51,7 @@ KEEP_RATIOS = (1.0, 0.5, 0.25)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ranks and writes the rows."""
     options = parse(arguments)
-    queries = chosen(read_queries(options.queries), options.limit)
+    queries = chosen(about(read_queries(options.queries), options.only), options.limit)
     pages = (options.documents, located) if options.scans is None else (options.scans, scan_of)
     for folder, locate in ((options.documents, located), pages):
         for _ in by_document(queries, folder, locate):
@@ -128,6 +128,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--blank", choices=("drop", "keep"), help="visual tokens of blank paper; default: as each bundle recommends"
     )
+    parser.add_argument("--only", nargs="+", help="names of the documents; default: all of the queries'")
     parser.add_argument("--limit", type=int, help="queries of each document; default: all")
     parser.add_argument("--queries", type=Path, default=QUERIES, help="default: the committed set")
     parser.add_argument("--ranks", type=Path, help="file for the rank of every query's page, one JSON object a line")
@@ -146,6 +147,15 @@ def window_option(text: str) -> WindowOption:
     if text == "auto":
         return "auto"
     return "off" if text == "off" else int(text)
+
+
+def about(queries: Sequence[Query], only: Sequence[str] | None) -> Sequence[Query]:
+    """Returns the queries about some documents, all for None. Raises SystemExit for a document that none is about."""
+    names = {query.document for query in queries}
+    for name in only or ():
+        if name not in names:
+            raise SystemExit(f"--only {name}: the queries are about {', '.join(sorted(names))}")
+    return [query for query in queries if only is None or query.document in only]
 
 
 def chosen(queries: Sequence[Query], limit: int | None) -> list[Query]:

@@ -42,7 +42,7 @@ def test_the_true_text_and_the_true_cells_find_more_than_the_tower_reads(
 
 def test_rows_and_tables_compare_each_system_with_bm25(tmp_path: Path, default_checkpoint: Path) -> None:
     queries = [Query("sample.pdf", "whale bird rats biologist", "keywords", 16, (4, 9, 16, 1))]
-    asked, out, document = tmp_path / "asked.jsonl", tmp_path / "rows.jsonl", tmp_path / "page.md"
+    asked, out, document = tmp_path / "asked.jsonl", tmp_path / "ceilings.jsonl", tmp_path / "page.md"
     write_queries(asked, queries)
     main(
         [

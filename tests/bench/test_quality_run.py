@@ -14,7 +14,7 @@ from bench.quality.queries import Query, write_queries
 from bench.quality.report import label, main, markers, to_bm25, with_tables
 from bench.quality.run import main as run
 
-BEGIN, END = markers("quality")
+BEGIN, END = markers("rows")
 SAMPLE = Path(__file__).parents[2] / "python" / "examples"
 CANDIDATES = (4, 9, 16, 1, 12, 7, 17, 2, 5, 11)
 QUERIES = [
@@ -114,7 +114,7 @@ def test_tables_show_the_rows(out: Path, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         assert label(row, rows) in text
         assert f"{row['recall@1']:.3f}" in text
-    assert with_tables(text, rows) == text
+    assert with_tables(text, rows, "rows") == text
     assert "**Recall@1 less BM25's by kind of query.**" in text
     for row in rows:
         assert to_bm25(row) in text
@@ -122,7 +122,7 @@ def test_tables_show_the_rows(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_rows_of_which_some_have_no_differences_have_no_table_of_them(rows: list[dict[str, Any]]) -> None:
     older = [{key: value for key, value in row.items() if key != "differences"} for row in rows]
-    assert "less BM25's by" not in with_tables(f"{BEGIN}{END}", older)
+    assert "less BM25's by" not in with_tables(f"{BEGIN}{END}", older, "rows")
 
 
 def test_bundles_of_one_name_are_told_apart(rows: list[dict[str, Any]]) -> None:
@@ -132,7 +132,17 @@ def test_bundles_of_one_name_are_told_apart(rows: list[dict[str, Any]]) -> None:
 
 def test_a_document_without_markers_is_refused(rows: list[dict[str, Any]]) -> None:
     with pytest.raises(SystemExit, match=r"README\.md must hold these two lines once"):
-        with_tables("no markers", rows, "README.md")
+        with_tables("no markers", rows, "rows", "README.md")
+
+
+def test_only_the_documents_asked_for_are_ranked(tmp_path: Path) -> None:
+    other = Query("other.pdf", "no such file", "keywords", 4, CANDIDATES)
+    write_queries(tmp_path / "asked.jsonl", [QUERIES[0], other])
+    asked = ["--documents", str(SAMPLE), "--queries", str(tmp_path / "asked.jsonl"), "--bundle"]
+    run([str(tmp_path / "rows.jsonl"), *asked, "--only", "sample.pdf"])
+    assert {row["document"] for row in read(tmp_path / "rows.jsonl")} == {"all", "sample.pdf"}
+    with pytest.raises(SystemExit, match=r"--only missing\.pdf: the queries are about other\.pdf, sample\.pdf"):
+        run([str(tmp_path / "rows.jsonl"), *asked, "--only", "missing.pdf"])
 
 
 def test_a_missing_document_stops_before_anything_runs(tmp_path: Path) -> None:
@@ -142,17 +152,20 @@ def test_a_missing_document_stops_before_anything_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-def test_rows_of_scans_have_a_table_of_their_own(rows: list[dict[str, Any]]) -> None:
-    scanned = [{**row, "pages": "scanned"} for row in rows]
+def test_every_file_of_rows_has_tables_of_its_own(out: Path) -> None:
     begin, end = markers("scans")
-    text = with_tables(f"{BEGIN}{END}{begin}old\n{end}", scanned)
+    document = out / "page.md"
+    document.write_text(f"{BEGIN}{END}{begin}old\n{end}", encoding="utf-8")
+    (out / "scans_cpu.jsonl").write_text((out / "rows.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    main([str(document), str(out / "scans_cpu.jsonl")])
+    text = document.read_text(encoding="utf-8")
     assert text.startswith(f"{BEGIN}{END}{begin}\n| system |")
     assert "old" not in text
 
 
-@pytest.mark.parametrize("name", ["quality", "scans", "ceilings"])
+@pytest.mark.parametrize("name", ["quality", "scans", "rapidocr", "ceilings"])
 def test_the_document_shows_the_committed_rows(name: str) -> None:
     root = SAMPLE.parents[1]
     document = root / "docs" / "benchmarks.md"
     text = document.read_text(encoding="utf-8")
-    assert with_tables(text, read(root / "bench" / "results" / f"{name}_cpu.jsonl"), document.name) == text
+    assert with_tables(text, read(root / "bench" / "results" / f"{name}_cpu.jsonl"), name, document.name) == text
