@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .quality.documents import DOCUMENTS
@@ -27,7 +28,11 @@ def strategies(rows: Sequence[Row]) -> str:
 
     Args:
         rows: a row for each system and manual.
+
+    Raises:
+        ValueError: the rows are of more than one bundle.
     """
+    check_one_bundle(row for row in rows if row["system"] != "bm25")  # which depends on no model
     found = {(row["system"], row["document"]): row for row in rows}
     names = [one.name for one in DOCUMENTS if ("bm25", one.name) in found]
     manuals = [f"{name.split('.')[0]} ({found['bm25', name]['pages']:,})" for name in names]
@@ -65,8 +70,12 @@ def long_documents(rows: Sequence[Row]) -> str:
     """Returns what a long document takes, against 20 of its pages.
 
     Args:
-        rows: a row for each case.
+        rows: a row for each case and number of pages.
+
+    Raises:
+        ValueError: the rows are of more than one bundle.
     """
+    check_one_bundle(rows)
     lines = [
         "| document | first stage | first query | next query | peak memory, MiB |",
         "|---|---|---|---|---|",
@@ -91,6 +100,24 @@ def long_documents(rows: Sequence[Row]) -> str:
         f"commits {', '.join(sorted({row['commit'] for row in rows}))}.",
     ]
     return "\n".join(lines)
+
+
+def check_one_bundle(rows: Iterable[Row]) -> None:
+    """Refuses rows of several bundles, which one table would add up; those that name none are of one without a name.
+
+    Args:
+        rows: what was measured with a model, with ``bundle_id``.
+
+    Raises:
+        ValueError: the rows are of more than one bundle.
+    """
+    found = Counter(row.get("bundle_id") for row in rows)
+    if len(found) > 1:
+        told = ", ".join(f"{count} of {name or 'a bundle without bundle_id'}" for name, count in found.items())
+        raise ValueError(
+            f"rows of {len(found)} bundles, at most 1 in a table: {told}: measure the others again with one of the "
+            "bundles, or take their rows out of the file"
+        )
 
 
 def _among_twenty(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:

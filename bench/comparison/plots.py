@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from .aims import PAGES
 from .cases import OURS, STARTS
 from .labels import START_NAMES, label, page_sizes
 from .tables import STAGES, Row, Rows
 
+FUSED = " + BM25"  # how the names of fused systems end, as bench/quality/fusion.py has it
+_BESIDE = 4  # points from the axes to the name of a line
 SAME_RANKING = (OURS, "transformers_pruned")  # their logits were checked to agree before they were timed
 
 
@@ -119,7 +122,11 @@ def quality_points(rows: Rows, quality: Rows, side: int) -> list[tuple[Row, floa
 
 
 def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
-    """Draws recall@1 against seconds a query; systems without a model are horizontal lines."""
+    """Draws recall@1 against seconds a query; systems without a model are horizontal lines.
+
+    As the points are of ziprerank alone, so are the lines of systems that are not fused with BM25. Their names are to
+    the right of the axes, where no point is.
+    """
     figure, axis = plt.subplots(figsize=(10, 5), layout="constrained")
     colours: dict[str, str] = {}
     for row, recall in points:
@@ -129,21 +136,32 @@ def draw_quality(points: list[tuple[Row, float]], quality: Rows) -> Figure:
         shape = ("o" if ours else "s") if row["start"] == STARTS[0] else ("^" if ours else "v")
         colour = colours.setdefault(label(row), f"C{len(colours)}")
         axis.plot(seconds, recall, shape, markersize=9 if ours else 6, label=name, color=colour)
+    names = []
     for row in quality:
-        if row["bundle"] is None and (row["document"], row["kind"]) == ("all", "all"):
+        alone = row["bundle"] is None and not row["system"].endswith(FUSED)
+        if alone and (row["document"], row["kind"]) == ("all", "all"):
             axis.axhline(row["recall@1"], linestyle="--", linewidth=1, color="0.6")
-            axis.text(1, row["recall@1"], row["system"], fontsize=8, va="bottom", ha="right", transform=_right(axis))
+            at: dict[str, Any] = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points"}
+            place = (1, row["recall@1"])
+            names.append(axis.annotate(row["system"], place, (_BESIDE, 0), fontsize=8, va="center", **at))
     axis.set(xscale="log", ylim=(0, 1), xlabel=f"seconds a query, {PAGES} pages", ylabel="recall@1")
     for formatted in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         formatted(lambda seconds, _: f"{seconds:g}")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    _set_apart(names, figure)
     return figure
 
 
-def _right(axis: Any) -> Any:
-    """Returns a transform that takes x as a share of the axes and y as data."""
-    return axis.get_yaxis_transform()
+def _set_apart(names: Sequence[Annotation], figure: Figure) -> None:
+    """Raises names of lines that would be printed over the one below."""
+    figure.draw_without_rendering()  # which lays the axes out
+    free = float("-inf")  # px from below
+    for name in sorted(names, key=lambda one: float(one.xy[1])):
+        box = name.get_window_extent()
+        raised = max(0.0, free - box.y0)
+        name.xyann = (_BESIDE, raised * 72 / figure.dpi)
+        free = box.y1 + raised
 
 
 def _by_system(rows: Rows, side: int, start: str) -> dict[str, list[dict[str, Any]]]:

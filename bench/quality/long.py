@@ -12,12 +12,14 @@ the query set, and once with the ``same`` pages for all queries. Queries of the 
 are written. `first` is the ratio of first queries, `next` that of the medians of all others.
 Memory is the peak, in MiB, of a process that ranks the queries over the document alone, and that of its page workers,
 on Linux only; libraries that they share count in each.
+
+OUT has a row for each case and number of pages, in place of an older one of the same two. `bundle_id` is the start of
+the bundle's digest: rows of two bundles are not put into one table (``bench/long_report.py``).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +39,7 @@ from ziprerank.runtime.memory import peak_bytes
 from .documents import DOCUMENTS, located
 from .queries import QUERIES, Query, drawn, read_queries
 from .scans import scan_document
+from .whole import add
 
 SEED = 22
 SHOWN = 5
@@ -44,7 +47,7 @@ STAGES = {"text": "text", "scans": "relevance"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures one case in this process, and adds its row to the file."""
+    """Measures one case in this process, and writes its row."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.quality.long", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = (options.case, file, queries, options.bundle)
         row = {"what": "long", "case": options.case, "pages": options.pages, **measured(*given)}
         row["peak_mib"] = most_memory(*given)
-    with options.out.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({**row, **machine.describe()}) + "\n")
-    print(json.dumps(row, indent=1))
+    add(options.out, {**row, **machine.describe()}, ("case", "pages"))
 
 
 def joined(folder: Path, pages: int, out: Path) -> list[Query]:
@@ -110,6 +111,7 @@ def measured(case: str, file: Path, queries: Sequence[Query], bundle: Path | Non
                 timed(ms[name], lambda: own[name].rank(query.query, some, SHOWN, first_stage="none"))  # noqa: B023
     return {
         "stage": STAGES[case],
+        "bundle_id": reranker.bundle.bundle_id[:12],
         "n": len(queries),
         "recall@5": round(sum(found) / len(found), 4),
         **{f"first_to_{name}": round(ms["long"][0] / ms[name][0], 3) for name in ("fresh", "same")},

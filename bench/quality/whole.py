@@ -19,6 +19,8 @@ The row `agreement` counts how often `partition` has the same first page as `win
 which the model is consistent: where `windows` and `backwards` agree on it.
 
 OUT has a row for each system and document, as soon as it is measured, in place of an older one of the same two.
+`bundle_id` is the start of the bundle's digest, None for `bm25`, which depends on no model: rows of two bundles are
+not put into one table (``bench/long_report.py``).
 """
 
 from __future__ import annotations
@@ -103,20 +105,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     about = {"what": "whole", "sample": options.sample, "threads": options.threads, **machine.describe()}
     with Reranker.from_bundle(options.bundle, threads=options.threads) as reranker:
+        bundle_id = reranker.bundle.bundle_id[:12]
+
+        def write(system: str, file: Path, figures: Mapping[str, Any]) -> None:
+            own = {"bundle_id": None if system == "bm25" else bundle_id}
+            add(options.out, {"system": system, "document": file.name, **figures, **own, **about})
+
         for file, asked in by_document(queries, options.documents, located):
             found: dict[str, Found] = {}
             for system in options.systems:
                 found[system] = measured(system, reranker, file, asked)
-                add(options.out, {"system": system, "document": file.name, **described(found[system]), **about})
+                write(system, file, described(found[system]))
             if found.keys() >= AGREEING:
-                add(options.out, {"system": "agreement", "document": file.name, **agreement(found), **about})
+                write("agreement", file, agreement(found))
 
 
-def add(out: Path, row: Mapping[str, Any]) -> None:
-    """Writes a row to the file, in place of one of the same system and document."""
+def add(out: Path, row: Mapping[str, Any], same: Sequence[str] = ("system", "document")) -> None:
+    """Writes a row to the file, in place of one that has the ``same`` values."""
     lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-    names = row["system"], row["document"]
-    rest = [line for line in lines if ((old := json.loads(line))["system"], old["document"]) != names]
+    names = [row[name] for name in same]
+    rest = [line for line in lines if [json.loads(line).get(name) for name in same] != names]
     out.write_text("".join(f"{line}\n" for line in [*rest, json.dumps(row)]), encoding="utf-8")
     print(json.dumps(row), flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from ziprerank.comparison.plots import draw_quality, quality_points
@@ -54,3 +55,27 @@ def test_points_are_of_the_same_checkpoint_pages_and_keep_ratio() -> None:
     drawn = [tuple(map(float, (line.get_xdata()[0], line.get_ydata()[0]))) for line in axis.lines[:3]]
     assert drawn == [(1.0, 0.6), (0.5, 0.65), (4.0, 0.6)]
     assert axis.lines[3].get_ydata()[0] == 0.7
+
+
+def test_names_of_lines_are_not_printed_over_one_another() -> None:
+    """Also where systems have the same recall; lines of fused systems are left out."""
+    recalls = {"chance": 0.05, "MiniLM": 0.695, "OCR": 0.775, "bm25": 0.775, "another": 0.78, "MiniLM + BM25": 0.781}
+    rows = [quality(None, None, recall, system=name) for name, recall in recalls.items()]
+    points = quality_points([latency("ziprerank", 0.5)], QUALITY, 1024)
+    figure = draw_quality(points, rows)
+    (axis,) = figure.axes
+    drawn = {text.get_text(): text for text in axis.texts}
+    assert list(drawn) == [name for name in recalls if name != "MiniLM + BM25"]
+    assert [line.get_ydata()[0] for line in axis.lines[1:]] == [recalls[name] for name in drawn]
+    for dpi in (100, 120):
+        figure.set_dpi(dpi)
+        figure.draw_without_rendering()
+        boxes = {name: text.get_window_extent() for name, text in drawn.items()}
+        for one, other in combinations(boxes.values(), 2):
+            assert min(one.y1, other.y1) - max(one.y0, other.y0) < 0.5
+        for name, box in boxes.items():  # beside its line, or above that where there is no room
+            line = axis.transData.transform((1, recalls[name]))[1]
+            assert box.y1 > line
+            assert (box.y0 < line) == (name not in ("bm25", "another"))
+            assert box.x0 > axis.get_window_extent().x1
+            assert box.x1 < figure.bbox.x1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
@@ -9,9 +10,11 @@ import pytest
 from pdf_files import words_pdf
 from small_bundle import copy_default_bundle
 
+from bench.long_report import long_documents
 from bench.quality import long
 from bench.quality.documents import DOCUMENTS
 from bench.quality.queries import Query
+from bench.report import read
 
 PAGES = 64
 
@@ -65,9 +68,21 @@ def test_a_row_has_ratios_and_memory_and_no_times(manuals: Path, tmp_path: Path,
     bundle = copy_default_bundle(tmp_path / "small", 192, min_pixels=1024, dpi=None)
     out = tmp_path / "rows.jsonl"
     given = [str(out), "--documents", str(manuals), "--case", case, "--pages", str(PAGES), "--bundle", str(bundle)]
+    kept = {"case": case, "pages": PAGES + 1}
+    out.write_text("".join(f"{json.dumps(old)}\n" for old in ({"case": case, "pages": PAGES, "n": 99}, kept)))
     long.main([*given, "--queries", "3"])
-    (row,) = map(long.json.loads, out.read_text().splitlines())
+    first, row = map(json.loads, out.read_text().splitlines())
+    assert first == kept
+    assert row["bundle_id"] == json.loads((bundle / "ziprerank.json").read_text())["bundle_id"][:12]
     assert (row["case"], row["pages"], row["n"], row["stage"]) == (case, PAGES, 3, long.STAGES[case])
     assert {"first_to_fresh", "first_to_same", "next_to_fresh", "next_to_same"} <= row.keys()
     assert not any("ms" in name for name in row)
     assert all(10 < held < 4096 for held in row["peak_mib"].values())
+
+
+def test_rows_of_two_bundles_are_not_put_into_one_table() -> None:
+    text, scans = ({**row, "bundle_id": "a" * 12} for row in read("long_cpu.jsonl"))
+    assert "scanned pages" in long_documents([text, scans])
+    for other in ({**scans, "bundle_id": "b" * 12}, {name: scans[name] for name in scans if name != "bundle_id"}):
+        with pytest.raises(ValueError, match=r"rows of 2 bundles, at most 1 in a table: 1 of aaaaaaaaaaaa, 1 of"):
+            long_documents([text, other])

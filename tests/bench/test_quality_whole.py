@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pdf_files import words_pdf
@@ -88,6 +89,43 @@ def test_a_row_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
         whole.add(out, dict(zip(("system", "document", "n"), row, strict=True)))
     rows = [tuple(json.loads(line).values()) for line in out.read_text().splitlines()]
     assert rows == [("text", "b", 2), ("windows", "a", 3), ("text", "a", 4)]
+
+
+def test_rows_say_which_bundle_ranked(manual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "read_queries", lambda _: [asked(22), asked(3)])
+    monkeypatch.setattr(whole, "located", lambda folder, name: folder / name)
+    bundle = copy_default_bundle(tmp_path / "small", 192, min_pixels=1024, dpi=None)
+    given = [str(tmp_path / "rows.jsonl"), "--documents", str(manual.parent), "--bundle", str(bundle), "--threads", "1"]
+    systems = ["bm25", "text", "partition", "windows", "backwards"]
+    whole.main([*given, "--systems", *systems])
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    named = json.loads((bundle / "ziprerank.json").read_text())["bundle_id"][:12]
+    assert {row["system"]: row["bundle_id"] for row in rows} == {
+        "bm25": None,
+        **dict.fromkeys([*systems[1:], "agreement"], named),
+    }
+
+
+def measured_rows(system: str, **more: Any) -> list[dict[str, Any]]:
+    """Rows of a system about all manuals."""
+    known = [row for row in read("whole_cpu.jsonl") if row["system"] == "bm25"]
+    return [{**row, "system": system, "sample": None, **more} for row in known]
+
+
+def test_rows_of_two_bundles_are_not_added_up() -> None:
+    words, old, new = measured_rows("bm25"), measured_rows("text", bundle_id="a" * 12), measured_rows("windows")
+    unnamed = [{name: value for name, value in row.items() if name != "bundle_id"} for row in new]
+    for other in (unnamed, measured_rows("windows", bundle_id="b" * 12), [*old[:1], *unnamed[1:]]):
+        with pytest.raises(
+            ValueError, match=r"rows of 2 bundles, at most 1 .* of aaaaaaaaaaaa.*measure the others again"
+        ):
+            strategies([*words, *old, *other])
+    for bm25 in (words, measured_rows("bm25", bundle_id="b" * 12), measured_rows("bm25", bundle_id=None)):
+        assert "windows over all pages" in strategies([*bm25, *old, *measured_rows("windows", bundle_id="a" * 12)])
+    assert "windows over all pages" in strategies([*words, *unnamed])
+    agreeing = {"same_first_page": 1, "consistent": 1, "same_first_page_where_consistent": 1}
+    with pytest.raises(ValueError, match="rows of 2 bundles"):
+        strategies([*words, *old, *measured_rows("agreement", bundle_id="b" * 12, **agreeing)])
 
 
 def test_a_sample_is_of_every_document_and_always_the_same() -> None:

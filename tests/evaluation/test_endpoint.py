@@ -151,6 +151,51 @@ def test_the_order_of_the_answer_decides(peer: str, folder: Path) -> None:
     assert body["documents"][1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
 
 
+def test_options_of_a_ranking_are_sent_and_belong_to_the_run(peer: str, folder: Path, tmp_path: Path) -> None:
+    Peer.answers = [(200, results(0, 1, 2, 3, 4))]
+    command = ["eval", str(folder), str(tmp_path / "out"), "--no-engine", "--endpoint", peer]
+    given = ["--endpoint-option", "first_stage=relevance", "--endpoint-option", "candidates=7"]
+    done = CliRunner().invoke(app, [*command, *given, "--endpoint-option", "instruct=Find = tables"])
+    assert done.exit_code == 0, done.output
+    sent = {"first_stage": "relevance", "candidates": 7, "instruct": "Find = tables"}
+    for _, body in Peer.asked:
+        assert sent.items() <= body.items()
+    (settings,) = json.loads((tmp_path / "out" / "job.json").read_text())["systems"].values()
+    assert settings["options"] == sent
+    other = CliRunner().invoke(app, [*command, *given])
+    assert other.exit_code == 1
+    assert "holds rows of another run" in " ".join(other.output.split())
+    assert "options" not in Endpoint(peer, Bundle.load().image).settings()  # as runs of old have it
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["candidates"], "endpoint option 'candidates': give NAME=VALUE"),
+        (["=7"], "give NAME=VALUE"),
+        (["query=x"], "query is set by the evaluation: leave it out"),
+        (["top_n=3"], "top_n is set by the evaluation: leave it out"),
+        (["window=3", "window=4"], "window is given twice"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_sent_are_refused(given: list[str], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        endpoint.read_options(given)
+
+
+def test_values_of_options_are_json_or_strings() -> None:
+    given = ["a=0.5", "b=true", "c=[1]", 'd="7"', "e=x", "f=NaN", "g=", "h=" + "[" * 100_000]
+    read = [0.5, True, [1], "7", "x", "NaN", "", "[" * 100_000]
+    assert list(endpoint.read_options(given).values()) == read
+
+
+def test_options_for_no_endpoint_are_refused(folder: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["eval", str(folder), str(tmp_path / "out"), "--endpoint-option", "window=3"])
+    assert done.exit_code == 1
+    assert "give --endpoint too" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("asked", "waited"), [("7", 7), ("soon", 0), (formatdate(NOW + 30, usegmt=True), 30), (formatdate(0), 0)]
 )

@@ -121,6 +121,42 @@ def test_table(small_pages: Path, sample: Path) -> None:
     assert lines[0].split() == ["rank", "page", "probability", "score", "kept"]
     assert "3 pages in 1 pass" in done.stdout
     assert "visual tokens kept" in done.stdout
+    assert "A page alone" not in done.stdout
+
+
+def test_a_table_on_each_scale(small_pages: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page alone has probability 1, and the sigmoid says more of it; what JSON has does not depend on the scale."""
+    monkeypatch.setenv("COLUMNS", "200")
+    given = ["rank", "fish soup", sample, "--bundle", small_pages, "--pages", "3"]
+    as_json = ziprerank(*given, "--scale", "sigmoid", "--json")
+    (page,) = json.loads(as_json.stdout)["results"]
+    assert page["probability"] == 1
+    assert 0 < page["sigmoid"] < 0.9995
+    logit = f"{page['score']:.2f}"
+    for scale, shown in (("probability", ["1.000"]), ("sigmoid", [f"{page['sigmoid']:.3f}"]), ("logit", [])):
+        done = ziprerank(*given, "--scale", scale)
+        assert done.returncode == 0, done.stderr
+        heads, row, *_ = done.stdout.splitlines()
+        assert heads.split() == ["rank", "page", *([scale] if shown else []), "score", "kept"]
+        assert row.split("p. 3")[1].split()[: len(shown) + 1] == [*shown, logit]
+        assert ("--scale sigmoid goes by its own logit" in done.stdout) == (scale == "probability")
+    wrong = ziprerank(*given, "--scale", "x")
+    assert wrong.returncode == 2
+
+
+def test_a_table_has_the_passes_of_each_page_where_there_are_several(
+    small_pages: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    given = ["rank", "dividend", sample, "--bundle", small_pages, "--pages", "1-9", "--window", "4", "--stride", "2"]
+    for stage in (["--first-stage", "none"], ["--first-stage", "text", "--candidates", "6"]):
+        told = json.loads(ziprerank(*given, *stage, "--json").stdout)["results"]
+        lines = ziprerank(*given, *stage).stdout.splitlines()
+        assert lines[0].split() == ["rank", "page", "probability", "score", "kept", "passes"]
+        passes = [re.split(r"(?:of +\d+|not read) *", line)[1].rstrip() for line in lines[1:10]]
+        assert passes == [", ".join(map(str, page["passes"])) for page in told]
+        assert max(len(page["passes"]) for page in told) > 1
+        assert any(not page["passes"] for page in told) == ("text" in stage)
 
 
 @pytest.mark.parametrize(

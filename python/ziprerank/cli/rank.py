@@ -23,6 +23,7 @@ from ziprerank.cli.options import (
 from ziprerank.cli.ranking_options import RankingOptions, with_ranking_options
 from ziprerank.ranking import Ranking
 from ziprerank.runtime.engine import EngineOptions
+from ziprerank.scales import SCALE, Scale
 
 
 @with_engine_options()
@@ -35,6 +36,7 @@ def rank(
     options: RankingOptions,
     pages: Pages = None,
     password: Password = None,
+    scale: Annotated[Scale, typer.Option(help=f"{SCALE} JSON has all three.")] = "probability",
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON: page counts from 1 (null for an image), kept and tokens are counts.")
     ] = False,
@@ -51,25 +53,33 @@ def rank(
     if as_json:
         print_json(ranking.to_dict())
     else:
-        show_ranking(ranking)
+        show_ranking(ranking, scale)
     show_notes(ranking.warnings, ranking.skipped)
 
 
-def show_ranking(ranking: Ranking) -> None:
-    """Prints the ranking as a table, and below it what it took."""
+def show_ranking(ranking: Ranking, scale: Scale = "probability") -> None:
+    """Prints the ranking as a table, and below it what it took.
+
+    Args:
+        ranking: What to print. Where it took several passes, each page has the numbers of those that held it.
+        scale: What is shown beside the logits, which are always there as ``score``.
+    """
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rank", justify="right")
     table.add_column("page", overflow="fold")
-    for name in ("probability", "score", "kept"):
-        table.add_column(name, justify="right", no_wrap=True)
+    shares = [] if scale == "logit" else [scale]
+    several = ["passes"] if ranking.windows > 1 else []
+    for name in (*shares, "score", "kept", *several):
+        table.add_column(name, justify="right", no_wrap=name != "passes")
     for page in ranking:
         table.add_row(
             str(page.rank),
             escape(page.label),
-            f"{page.probability:.3f}",
+            *(f"{page.on_scale(one):.3f}" for one in shares),
             f"{page.score:.2f}",
             f"{len(page.kept)} of {page.tokens}" if page.passes else "not read",
+            *(", ".join(map(str, page.passes)) for _ in several),
         )
     console.print(table)
     timings, tokens = ranking.timings, ranking.tokens
@@ -88,5 +98,8 @@ def show_ranking(ranking: Ranking) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if scale == "probability" and [page.probability for page in ranking] == [1.0] and ranking.pages == 1:
+        told = "A page alone has probability 1, whatever the query: --scale sigmoid goes by its own logit."
+        console.print(told, style="dim", highlight=False, soft_wrap=True)
     if ranking.budget is not None:
         console.print(str(ranking.budget), style="dim", highlight=False, soft_wrap=True)

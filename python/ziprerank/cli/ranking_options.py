@@ -56,6 +56,12 @@ def with_ranking_options(*, without: Collection[str] = ()) -> Callable[[Command]
     return lambda command: in_place_of("options", flags, read, command)
 
 
+def given_flags(options: RankingOptions) -> list[str]:
+    """Returns the flags, such as ``--window``, whose values are none of the defaults."""
+    defaults = {one.name: one.default for one in _FLAGS if not isinstance(one, str)}
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if value != defaults[name]]
+
+
 def parse_window(text: str) -> WindowOption:
     """Returns ``"auto"``, ``"off"`` or a number, as ``Reranker.rank`` takes it. Raises InvalidInput."""
     if text == "auto":

@@ -9,7 +9,7 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from ziprerank.bundle import ImageRules
-from ziprerank.errors import EngineError, InvalidInput, PageError, shortened
+from ziprerank.errors import EngineError, InvalidInput, PageError, quoted, shortened
 from ziprerank.evaluation.data import Data
 from ziprerank.evaluation.systems import Ranked, candidates
 from ziprerank.inputs.bad_pages import OnBadPage, none_left
@@ -34,6 +34,46 @@ _LONGEST_WAIT_S = 120.0  # that a server may ask for
 _BUSY = (429, 502, 503, 504)
 _OF_THE_SERVER = (401, 403, 404, 405, 429)  # no fault of the one request
 _SENT = ("JPEG", "PNG")
+_OWN = (
+    "query",
+    "documents",
+    "model",
+    "top_n",
+    "top_k",
+)  # the first three are sent anyway, and all candidates are asked for
+
+
+def read_options(given: Sequence[str]) -> dict[str, Any]:
+    """Returns the fields that requests are to have besides, of texts ``NAME=VALUE``.
+
+    A value is read as JSON, and is a string where it is none: ``candidates=20``, ``first_stage=relevance``.
+
+    Raises:
+        InvalidInput: A text has another shape, or names a field twice or one that the evaluation sets itself.
+    """
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not (equals and name):
+            raise InvalidInput(f"endpoint option {quoted(text)}: give NAME=VALUE, such as candidates=20")
+        if name in _OWN:
+            raise InvalidInput(f"endpoint option {quoted(text)}: {name} is set by the evaluation: leave it out")
+        if name in options:
+            raise InvalidInput(f"endpoint option {quoted(text)}: {name} is given twice: leave one of them out")
+        options[name] = _value(value.strip())
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 class Endpoint:
@@ -53,6 +93,7 @@ class Endpoint:
         key: str | None = None,
         limits: PageLimits | None = None,
         on_bad_page: OnBadPage = "raise",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Describes the server.
 
@@ -66,6 +107,7 @@ class Endpoint:
             key: Sent as bearer token; None sends none.
             limits: Where files are read, and what one page may cost; None is the defaults.
             on_bad_page: ``"skip"`` leaves pages that cannot be read here out of the request, and out of the order.
+            options: More fields of each request, such as our service's options of a ranking; None sends none.
 
         Raises:
             InvalidInput: The URL is none of http or https.
@@ -82,9 +124,16 @@ class Endpoint:
         self._key = key
         self._limits = limits
         self._on_bad_page: OnBadPage = on_bad_page
+        self._options = dict(options or {})
 
     def settings(self) -> dict[str, Any]:
-        return {"url": self.url, "model": self._model, "documents": self._form, "pages": asdict(self._rules)}
+        return {
+            "url": self.url,
+            "model": self._model,
+            "documents": self._form,
+            "pages": asdict(self._rules),
+            **({"options": self._options} if self._options else {}),
+        }
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         """Sends the query with its pages.
@@ -96,7 +145,7 @@ class Endpoint:
         begun = time.perf_counter()
         urls, bad = self._urls(pages, data)
         good = [at for at in range(len(pages)) if at not in bad]
-        body: dict[str, Any] = {"query": query, "documents": list(map(self._document, urls))}
+        body: dict[str, Any] = {**self._options, "query": query, "documents": list(map(self._document, urls))}
         if self._model is not None:
             body["model"] = self._model
         sent = json.dumps(body).encode()

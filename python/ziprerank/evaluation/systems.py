@@ -14,10 +14,11 @@ from ziprerank.call import stage_options
 from ziprerank.errors import InvalidInput, PageError
 from ziprerank.evaluation.data import Data
 from ziprerank.first_stage.bm25 import Index, words_of
+from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.pages import PageInput, open_pages, with_pdf_options
 from ziprerank.inputs.workers.limits import PageLimits
-from ziprerank.planning import PassOptions, check_options
+from ziprerank.planning import PassOptions, check_options, check_relates
 from ziprerank.ranking import Ranking, Timings
 from ziprerank.reranker import Reranker
 from ziprerank.strategies import StrategyOption
@@ -37,6 +38,8 @@ class Ranked:
         skipped: Why a page was left out, by its id.
         read_cpu_ms: Milliseconds of all processors that the reading took, where the system knows them.
         keep_ratio: The engine's, given or chosen by a budget; None for what has none.
+        first_stage: What picked the pages that the engine read, as in ``Ranking``; None for what is no engine.
+        pages_read: Candidates that the engine's model read; None for what is no engine.
     """
 
     order: list[int]
@@ -47,6 +50,8 @@ class Ranked:
     read_cpu_ms: float = 0.0
     skipped: dict[str, str] = field(default_factory=dict)
     keep_ratio: float | None = None
+    first_stage: str | None = None
+    pages_read: int | None = None
 
 
 class System(Protocol):
@@ -107,6 +112,8 @@ class Engine:
         strategy: StrategyOption = "auto",
         instruction: str | None = None,
         budget_ms: float | None = None,
+        first_stage: FirstStage = "none",
+        candidates: int | None = None,
     ) -> None:
         """Puts a loaded engine and the options of its rankings together.
 
@@ -116,18 +123,23 @@ class Engine:
             window: As for ``Reranker.rank``.
             stride: As for ``Reranker.rank``.
             on_bad_page: As for ``Reranker.rank``; a skipped page is not in the order.
-            strategy: As for ``Reranker.rank``. The candidates are the task's, so that the engine has no first stage.
+            strategy: As for ``Reranker.rank``.
             instruction: As for ``Reranker.rank``.
             budget_ms: As for ``Reranker.rank``, which chooses each ranking's keep ratio; then none is given.
+            first_stage: As for ``Reranker.rank``, of the task's candidates; ``"none"`` has the model read them all. The
+                candidates that it leaves behind follow the others in its order.
+            candidates: As for ``Reranker.rank``.
 
         Raises:
             InvalidInput: An option with which no query could be ranked, or keep ratios beside the budget.
         """
         defaults = reranker.bundle.defaults
         reranker.prompts.check_instruction(instruction)
-        passes = PassOptions(window, stride, strategy, stage_options("none", None), None)
+        stage = stage_options(first_stage, candidates)
+        passes = PassOptions(window, stride, strategy, stage, None)
         for ratio in keep_ratios:
             check_options(passes, ratio, on_bad_page, budget_ms, defaults)
+        check_relates(stage, relates=bool(reranker.engine.info.get("relates")))
         if budget_ms is not None and list(keep_ratios) != [None]:
             raise InvalidInput("a budget_ms chooses the keep ratio: leave the keep ratios out, or the budget")
         self.reranker = reranker
@@ -139,12 +151,15 @@ class Engine:
         self.on_bad_page: OnBadPage = on_bad_page
         self.strategy: StrategyOption = strategy
         self.instruction = instruction
+        self.first_stage: FirstStage = stage.first_stage
+        self.candidates = None if candidates is None else stage.candidates
 
     @property
     def names(self) -> list[str]:
+        name = "ziprerank" if self.first_stage == "none" else f"ziprerank-{self.first_stage}"
         if self.budget_ms is not None:
-            return [f"ziprerank-budget-{self.budget_ms:g}"]
-        return [f"ziprerank-keep-{ratio:g}" for ratio in self.keep_ratios]
+            return [f"{name}-budget-{self.budget_ms:g}"]
+        return [f"{name}-keep-{ratio:g}" for ratio in self.keep_ratios]
 
     def settings(self) -> dict[str, Any]:
         bundle, info = self.reranker.bundle, self.reranker.engine.info
@@ -160,13 +175,16 @@ class Engine:
             "strategy": self.strategy,
             **({} if self.instruction is None else {"instruction": self.instruction}),
             **({} if self.budget_ms is None else {"budget_ms": self.budget_ms}),
+            **({} if self.first_stage == "none" else {"first_stage": self.first_stage}),
+            **({} if self.candidates is None else {"candidates": self.candidates}),
         }
 
     def rank(self, query: str, pages: Sequence[str], data: Data) -> list[Ranked]:
         """Ranks at each keep ratio.
 
-        Pages and vision tower take their time at the first keep ratio, and the engine keeps the features for the
-        others. Each of these counts the first's time for them, so that every row says what it takes alone.
+        Pages, first stage and vision tower take their time at the first keep ratio, and the engine keeps the texts and
+        features for the others. Each of these counts the first's time for them, so that every row says what it takes
+        alone.
         """
         rules, limits = self.reranker.bundle.image, self.reranker.page_limits
         inputs = candidates(data, pages, rules, self.on_bad_page, limits)
@@ -178,7 +196,8 @@ class Engine:
                 window=self.window,
                 stride=self.stride,
                 strategy=self.strategy,
-                first_stage="none",
+                first_stage=self.first_stage,
+                candidates=self.candidates,
                 instruction=self.instruction,
                 on_bad_page=self.on_bad_page,
                 budget_ms=self.budget_ms,
@@ -206,6 +225,8 @@ def _ranked(ranking: Ranking, timings: Timings, pages: Sequence[str], keep_ratio
         {**asdict(ranking.tokens), "passes": ranking.windows},
         skipped={pages[note.index]: note.text for note in ranking.skipped},
         keep_ratio=keep_ratio if ranking.budget is None else ranking.budget.keep_ratio,
+        first_stage=ranking.first_stage,
+        pages_read=sum(bool(page.passes) for page in ranking),
     )
 
 

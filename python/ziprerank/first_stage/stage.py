@@ -13,6 +13,7 @@ from ziprerank.inputs.page_source import PageSource
 from ziprerank.values import whole_number
 
 FirstStage: TypeAlias = Literal["auto", "text", "relevance", "none"]
+FIRST_STAGES: tuple[FirstStage, ...] = ("auto", "text", "relevance", "none")
 StageDone: TypeAlias = Literal["text", "relevance", "text+relevance", "none"]
 Relate: TypeAlias = Callable[[Sequence[str], Sequence[int]], Sequence[Sequence[float]]]
 """Says how well each page matches each query, by late interaction: ``Relevance.scores``."""
@@ -24,6 +25,14 @@ FIRST_STAGE = (
 )
 CANDIDATES_HELP = "Pages that the first stage leaves for the model."
 _MOST_WITHOUT = 0.1  # share of pages without text up to which auto goes by text
+
+
+def check_first_stage(stage: str) -> FirstStage:
+    """Returns ``stage`` if it is one of ``FirstStage``. Raises InvalidInput."""
+    for known in FIRST_STAGES:
+        if stage == known:
+            return known
+    raise InvalidInput(f"first_stage {quoted(stage)}: must be 'auto', 'text', 'relevance' or 'none'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +51,7 @@ class StageOptions:
     candidates: int = CANDIDATES
 
     def __post_init__(self) -> None:
-        if self.first_stage not in ("auto", "text", "relevance", "none"):
-            raise InvalidInput(f"first_stage {quoted(self.first_stage)}: must be 'auto', 'text', 'relevance' or 'none'")
+        check_first_stage(self.first_stage)
         number = whole_number(self.candidates)
         if number is None or number < 1:
             raise InvalidInput(f"candidates {quoted(self.candidates)}: must be a whole number of at least 1")

@@ -26,7 +26,7 @@ from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, text_alone
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankedDocument, RankOptions, rank_documents, read_documents
+from ziprerank.integrations.ranking import DONE, RankedDocument, RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.scales import Scale
@@ -47,7 +47,8 @@ class ZipRerankRanker:
     ``meta["page_number"]`` is the page from 1. A PDF or a TIFF without it is ranked by all its pages, each of which is
     a copy of the document with an id of its own and its ``meta["page_number"]``. A document that shows no page is
     ranked by its content, if the bundle's prompt has a place for texts, and raises a ValueError otherwise. ``run``
-    returns copies of the documents, best first, with ``score``.
+    returns copies of the documents, best first, with ``score`` and ``meta["ziprerank"]``, which says what was done:
+    first stage, strategy, passes, and what a budget chose.
     """
 
     def __init__(
@@ -171,10 +172,9 @@ class ZipRerankRanker:
         return result
 
     def _scored(self, document: Document, result: RankedDocument) -> Document:
-        if result.page is None:
-            return replace(document, score=result.score)
-        meta = {**document.meta, self.rules.page_key: result.page}
-        return replace(document, id="", meta=meta, score=result.score)  # Haystack makes an id of the page's own
+        if result.page is not None:  # Haystack makes an id of the page's own, which is the same after every ranking
+            document = replace(document, id="", meta={**document.meta, self.rules.page_key: result.page})
+        return replace(document, meta={**document.meta, DONE: result.done}, score=result.score)
 
     def _page(self, index: int, document: Document) -> DocumentPage:
         if document.blob is not None:

@@ -24,7 +24,7 @@ from typing_extensions import override
 from ziprerank.inputs.media import is_encoded_page
 from ziprerank.integrations.documents import DocumentPage, encoded_page, text_alone
 from ziprerank.integrations.pydantic_options import PydanticOptions
-from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
+from ziprerank.integrations.ranking import DONE, RankedDocument, rank_documents, read_documents
 
 
 class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
@@ -35,7 +35,8 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
     numbers ``1``, ``1.0`` and ``"1"`` are the same page; any other string is the label printed on it. A PDF or a TIFF
     without a page is ranked by all its pages, each of which is a copy of the document with its ``metadata["page"]``.
     A document that shows no page is ranked by its text, if the bundle's prompt has a place for texts, and raises a
-    ValueError otherwise. ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]``.
+    ValueError otherwise. ``compress_documents`` returns copies, best first, with ``metadata["relevance_score"]`` and
+    ``metadata["ziprerank"]``, which says what was done: first stage, strategy, passes, and what a budget chose.
     """
 
     path_key: str = Field(default="source", description="Metadata key of the PDF's or the image's path.")
@@ -69,7 +70,7 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         return [self._scored(documents[result.index], result) for result in ranked.results]
 
     def _scored(self, document: Document, result: RankedDocument) -> Document:
-        metadata = {**document.metadata, "relevance_score": result.score}
+        metadata = {**document.metadata, "relevance_score": result.score, DONE: result.done}
         if result.page is None:
             return document.model_copy(update={"metadata": metadata})
         metadata[self.page_key] = result.page - 1 + self.first_page

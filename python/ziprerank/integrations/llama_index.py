@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from ziprerank.errors import InvalidInput
 from ziprerank.integrations.documents import DocumentPage, encoded_page, text_alone
 from ziprerank.integrations.pydantic_options import PydanticOptions
-from ziprerank.integrations.ranking import RankedDocument, rank_documents, read_documents
+from ziprerank.integrations.ranking import DONE, RankedDocument, rank_documents, read_documents
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -34,16 +34,17 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
     A node shows a page by its image (``image`` or ``image_path`` of an ``ImageNode``, ``image_resource`` of a ``Node``
     or ``Document``), or by ``metadata["file_path"]``, the path of an image or a PDF, and for a PDF
     ``metadata["page_label"]``, as ``SimpleDirectoryReader`` writes them. A string there is the label printed on
-    the page; a whole number is its position from 1. The nodes themselves are returned, best first, each in a new
-    ``NodeWithScore``. A PDF or a TIFF without a page is ranked by all its pages: each is a copy of the node with an id
-    of its own and its ``metadata["page_label"]`` as a number. A node that shows no page is ranked by its text, if the
-    bundle's prompt has a place for texts, and raises a ValueError otherwise.
+    the page; a whole number is its position from 1. Copies of the nodes are returned, best first, each in a new
+    ``NodeWithScore``, with ``metadata["ziprerank"]``, which says what was done: first stage, strategy, passes, and what
+    a budget chose; it is left out of the texts for language models and embeddings. A PDF or a TIFF without a page is
+    ranked by all its pages: each has an id of its own and its ``metadata["page_label"]`` as a number. A node that shows
+    no page is ranked by its text, if the bundle's prompt has a place for texts, and raises a ValueError otherwise.
     """
 
     page_key: str = Field(default="page_label", description="Metadata key of the page in a PDF.")
     keep_retrieval_score: bool = Field(
         default=False,
-        description="Whether to return copies of the nodes with the retriever's score in metadata['retrieval_score'].",
+        description="Whether to return the nodes with the retriever's score in metadata['retrieval_score'].",
     )
 
     @model_validator(mode="before")
@@ -100,12 +101,15 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
 
     def _scored(self, before: NodeWithScore, result: RankedDocument) -> NodeWithScore:
         node = before.node
+        changes: dict[str, Any] = {"metadata": {**node.metadata, DONE: result.done}}
+        for unread in ("excluded_llm_metadata_keys", "excluded_embed_metadata_keys"):
+            changes[unread] = list(dict.fromkeys([*getattr(node, unread), DONE]))
         if self.keep_retrieval_score:
-            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": before.score}})
+            changes["metadata"]["retrieval_score"] = before.score
         if result.page is not None:
-            metadata = {**node.metadata, self.page_key: result.page}
-            node = node.model_copy(update={"id_": f"{node.node_id}-{result.page}", "metadata": metadata})
-        return NodeWithScore(node=node, score=result.score)
+            changes["metadata"][self.page_key] = result.page
+            changes["id_"] = f"{node.node_id}-{result.page}"
+        return NodeWithScore(node=node.model_copy(update=changes), score=result.score)
 
     def _page(self, index: int, scored: NodeWithScore) -> DocumentPage:
         node, rules, hint = scored.node, self._metadata_rules(), f"metadata[{self.page_key!r}]"

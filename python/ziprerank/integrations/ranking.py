@@ -14,11 +14,13 @@ from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.integrations.candidates import Shown, open_documents
 from ziprerank.integrations.documents import PASSWORD_WAY_HERE, DocumentPage, at_index
 from ziprerank.planning import PassOptions, check_options
-from ziprerank.ranking import Ranking, summed_up
+from ziprerank.ranking import RankedPage, Ranking, summed_up
 from ziprerank.reranker import Reranker
 from ziprerank.scales import Scale, check_scale
 from ziprerank.strategies import StrategyOption
 from ziprerank.windows import WindowOption
+
+DONE = "ziprerank"  # key in a document's metadata of what was done for its ranking
 
 _Document = TypeVar("_Document")
 
@@ -76,11 +78,16 @@ class RankedDocument:
         index: 0-based position among the given documents.
         score: Score of its page, on the scale of the options.
         page: Number of the page from 1 if the document has several and names none.
+        done: What was done for the ranking, by the names that the service's answers have for it: ``first_stage``,
+            ``strategy``, ``windows`` (passes in all), ``passes`` (numbers from 1 of those that held the page; empty if
+            the first stage left it behind), and ``budget`` where one was given. Adapters hand it on under ``DONE`` in
+            the document's metadata.
     """
 
     index: int
     score: float
-    page: int | None = None
+    page: int | None
+    done: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +191,22 @@ def rank_documents(
     for one in candidates.shown:
         showing.setdefault(one.candidate, []).append(one)
     results = [
-        RankedDocument(one.document, page.on_scale(options.scale), one.page)
+        RankedDocument(one.document, page.on_scale(options.scale), one.page, _done(ranking, page))
         for page in ranking
         for one in showing[page.index]
     ]
     return RankedDocuments(tuple(results[:top_k]), ranking.windows)
+
+
+def _done(ranking: Ranking, page: RankedPage) -> dict[str, Any]:
+    """Returns ``RankedDocument.done``, as plain data of its own."""
+    return {
+        "first_stage": ranking.first_stage,
+        "strategy": ranking.strategy,
+        "windows": ranking.windows,
+        "passes": list(page.passes),
+        **({} if ranking.budget is None else {"budget": ranking.budget.to_dict()}),
+    }
 
 
 def _without_texts(document: DocumentPage | BadPage, on_bad_page: OnBadPage) -> DocumentPage | BadPage:

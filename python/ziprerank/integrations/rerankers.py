@@ -29,7 +29,7 @@ from ziprerank.first_stage.stage import FirstStage
 from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.integrations.documents import DocumentPage, MetadataRules, encoded_page, page_in_text, text_alone
 from ziprerank.integrations.engine import LazyReranker
-from ziprerank.integrations.ranking import RankOptions, rank_documents, read_documents
+from ziprerank.integrations.ranking import DONE, RankedDocument, RankOptions, rank_documents, read_documents
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import EngineOptions
 from ziprerank.scales import Scale
@@ -52,6 +52,8 @@ _WAYS = (
 
 class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no types
     """Ranks page images. Results keep the ids and metadata of their documents.
+
+    In ``metadata["ziprerank"]`` they say what was done: first stage, strategy, passes, and what a budget chose.
 
     A document that shows no page is ranked by its text, if the bundle's prompt has a place for texts, and raises a
     ValueError otherwise; so is a string that is neither a page's base64 nor the path of a file. With such a bundle the
@@ -145,7 +147,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         pages = read_documents(documents, partial(_page, given), self.options.on_bad_page)
         ranked = rank_documents(self.reranker.get(), query, pages, options=self.options, every_page=True)
         results = [
-            Result(document=_of_page(documents[result.index], result.page), score=result.score, rank=rank)
+            Result(document=_ranked(documents[result.index], result), score=result.score, rank=rank)
             for rank, result in enumerate(ranked.results, start=1)
         ]
         return RankedResults(results=results, query=query, has_scores=True)
@@ -183,12 +185,11 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         return ZipRerankCompressor(top_n=k, **{**asdict(self.options), "password": password}, reranker=self.reranker)
 
 
-def _of_page(document: Document, page: int | None) -> Document:
-    """Returns the document, or a copy that names the page if it shows several and names none."""
-    if page is None:
-        return document
+def _ranked(document: Document, result: RankedDocument) -> Document:
+    """Returns a copy with what was done, which names the page if the document shows several and names none."""
     one = copy.copy(document)
-    one.metadata = {**(document.metadata or {}), _RULES.page_key: page}
+    page = {} if result.page is None else {_RULES.page_key: result.page}
+    one.metadata = {**(document.metadata or {}), **page, DONE: result.done}
     return one
 
 
