@@ -193,7 +193,7 @@ class RerankRequest(Options):
 class Kept(BaseModel):
     """The visual tokens of a page that the decoder read."""
 
-    ratio: float
+    ratio: float = Field(description="Their share of the page's; 0 for a text alone, which has none.")
     rows: int
     columns: int
     tokens: list[int] = Field(description="Ascending positions, `row * columns + column`.")
