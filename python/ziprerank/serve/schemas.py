@@ -297,6 +297,7 @@ class KeptDocument(BaseModel):
 
     document_id: str = Field(description="For `document_id` in requests; the same for the same file.")
     pages: int
+    max_pages: int = Field(description="Most pages that one ranking takes; of more, name some of them in `pages`.")
     bytes: int
     expires_at: int = Field(description="In seconds since 1970; later if the document is ranked or sent before.")
 
