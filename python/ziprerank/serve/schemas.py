@@ -204,7 +204,10 @@ class Result(BaseModel):
 
     index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
     page: int | None = Field(None, description="Number of the page from 1 if the document has pages (PDF, TIFF).")
-    relevance_score: float = Field(description="Falls from result to result; `scale` says what it is.")
+    relevance_score: float = Field(
+        description="Falls from result to result; `scale` says what it is. A page that the model has not read, which "
+        "has no `passes`, is put just under the last one that it has: leave such pages out before a threshold."
+    )
     document: dict[str, Any] | None = Field(
         None, description="As it was sent; a string under `text`, content parts under `multi_modal`."
     )
