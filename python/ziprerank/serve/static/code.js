@@ -27,24 +27,23 @@ export function curl({ address, names, fields, key, kept }) {
 }
 
 export function program({ address, names, fields, key, kept }) {
-  const headers = key ? ', headers={"Authorization": f"Bearer {os.environ[\'ZIPRERANK_API_KEY\']}"}' : "";
   const lines = [...(key ? ["import os", ""] : []), "import httpx", ""];
-  lines.push(`server = httpx.Client(base_url=${python(address)}, timeout=None${headers})  # the server has a deadline`);
-  const list = names.map((name) => `    ${python(name)},`);
-  if (kept) lines.push(...sendingOnce(list, fields));
-  else lines.push(...sendingAlong(names, fields));
+  lines.push(`server = httpx.Client(base_url=${python(address)}, timeout=None)  # the server has a deadline`);
+  if (key) lines.push('server.headers["Authorization"] = f"Bearer {os.environ[\'ZIPRERANK_API_KEY\']}"');
+  lines.push(...(kept ? sendingOnce(names, fields) : sendingAlong(names, fields)));
   lines.push("answer.raise_for_status()");
   lines.push('for result in answer.json()["results"]:');
   lines.push('    print(result["index"], result.get("page"), result["relevance_score"])');
   return lines.join("\n");
 }
 
-function sendingOnce(list, fields) {
+function sendingOnce(names, fields) {
   const pages = fields.filter(([name]) => name === "pages").map(([name, value]) => `, "${name}": ${python(value)}`);
   const others = fields.filter(([name]) => name !== "pages");
   return [
+    "names = [", ...names.map((name) => `    ${python(name)},`), "]",
     "ids = []",
-    "for name in [", ...list, "]:  # each is sent once",
+    "for name in names:  # each is sent once",
     '    with open(name, "rb") as file:',
     '        answer = server.post("v1/documents", files={"file": file})',
     '    ids.append(answer.raise_for_status().json()["document_id"])',
