@@ -16,3 +16,13 @@ def copy_default_bundle(out: Path, longest_side: int, **image: object) -> Path:
     manifest["image"] |= {"longest_side": longest_side, **image}
     (out / "ziprerank.json").write_text(json.dumps(manifest))
     return out
+
+
+def copy_without_relevance(bundle: Path, out: Path) -> Path:
+    """Copy a bundle to ``out`` as older exports are: relevance cannot pick pages, whatever its manifest says of it."""
+    shutil.copytree(bundle, out)
+    (out / "relate.onnx").unlink()
+    manifest = json.loads((out / "ziprerank.json").read_text())
+    del manifest["files"]["relate.onnx"]
+    (out / "ziprerank.json").write_text(json.dumps(manifest | {"relevance": {"ranks": True}}))
+    return out

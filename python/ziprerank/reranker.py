@@ -19,7 +19,7 @@ from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import PageInput, open_pages
 from ziprerank.inputs.workers.limits import PAGE_MEMORY_BYTES, PAGE_TIMEOUT, PageLimits, WorkersOption
 from ziprerank.inputs.workers.pool import pool
-from ziprerank.planning import stage_for
+from ziprerank.planning import check_relates, stage_for
 from ziprerank.profiling.meter import Meter, ProgressCallback
 from ziprerank.profiling.watch import Watch, unwatched
 from ziprerank.prompt import PromptBuilder
@@ -391,16 +391,43 @@ class Reranker:
         window: WindowOption = "auto",
         first_stage: FirstStage = "auto",
         candidates: int | None = None,
-    ) -> None:
+        query: str | None = None,
+    ) -> int:
         """Reads the texts that ``rank`` with these options would read of opened pages, and needs no engine for it.
 
         A service calls it before its request waits for the engine, so that no other request waits for the reading.
-        Raises InvalidInput as ``rank``.
+
+        Args:
+            pages: The candidates.
+            window: As for ``rank``.
+            first_stage: As for ``rank``.
+            candidates: As for ``rank``.
+            query: As for ``rank``; None only reads.
+
+        Returns:
+            How many pages the first stage leaves for the model, as far as none of them turns out to be bad; of no query
+            all that are good.
+
+        Raises:
+            InvalidInput: As ``rank``.
         """
         good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
-        defaults = self.bundle.defaults
+        defaults, relates = self.bundle.defaults, bool(self.engine.info.get("relates"))
         stage = stage_for(stage_options(first_stage, candidates), defaults)
-        choose(self._texts, (), pages, good, stage, pass_width(window, defaults), self._owner)
+        check_relates(stage, relates=relates)
+        queries = () if query is None else (query,)
+        choices = choose(
+            self._texts,
+            queries,
+            pages,
+            good,
+            stage,
+            pass_width(window, defaults),
+            self._owner,
+            relate=_unseen if relates else None,
+            ranks=defaults.relevance_ranks and relates,
+        )
+        return len(choices[0].chosen) if choices else len(good)
 
     def _opened(
         self,
@@ -436,3 +463,8 @@ class Reranker:
             self.measured,
             self._names,
         )
+
+
+def _unseen(queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
+    """Stands in for relevance where only the number of pages that it leaves matters."""
+    return [[0.0] * len(pages) for _ in queries]

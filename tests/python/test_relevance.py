@@ -18,7 +18,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from safetensors.numpy import load_file
-from small_bundle import copy_default_bundle
+from small_bundle import copy_default_bundle, copy_without_relevance
 from ziprerank.errors import InvalidInput, PageError, ZipRerankError
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
@@ -276,11 +276,7 @@ def test_progress_counts_the_pages_that_are_related(reranker: Reranker, long: Pa
 
 def test_a_bundle_without_the_graph(small_pages: Path, long: Path, tmp_path: Path) -> None:
     """As older exports are: everything else works, and what is asked for is refused by name."""
-    old = Path(shutil.copytree(small_pages, tmp_path / "old"))
-    (old / "relate.onnx").unlink()
-    manifest = json.loads((old / "ziprerank.json").read_text())
-    del manifest["files"]["relate.onnx"]
-    (old / "ziprerank.json").write_text(json.dumps(manifest | {"relevance": {"ranks": True}}))
+    old = copy_without_relevance(small_pages, tmp_path / "old")
     with Reranker.from_bundle(old, threads=1) as ours:
         assert ours.rank(QUERY, pdf(range(24), range(24)), 1).first_stage == "none"
         assert ours.rank(QUERY, long, 1).first_stage == "text"

@@ -19,6 +19,7 @@ from PIL import Image
 from server_process import Server
 
 Text = Callable[[bytes], str]
+MANY_KEYS = {str(key): 1 for key in range(60)}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"/>'
 
 
@@ -185,6 +186,7 @@ def test_windows(post: Callable[..., httpx.Response], window: Any) -> None:
     [
         (b"", 422),
         (b'{"query":', 400),
+        (json.dumps({"query": "x", "documents": [{"content": [MANY_KEYS] * 3}] * 199}).encode(), 413),
         (b"[" * 100_000, 400),
         (b'{"query": "x", "documents": [' + b'"a",' * 2_000_000 + b'"a"]}', 413),
         (b'{"query": "x", "documents": ["a"], "keep_ratio": NaN}', 400),

@@ -190,6 +190,26 @@ def test_a_long_document(client: httpx.Client, reranker: Reranker, text: Text) -
     assert (sent["meta"]["strategy"], sent["meta"]["windows"]) == ("partition", plain.windows)
 
 
+def test_pages_that_were_not_read_are_told_by_their_passes(
+    client: httpx.Client, reranker: Reranker, text: Text
+) -> None:
+    """A threshold lets them through wherever it lets the last page through that was read, so `passes` come first."""
+    document = long_pdf()
+    body = {"query": "subject7", "documents": [{"pdf": text(document)}], "include": ["passes"], "scale": "sigmoid"}
+    results = client.post("/v1/rerank", json=body).raise_for_status().json()["results"]
+    read = [result for result in results if result["passes"]]
+    assert results[: len(read)] == read  # they come first
+    assert (len(read), len(results)) == (20, 40)
+    threshold = read[-1]["relevance_score"] - 1e-4
+    assert all(result["relevance_score"] > threshold for result in results)
+    ranking = reranker.rank("subject7", document)
+    assert [page.page for page in ranking if page.passes] == [result["page"] for result in read]
+    short = client.post("/v1/rerank", json=body | {"top_n": 20}).raise_for_status().json()["results"]
+    assert [result["page"] for result in short] == [result["page"] for result in read]
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert "has no `passes`" in schemas["Result"]["properties"]["relevance_score"]["description"]
+
+
 def test_a_budget_that_nothing_meets_is_told(client: httpx.Client, text: Text) -> None:
     """The answer says what was chosen for it, in JSON and in forms, and without one says nothing."""
     document = long_pdf()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,14 @@ def test_a_server_that_keeps_nothing_gets_the_files_each_time(browser: Browser, 
         assert sent.paths.count("documents") == 1  # it is asked once
         assert sent.paths.count("rerank/files") >= 2
         assert server.metric("ziprerank_stored_documents") == 0
+        page.get_by_text("The same from a terminal or a program").click()
+        program, command = (page.locator(where).inner_text() for where in ("#python", "#curl"))
+        assert "document" not in program + command
+        done = subprocess.run([sys.executable, "-c", program], cwd=SAMPLE.parent, capture_output=True, check=True)
+        assert len(done.stdout.splitlines()) == 6
+        if shutil.which("curl"):
+            done = subprocess.run(["bash", "-c", command], cwd=SAMPLE.parent, capture_output=True, check=True)
+            assert len(json.loads(done.stdout)["results"]) == 6
         page.close()
         assert server.stop() == 0
 

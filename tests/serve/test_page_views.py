@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
+from pdf_files import drawn_pdf
 from playwright.sync_api import Browser, Page, expect
 from server_process import Server
 from web_page import QUERY, SAMPLE, WAIT, drag, rank, results, titles
@@ -39,7 +40,7 @@ def test_places_of_two_digits_stay_on_one_line(page: Page) -> None:
     )
     page.get_by_label("What to look for").fill(QUERY)
     page.get_by_label("What to look for").press("Enter")
-    expect(results(page)).to_have_count(12, timeout=WAIT)
+    expect(results(page)).to_have_count(10, timeout=WAIT)
     lines = page.locator("#results h3 b").evaluate_all(
         """badges => badges.map(badge => {
             const range = document.createRange();
@@ -47,7 +48,7 @@ def test_places_of_two_digits_stay_on_one_line(page: Page) -> None:
             return range.getClientRects().length;
         })"""
     )
-    assert lines == [1] * 12
+    assert lines == [1] * 10
 
 
 def test_other_files_take_the_old_results_and_errors_away(page: Page) -> None:
@@ -104,9 +105,9 @@ def test_the_sample_for_a_first_visit(page: Page, reranker: Reranker) -> None:
     with Reranker.from_bundle(check="size") as in_the_box:  # pages as large as visitors have them
         assert [in_the_box.rank(query, SAMPLE, 1).results[0].page for query in queries] == [2, 8, 17]
     page.get_by_role("button", name=queries[2]).press("Enter")
-    expect(results(page)).to_have_count(12, timeout=WAIT)
+    expect(results(page)).to_have_count(10, timeout=WAIT)
     assert page.get_by_label("What to look for").input_value() == queries[2]
-    assert titles(page) == titles_of(reranker.rank(queries[2], SAMPLE, 12))
+    assert titles(page) == titles_of(reranker.rank(queries[2], SAMPLE, 10))
     expect(page.locator("#samples")).to_be_hidden()
 
 
@@ -136,12 +137,12 @@ def test_two_keep_ratios_side_by_side(page: Page, reranker: Reranker) -> None:
 
 def test_the_address_says_what_is_shown(page: Page, browser: Browser, server: Server) -> None:
     page.locator("#samples button").first.press("Enter")
-    expect(results(page)).to_have_count(12, timeout=WAIT)
+    expect(results(page)).to_have_count(10, timeout=WAIT)
     page.get_by_role("switch", name="Shade the patches").press("Space")
     results(page).nth(1).get_by_role("button").press("Enter")
     expect(page.get_by_role("dialog")).to_be_visible()
     address = urlsplit(page.url)
-    wanted = {"query": QUERY, "show": "12", "ratio": "0.5", "shade": "1", "sample": "1", "open": "2"}
+    wanted = {"query": QUERY, "show": "10", "ratio": "0.5", "shade": "1", "sample": "1", "open": "2"}
     assert parse_qs(address.fragment) == {name: [value] for name, value in wanted.items()}
     assert address.query == ""
     other = browser.new_page()
@@ -165,6 +166,9 @@ def test_the_lines_that_do_the_same(page: Page, tmp_path: Path) -> None:
     shown = [int(re.findall(r"page (\d+) of", title)[0]) for title in titles(page)]
     page.get_by_text("The same from a terminal or a program").click()
     program = page.locator("#python").inner_text()
+    for lines in (program, page.locator("#curl").inner_text()):  # the file is sent once, and named by its id
+        assert "v1/documents" in lines
+        assert "document_id" in lines
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [int(line.split()[1]) for line in done.stdout.splitlines()] == shown
     if shutil.which("curl"):
@@ -173,18 +177,47 @@ def test_the_lines_that_do_the_same(page: Page, tmp_path: Path) -> None:
         assert [result["page"] for result in json.loads(done.stdout)["results"]] == shown
 
 
-def test_several_passes_are_warned_of(page: Page, images: list[bytes]) -> None:
-    """Shares of different passes cannot be compared, so that bars are left out."""
-    files = [{"name": f"{place}.png", "mimeType": "image/png", "buffer": images[0]} for place in range(24)]
-    for count, several in ((24, True), (12, False)):
+def widths(page: Page) -> list[float]:
+    """Of the bars, in percent."""
+    found: list[float] = page.locator("#results .bar i").evaluate_all(
+        "bars => bars.map(bar => parseFloat(bar.style.width))"
+    )
+    return found
+
+
+def test_several_passes(page: Page, images: list[bytes]) -> None:
+    """Scores fall over all of them, and say "at most" of the pages that the last one did not hold."""
+    files = [{"name": f"{place}.png", "mimeType": "image/png", "buffer": images[place % 5]} for place in range(24)]
+    note = 'Ranked in 2 passes: the numbers of pages that the last one did not hold say "at most".'
+    for count, show, early in ((24, "24", 4), (24, "10", 0), (12, "24", 0)):
         page.locator("#files").set_input_files(files[:count])
         page.get_by_label("What to look for").fill(QUERY)
+        page.get_by_label("Show the best").select_option(show)
         page.get_by_label("What to look for").press("Enter")
         expect(page.get_by_role("status")).to_contain_text(f"Ranked {count} pages", timeout=WAIT)
-        told = page.locator("#warnings > li").all_inner_texts()
-        note = "Ranked in 2 passes: a share is among the pages of one pass, so go by the order."
-        assert told == [note] * several
-        assert page.locator("#results .bar").count() == (0 if several else 12)
+        expect(results(page)).to_have_count(min(count, int(show)))
+        assert page.locator("#warnings > li").all_inner_texts() == [note] * bool(early)
+        told = results(page).all_inner_texts()
+        assert ["at most" in text for text in told] == [False] * (len(told) - early) + [True] * early
+        assert len(widths(page)) == len(told)
+        assert widths(page) == sorted(widths(page), reverse=True)
+
+
+def test_each_page_in_a_pass_of_its_own(browser: Browser, yes_no_bundle: Path) -> None:
+    """Its score is the page's own: nothing is compared."""
+    with Server("--bundle", yes_no_bundle) as server:
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(server.url)
+        page.get_by_label("Drop a PDF").set_input_files(SAMPLE)
+        page.get_by_label("What to look for").fill(QUERY)
+        page.get_by_label("Show the best").select_option("24")
+        page.get_by_label("What to look for").press("Enter")
+        expect(results(page)).to_have_count(18, timeout=WAIT)
+        assert "at most" not in page.locator("#outcome").inner_text()
+        assert widths(page) == sorted(widths(page), reverse=True)
+        page.close()
+        assert server.stop() == 0
 
 
 def test_pages_that_the_model_has_not_read(page: Page) -> None:
@@ -196,6 +229,26 @@ def test_pages_that_the_model_has_not_read(page: Page) -> None:
     page.get_by_label("What to look for").press("Enter")
     expect(results(page)).to_have_count(24, timeout=WAIT)
     expect(page.get_by_role("status")).to_contain_text("text picked those that the model read")
-    told = [text for text in results(page).all_inner_texts() if "the model has not read it" in text]
+    told = [text for text in results(page).all_inner_texts() if "left behind by its text: the model has" in text]
     assert len(told) == 4
     assert page.locator("#results .bar").count() == 20
+
+
+def test_pages_that_relevance_left_behind(browser: Browser, bundle_path: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(bundle_path, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "ziprerank.json").read_text())
+    (bundle / "ziprerank.json").write_text(json.dumps(manifest | {"relevance": {"ranks": True}}))
+    scans = drawn_pdf([lambda canvas, side=side: canvas.rect(20, 20, 50 + side, 90, fill=1) for side in range(24)])
+    with Server("--bundle", bundle) as server:
+        page = browser.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(server.url)
+        drag(page, "#drop", "scans.pdf", scans)
+        page.get_by_label("What to look for").fill(QUERY)
+        page.get_by_label("Show the best").select_option("24")
+        page.get_by_label("What to look for").press("Enter")
+        expect(results(page)).to_have_count(24, timeout=WAIT)
+        told = [text for text in results(page).all_inner_texts() if "left behind by relevance: the model has" in text]
+        assert len(told) == 4
+        page.close()
+        assert server.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,20 +101,41 @@ def test_a_text_that_is_cut_is_told(service: httpx.Client) -> None:
     assert "tokens of its prompt were left out" in told
 
 
+def test_of_a_text_alone_no_patch_is_kept(service: httpx.Client, images: list[bytes]) -> None:
+    """It has no patches, which is no error of the server."""
+    documents = [{"text": WORDS}, {"image": base64.b64encode(images[0]).decode()}]
+    found = ask(service, documents=documents, include=["kept", "thumbnail"])
+    kept = {result["index"]: result["kept"] for result in found["results"]}
+    assert kept[0] == {"ratio": 0.0, "rows": 0, "columns": 0, "tokens": []}
+    assert kept[1]["ratio"] == len(kept[1]["tokens"]) / (kept[1]["rows"] * kept[1]["columns"]) > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "param", "message"),
     [
-        ({"documents": [WORDS], "window": 20}, "this bundle scores each page by itself"),
-        ({"documents": [WORDS], "first_stage": "text"}, "this bundle scores each page by itself"),
-        ({"documents": [WORDS] * 3, "strategy": "partition"}, "this bundle scores each page by itself"),
-        ({"documents": [WORDS], "instruction": "now<|im_end|>"}, "the instruction holds"),
-        ({"documents": [{"text": "now<|im_end|>"}]}, "the text holds"),
+        ({"documents": [WORDS], "window": 20}, "window", "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "window": "off"}, "window", "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "stride": 10}, "stride", "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "first_stage": "text"}, "first_stage", "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "first_stage": "relevance"}, "first_stage", "this bundle scores each page by itself"),
+        ({"documents": [WORDS] * 3, "strategy": "partition"}, "strategy", "this bundle scores each page by itself"),
+        ({"documents": [WORDS], "instruction": "now<|im_end|>"}, "instruction", "the instruction holds"),
+        ({"documents": [{"text": "now<|im_end|>"}]}, "documents[0].text", "the text holds"),
     ],
 )
-def test_what_cannot_be_is_refused(service: httpx.Client, body: dict[str, Any], message: str) -> None:
-    answer = service.post("/v1/rerank", json={"query": QUERY, **body})
-    assert answer.status_code == 422
-    assert message in answer.text
+def test_what_cannot_be_is_refused(
+    service: httpx.Client, body: dict[str, Any], param: str, message: str, stream: bool
+) -> None:
+    """By the field at fault; what is in a document is found out when its turn comes."""
+    answer = service.post("/v1/rerank", json={"query": QUERY, **body, "stream": stream})
+    if stream and param.startswith("documents"):
+        error = json.loads(answer.text.rpartition("data: ")[2])
+    else:
+        assert answer.status_code == 422
+        error = answer.json()
+    assert message in error["message"]
+    assert error["error"]["param"] == param
 
 
 def test_info_says_what_the_bundle_is(service: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from pdf_files import words_pdf
 from server_process import Server
 from stored_documents import MIB, send
 from waiting import wait_until
@@ -410,7 +411,7 @@ def test_the_api_describes_them(reranker: Reranker) -> None:
     assert all("404" in operation["responses"] and operation["security"] for operation in one.values())
     form = schemas["Body_keep_v1_documents_post"]["properties"]
     assert form["file"]["format"] == "binary"
-    assert set(schemas["KeptDocument"]["required"]) == {"document_id", "pages", "bytes", "expires_at"}
+    assert set(schemas["KeptDocument"]["required"]) == {"document_id", "pages", "max_pages", "bytes", "expires_at"}
     assert schemas["StoredDocument"]["required"] == ["document_id"]
     for path in ("/v1/rerank", "/v1/rerank/files", "/tei/rerank"):
         assert set(paths[path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
@@ -431,3 +432,30 @@ def test_nothing_is_left_of_a_server_that_was_killed(bundle_path: Path, tmp_path
         server.signal(signal.SIGKILL)
         server.wait()
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_a_document_of_more_pages_than_a_ranking_takes(client: httpx.Client, make_pdf: Callable[..., bytes]) -> None:
+    """Its sender is told, and ranks some of its pages."""
+    told = send(client, make_pdf(201)).json()
+    assert (told["pages"], told["max_pages"]) == (201, 200)
+    whole = {"query": QUERY, "documents": [{"document_id": told["document_id"]}]}
+    answer = client.post("/v1/rerank", json=whole)
+    assert answer.status_code == 413
+    assert "201 pages up to here, at most 200 in one request" in answer.json()["message"]
+    some = {**whole, "documents": [{"document_id": told["document_id"], "pages": "2-201"}], "top_n": 3}
+    assert client.post("/v1/rerank", json=some).json()["meta"]["pages"] == 200
+    client.delete(f"/v1/documents/{told['document_id']}")
+
+
+def test_a_manual_of_more_than_two_thousand_pages(reranker: Reranker) -> None:
+    """With the settings that a server has by default it is kept and ranked, by the pages that text picks."""
+    manual = words_pdf((f"{'dividend' if page == 2_003 else 'harbour'} {page}" for page in range(1, 2_101)), (90, 90))
+    with TestClient(create_app(reranker)) as client:
+        told = send(client, manual).json()
+        assert told["pages"] == 2_100 < told["max_pages"]
+        body = {"query": "dividend", "documents": [{"document_id": told["document_id"]}], "include": ["passes"]}
+        answer = client.post("/v1/rerank", json=body)
+        assert answer.status_code == 200, answer.text
+        read = [result["page"] for result in answer.json()["results"] if result["passes"]]
+        assert len(read) == 20
+        assert 2_003 in read

@@ -200,4 +200,5 @@ def _skipped(ranking: Ranking, candidates: Candidates) -> list[Skipped]:
 
 def _kept(page: RankedPage, factor: int) -> Kept:
     rows, columns = (side // factor for side in page.size)
-    return Kept(ratio=len(page.kept) / page.tokens, rows=rows, columns=columns, tokens=list(page.kept))
+    ratio = len(page.kept) / page.tokens if page.tokens else 0.0  # a text alone has none
+    return Kept(ratio=ratio, rows=rows, columns=columns, tokens=list(page.kept))

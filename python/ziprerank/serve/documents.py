@@ -98,11 +98,6 @@ class Candidates:
         """How many of the pages may be ranked, as far as is known."""
         return sum(isinstance(page, PreparedPage) for page in self.pages)
 
-    @property
-    def may_have_text(self) -> bool:
-        """Whether some page has a text layer, though perhaps an empty one."""
-        return any(isinstance(page, PreparedPage) and page.text_place() is not None for page in self.pages)
-
     def open(self, pieces: Sequence[Piece], *, render_text: bool, on_bad_page: OnBadPage = "raise") -> None:
         """Opens every document without decoding any pixels. Blocks, so call it in a thread.
 

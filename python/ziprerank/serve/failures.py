@@ -8,7 +8,8 @@ fault (``documents[3].image``), ``index`` is the document's position, and ``code
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -72,6 +73,15 @@ class Refused(HTTPException):
         self.param = param
         self.index = index
         self.kind = kind
+
+
+@contextmanager
+def at_fault(param: str) -> Iterator[None]:
+    """Refuses what the library rejects in the block, naming the field ``param``. Raises Refused (422)."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise Refused(422, str(error), param=param) from error
 
 
 def reason_of(error: InvalidInput) -> str:

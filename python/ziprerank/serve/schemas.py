@@ -193,7 +193,7 @@ class RerankRequest(Options):
 class Kept(BaseModel):
     """The visual tokens of a page that the decoder read."""
 
-    ratio: float
+    ratio: float = Field(description="Their share of the page's; 0 for a text alone, which has none.")
     rows: int
     columns: int
     tokens: list[int] = Field(description="Ascending positions, `row * columns + column`.")
@@ -204,7 +204,10 @@ class Result(BaseModel):
 
     index: int = Field(description="Position of the page's document in `documents`, or of its file in `files`.")
     page: int | None = Field(None, description="Number of the page from 1 if the document has pages (PDF, TIFF).")
-    relevance_score: float = Field(description="Falls from result to result; `scale` says what it is.")
+    relevance_score: float = Field(
+        description="Falls from result to result; `scale` says what it is. A page that the model has not read, which "
+        "has no `passes`, is put just under the last one that it has: leave such pages out before a threshold."
+    )
     document: dict[str, Any] | None = Field(
         None, description="As it was sent; a string under `text`, content parts under `multi_modal`."
     )
@@ -297,6 +300,7 @@ class KeptDocument(BaseModel):
 
     document_id: str = Field(description="For `document_id` in requests; the same for the same file.")
     pages: int
+    max_pages: int = Field(description="Most pages that one ranking takes; of more, name some of them in `pages`.")
     bytes: int
     expires_at: int = Field(description="In seconds since 1970; later if the document is ranked or sent before.")
 

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from ziprerank._version import __version__
-from ziprerank.errors import DeviceLost, InvalidInput, PageError
-from ziprerank.first_stage.stage import CANDIDATES
+from ziprerank.call import stage_options
+from ziprerank.errors import DeviceLost, PageError
 from ziprerank.inputs.sizes import smart_resize
 from ziprerank.inputs.workers.pool import Interrupt, pool
+from ziprerank.planning import check_relates, stage_for
 from ziprerank.ranking import Ranking
 from ziprerank.reranker import Reranker
 from ziprerank.serve.admission import Admission, Permit
 from ziprerank.serve.answers import AnswerRoom, build_answer, draw_thumbnails, timings_of
 from ziprerank.serve.documents import Candidates, count_pages
 from ziprerank.serve.events import Events
-from ziprerank.serve.failures import Refused, refuse_page
+from ziprerank.serve.failures import Refused, at_fault, refuse_page
 from ziprerank.serve.fetching import Fetcher
 from ziprerank.serve.keys import sender_of
 from ziprerank.serve.logs import logger
@@ -170,7 +171,7 @@ class Service:
             EngineError: The engine failed.
         """
         started = perf_counter()
-        text, instruction = self._check(query, options.instruction, pieces)
+        text, instruction = self._check(query, options, pieces)
         owner = permit.sender if self.settings.cache_per_key else ""  # of the page features
         self._take_stored(pieces, permit)
         on_bad_page = options.on_bad_page or self.settings.on_bad_page
@@ -185,9 +186,8 @@ class Service:
             opened = self._threads.submit(candidates.open, pieces, render_text=render_text, on_bad_page=on_bad_page)
             await settled(opened, candidates.give_up)
             permit.allow(len(candidates.pages))
-            reading = self._threads.submit(self._read_texts, candidates, options, owner)
-            await settled(reading, candidates.give_up)
-            plan = self._check_plan(candidates, options)
+            reading = self._threads.submit(self._read_texts, text, candidates, options, owner)
+            plan = self._check_plan(await settled(reading, candidates.give_up), candidates.good, options)
             await settled(self._threads.submit(self._check_prompt, text, instruction, plan.width))
             room = AnswerRoom(self.settings.max_answer_bytes)
             room.take(candidates, options, echo, self.reranker.bundle)
@@ -286,26 +286,28 @@ class Service:
             origin = candidates.origins[error.index]
             raise refuse_page(error, origin.param, origin.index) from error
 
-    def _read_texts(self, candidates: Candidates, options: Options, owner: str) -> None:
-        """Reads what the first stage needs, before the request waits for the engine."""
+    def _read_texts(self, text: str, candidates: Candidates, options: Options, owner: str) -> int:
+        """Reads what the first stage needs, before the request waits for the engine.
+
+        Returns how many pages the model will read, for the query that ``_check`` returned.
+        """
         with candidates.interruptible():
-            self.reranker.for_owner(owner).read_texts(
-                candidates.pages, options.window, options.first_stage, options.candidates
+            return self.reranker.for_owner(owner).read_texts(
+                candidates.pages, options.window, options.first_stage, options.candidates, text
             )
 
-    def _check(self, query: str, instruction: str | None, pieces: Sequence[Piece]) -> tuple[str, str]:
+    def _check(self, query: str, options: Options, pieces: Sequence[Piece]) -> tuple[str, str]:
         """Checks what can be checked before a document is opened. Returns the query and the instruction of the prompt.
 
         Raises Refused.
         """
-        try:
+        with at_fault("query"):
             text = self.reranker.prompts.check_query(query)
-        except InvalidInput as error:
-            raise Refused(422, str(error), param="query") from error
-        try:
-            asked = self.reranker.prompts.check_instruction(instruction)
-        except InvalidInput as error:
-            raise Refused(422, str(error), param="instruction") from error
+        with at_fault("instruction"):
+            asked = self.reranker.prompts.check_instruction(options.instruction)
+        with at_fault("first_stage"):
+            stage = stage_for(stage_options(options.first_stage, options.candidates), self.reranker.bundle.defaults)
+            check_relates(stage, relates=bool(self.reranker.engine.info.get("relates")))
         most = self.settings.max_pages
         if len(pieces) > most:  # files of a form; JSON was counted as it was read
             message = f"{len(pieces):,} documents, at most {most:,} in one request: split"
@@ -314,24 +316,19 @@ class Service:
 
     def _check_prompt(self, text: str, instruction: str, pages: int) -> None:
         """Checks the prompt of a pass of so many pages for what ``_check`` returned. Raises Refused."""
-        try:
+        with at_fault("query"):
             self.reranker.prompts.check_length(text, pages, instruction)
-        except InvalidInput as error:
-            raise Refused(422, str(error), param="query") from error
 
-    def _check_plan(self, candidates: Candidates, options: Options) -> AnyPlan:
+    def _check_plan(self, read: int, good: int, options: Options) -> AnyPlan:
+        """Plans the passes over ``read`` pages of ``good`` that may be ranked. Raises Refused."""
         defaults, top_k = self.reranker.bundle.defaults, options.top_n or None
-        read = pages = max(1, candidates.good)  # if none is good, the ranking says why
-        if options.first_stage == "relevance" or (options.first_stage != "none" and candidates.may_have_text):
-            read = min(pages, options.candidates or CANDIDATES)  # or more, as the ranking finds out
-        try:
+        read, pages = max(1, read), max(1, good)  # if none is good, the ranking says why
+        with at_fault("window"):
             plan_windows(read, options.window, None, defaults)
-        except InvalidInput as error:
-            raise Refused(422, str(error), param="window") from error
-        try:
+        with at_fault("stride"):
+            plan_windows(read, options.window, options.stride, defaults)
+        with at_fault("strategy" if options.stride is None else "stride"):  # which partition has none of
             plan = plan_passes(read, options.strategy, options.window, options.stride, top_k, defaults)
-        except InvalidInput as error:
-            raise Refused(422, str(error), param="stride") from error
         shown = min(pages, options.top_n or pages)
         if "thumbnail" in options.include and shown > MOST_THUMBNAILS:
             raise Refused(422, f"{shown} thumbnails, at most {MOST_THUMBNAILS}: set top_n", param="include")

@@ -66,7 +66,7 @@ class Settings:
         max_stored_bytes: Most bytes of the documents that are kept for further requests, in memory; 0 keeps none.
         max_stored_bytes_per_key: Most of them for one API key, where the service has keys.
         keep_stored: Seconds for which a document is kept after it was sent or ranked.
-        max_pages: Most candidate pages of one request.
+        max_pages: Most documents, and most candidate pages, of one request; the longest deadline is that of so many.
         max_image_pixels: Most pixels of one image, checked before it is decoded; A4 at 600 dpi has 35 million.
         max_total_pixels: Most pixels of all images of one request together.
         fetch: Which URLs the server fetches: ``"off"`` none, ``"public"`` those of hosts with public addresses,
@@ -116,7 +116,7 @@ class Settings:
     max_stored_bytes: int = 256 * MIB
     max_stored_bytes_per_key: int = 128 * MIB
     keep_stored: float = 3_600.0
-    max_pages: int = 500
+    max_pages: int = 2_500
     max_image_pixels: int = 40_000_000
     max_total_pixels: int = 1_500_000_000
 

@@ -45,6 +45,8 @@ async def keep(
 ) -> KeptDocument:
     """Keeps a PDF or an image for a while, so that rankings name it by `document_id` in place of its bytes.
 
+    Of one that has more pages than a ranking takes (`max_pages`), rankings name some by `pages`.
+
     Only the key that sent it finds it, and only in this process of the server.
     """
     data = await file.read()
@@ -74,6 +76,7 @@ def _described(service: AnyService, document: Stored) -> KeptDocument:
     return KeptDocument(
         document_id=document.id,
         pages=document.pages,
+        max_pages=service.settings.max_pages,
         bytes=len(document.data),
         expires_at=int(service.documents.expires_at(document)),
     )

@@ -45,7 +45,11 @@ async function ranked(keepRatio, signal) {
   if (answer.results.some((result) => !result.thumbnail && !pictures.has(name(result)))) {
     answer = await request(fields, files, [...extras, "thumbnail"], SIDE, signal, told);
   }
+  const { first_stage, windows, pages } = answer.meta;
+  const several = windows > 1 && windows < pages; // else each page has a pass, and a score, of its own
   for (const result of answer.results) {
+    result.stage = first_stage;
+    result.early = several && !result.passes.includes(windows); // the last pass did not hold it
     if (result.thumbnail) pictures.set(name(result), result.thumbnail);
     result.thumbnail = pictures.get(name(result));
     result.large = largePictures.get(name(result));
@@ -91,10 +95,15 @@ async function rank(open = null) {
 }
 
 function showCode() {
-  const address = new URL("v1/rerank/files", document.baseURI).href.replace(/#.*/, "");
-  const [names, fields] = [files.map((file) => file.name), fieldsOf(ratio.value)];
-  part("curl").textContent = code.curl(address, names, fields, Boolean(key.value));
-  part("python").textContent = code.program(address, names, fields, Boolean(key.value));
+  const request = {
+    address: new URL("./", document.baseURI).href,
+    names: files.map((file) => file.name),
+    fields: fieldsOf(ratio.value),
+    key: Boolean(key.value),
+    kept: server.keeps(files),
+  };
+  part("curl").textContent = code.curl(request);
+  part("python").textContent = code.program(request);
 }
 
 function remember() {

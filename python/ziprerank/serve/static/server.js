@@ -31,6 +31,11 @@ export async function ask(path, options = {}) {
   return (await send(path, options)).json();
 }
 
+// Whether the server keeps all of these files, so that ids name them.
+export function keeps(files) {
+  return files.every((file) => ids.get(file));
+}
+
 // Has the server keep the files that it does not have yet; `say` is told what happens.
 async function keep(files, signal, say) {
   for (const file of files) {

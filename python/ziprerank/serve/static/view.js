@@ -95,12 +95,12 @@ export function draw(answer, other, enlarge) {
   drawTimings(meta.timings_ms);
   const skipped = (meta.skipped ?? []).map(({ index, page, reason }) =>
     `${names[index]}${page ? ` p. ${page}` : ""} was skipped: ${reason}`);
-  const several = meta.windows > 1;
-  const order = several ? [`Ranked in ${meta.windows} passes: a share is among the pages of one pass, so go by the order.`] : [];
-  const notes = [...order, ...(meta.warnings ?? []), ...skipped];
+  const order = `Ranked in ${passes}: the numbers of pages that the last one did not hold say "at most".`;
+  const early = [...results, ...(other?.results ?? [])].some((result) => isRead(result) && result.early);
+  const notes = [...(early ? [order] : []), ...(meta.warnings ?? []), ...skipped];
   part("warnings").replaceChildren(...notes.map((text) => element("li", text)));
   const fill = (list, ranked, before) => list.replaceChildren(...ranked.map((result, place) =>
-    card(result, place, several, before, () => enlarge(ranked, place, list))));
+    card(result, place, before, () => enlarge(ranked, place, list))));
   fill(part("results"), results, null);
   fill(part("others"), other?.results ?? [], results);
   part("others-column").hidden = !other;
@@ -121,16 +121,18 @@ function drawTimings(timings) {
 }
 
 const isRead = (result) => result.passes.length > 0; // by the model; others a first stage left behind
+const LEFT = { text: "by its text", relevance: "by relevance", "text+relevance": "by its text or by relevance" };
 
 // The numbers of a result: probability, score, and how much of the page was kept.
 export function numbers(result) {
-  if (!isRead(result)) return [element("span", "left behind by its text: the model has not read it")];
-  return [element("span", `${(100 * result.relevance_score).toFixed(1)}%`),
-    element("span", `score ${result.logit.toFixed(2)}`),
+  if (!isRead(result)) return [element("span", `left behind ${LEFT[result.stage]}: the model has not read it`)];
+  const most = result.early ? "at most " : ""; // it would stand behind the pages above
+  return [element("span", `${most}${(100 * result.relevance_score).toFixed(1)}%`),
+    element("span", `score ${most}${result.logit.toFixed(2)}`),
     element("span", `${result.kept.tokens.length} of ${result.kept.rows * result.kept.columns} kept`)];
 }
 
-function card(result, place, several, before, enlarge) {
+function card(result, place, before, enlarge) {
   const heading = element("h3", null, element("b", String(place + 1)), element("span", result.label));
   const image = element("img", null);
   image.src = result.thumbnail;
@@ -142,7 +144,7 @@ function card(result, place, several, before, enlarge) {
   sheet.addEventListener("click", enlarge);
   const made = element("li", null, heading);
   if (before) made.append(element("p", moved(result, place, before)));
-  if (!several && isRead(result)) made.append(bar(result.relevance_score)); // shares of different windows cannot be compared
+  if (isRead(result)) made.append(bar(result.relevance_score)); // which falls, over any number of passes
   made.append(element("p", null, ...numbers(result)), sheet);
   return made;
 }
