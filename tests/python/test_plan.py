@@ -88,6 +88,21 @@ def test_without_a_query_as_many_pages_are_read_as_for_one(whole: Reranker, long
     assert whole.plan(None, long, candidates=9).read == 9
 
 
+@pytest.mark.parametrize("first", ["", "- * -"])
+def test_the_first_page_need_not_have_words(whole: Reranker, first: str) -> None:
+    def draw(canvas: Canvas, page: int) -> None:
+        canvas.drawString(20, 370, f"subject{page}" if page else first)
+
+    pages = drawn_pdf(partial(draw, page=page) for page in range(40))
+    plan = whole.plan(None, pages, 5)
+    assert (plan.read, plan.first_stage, plan.passes) == (20, "text", 1)
+
+
+def test_a_plan_by_relevance_reads_no_texts(whole: Reranker, long: bytes) -> None:
+    assert whole.plan(None, long, first_stage="relevance").first_stage == "relevance"
+    assert whole._texts.read == 0
+
+
 def test_pages_of_a_pdf_that_were_ranked_cost_no_encoding(whole: Reranker, long: bytes) -> None:
     before = whole.plan("subject7", long)
     whole.rank("subject7", long)

@@ -87,6 +87,12 @@ def ranks(ranking_bundle: Path) -> Iterator[Reranker]:
         yield reranker
 
 
+@pytest.fixture(scope="module")
+def kinds() -> bytes:
+    """30 pages of text and as many scans."""
+    return pdf(range(60), range(30, 60))
+
+
 def cosines(text: NDArray[np.float32], visual: NDArray[np.float32]) -> NDArray[np.float32]:
     """As kernels/reference.py defines them: float32, norms at least 1e-12. [T, N]."""
     rows = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (text, visual)]
@@ -227,6 +233,39 @@ def test_relevance_is_asked_for_pages_without_text_alone(reranker: Reranker) -> 
     assert asked == [list(range(30, 60))]
     assert list(choice.chosen[4:]) == [34, 41, 48, 55]  # those of 6, the lower index first
     assert (len(choice.chosen), len(choice.rest)) == (8, 52)
+
+
+@pytest.mark.parametrize(("candidates", "texts", "scans"), [(1, 1, 1), (2, 1, 1), (3, 2, 1), (20, 10, 10)])
+def test_each_kind_of_page_keeps_a_place(
+    ranks: Reranker, kinds: bytes, candidates: int, texts: int, scans: int
+) -> None:
+    ranking = ranks.rank("census", kinds, first_stage="text", candidates=candidates)
+    read = {page.index for page in ranking if page.passes}
+    assert ranking.first_stage == "text+relevance"
+    assert (len(read & set(range(30))), len(read & set(range(30, 60)))) == (texts, scans)
+
+
+def test_few_pages_with_text_leave_their_places_to_the_others(ranks: Reranker) -> None:
+    ranking = ranks.rank("copper engine", pdf(range(60), range(4, 60)), first_stage="text")
+    read = {page.index for page in ranking if page.passes}
+    assert (ranking.first_stage, len(read), len(read & {0, 1, 2, 3})) == ("text+relevance", 20, 4)
+    assert ranks.rank(QUERY, pdf(range(60), range(60)), 5, first_stage="text").first_stage == "relevance"
+
+
+def test_relevance_picks_for_a_query_that_is_on_no_page(ranks: Reranker, reranker: Reranker, long: Path) -> None:
+    found = ranks.rank_many(["zeppelin", QUERY, "zeppelin"], long)
+    assert [ranking.first_stage for ranking in found] == ["relevance", "text", "relevance"]
+    assert [sum(bool(page.passes) for page in ranking) for ranking in found] == [20, 20, 20]
+    assert [page.index for page in found[0]] == [page.index for page in found[2]]
+    alone = ranks.rank("zeppelin", long, first_stage="relevance")
+    assert [page.index for page in found[0]] == [page.index for page in alone]
+    assert reranker.rank("zeppelin", long, 5).first_stage == "none"
+
+
+def test_a_query_that_is_on_no_page_beside_scans(ranks: Reranker, kinds: bytes) -> None:
+    found = ranks.rank_many(["zeppelin", "census"], kinds, first_stage="text")
+    assert [ranking.first_stage for ranking in found] == ["relevance", "text+relevance"]
+    assert sorted(page.index for page in found[0]) == list(range(60))
 
 
 def test_few_pages_are_all_read(reranker: Reranker, long: Path) -> None:

@@ -26,6 +26,8 @@ _POLL_SECONDS = 0.1
 
 _File = tuple[object, ...]
 _Page = tuple[_File, int]
+PageTexts: TypeAlias = dict[int, tuple[_Page, str] | None]
+"""The text of each candidate by its index, with what names its page; None for one without."""
 _Texts: TypeAlias = dict[int, str | None]
 _Read: TypeAlias = Callable[[TextFile, Sequence[int]], list[str | None]]
 
@@ -58,8 +60,8 @@ class TextStore:
         owner: str = "",
         most_without: int | None = None,
         waiting: Callable[[], None] = lambda: None,
-    ) -> dict[int, tuple[_Page, str] | None] | None:
-        """Returns the text of each candidate in ``chosen``, with what names its page; None for one without.
+    ) -> PageTexts | None:
+        """Returns the text of each candidate in ``chosen``.
 
         Args:
             sources: All candidates.
@@ -76,7 +78,7 @@ class TextStore:
             Interrupted: The ``Interrupt`` of this thread was set.
             WorkerError: No process can be started to read files in.
         """
-        found: dict[int, tuple[_Page, str] | None] = {}
+        found: PageTexts = {}
         places: dict[_File, list[tuple[int, TextPlace]]] = {}
         for index in chosen:
             source = sources[index]
