@@ -23,6 +23,7 @@ from ziprerank.errors import InvalidInput, PageError, ZipRerankError
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.pages import Pdf, open_pages
+from ziprerank.profiling.meter import StepCount
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import WindowLike, load_engine
 from ziprerank.runtime.open_window import OpenWindow
@@ -311,6 +312,34 @@ def test_progress_counts_the_pages_that_are_related(reranker: Reranker, long: Pa
     reranker.rank(QUERY, long, 5, first_stage="relevance", progress=lambda *step: steps.append(step))
     assert steps[-1] == (PAGES + 21, PAGES + 21)
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_progress_counts_pages_that_are_related_to_several_queries_once(
+    reranker: Reranker, long: Path, bad: bool
+) -> None:
+    steps: list[tuple[StepCount, StepCount]] = []
+    given = [Pdf(long, pages="1-30"), *[Torn()] * bad, Pdf(long, pages="31-50")]
+    reranker.rank_many(
+        [QUERY, "census of soup", "glacier"],
+        given,  # type: ignore[arg-type]
+        first_stage="relevance",
+        on_bad_page="skip",
+        progress=lambda *step: steps.append(step),
+    )
+    totals = list(dict.fromkeys((total.pages, total.passes) for _, total in steps))
+    assert totals == [(PAGES + 1 + 60, 3)] * bad + [(PAGES + 60, 3)]  # 20 pages and a pass for each query
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1][0] == steps[-1][1]
+
+
+def test_progress_of_queries_by_text_and_by_relevance(ranks: Reranker, kinds: bytes) -> None:
+    """The scans are related to one query, and all pages to the other."""
+    steps: list[tuple[StepCount, StepCount]] = []
+    queries = ["census", "zeppelin"]
+    ranks.rank_many(queries, kinds, first_stage="text", candidates=2, progress=lambda *step: steps.append(step))
+    assert all(done <= total for done, total in steps)
+    assert (steps[-1][0].pages, steps[-1][0].passes) == (60 + 4, 2)
 
 
 def test_a_bundle_without_the_graph(small_pages: Path, long: Path, tmp_path: Path) -> None:
