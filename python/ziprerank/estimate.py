@@ -42,14 +42,12 @@ class Work:
         tokens: As ``Ranking.tokens``: summed over passes. ``blank``, and so ``kept``, go by the measured share of blank
             tokens, since a page is not looked at.
         passes: Tokens that each pass reads, of text and of pages after pruning.
-        shown: Visual tokens of each page that the passes read.
         new: Visual tokens, but for blank ones, of the pages whose features are not in memory.
         rendered: How many pages these are.
     """
 
     tokens: Tokens
     passes: tuple[int, ...]
-    shown: tuple[int, ...]
     new: int
     rendered: int
 
@@ -95,10 +93,9 @@ def count_work(
         visual += sum(pages[place] for place in places)
         left += sum(blanks[place] for place in places)
         passes.append(asked + after)
-    shown = tuple(tokens for tokens in pages if tokens)
     unknown = [*(tokens for place, tokens in enumerate(pages) if place not in known and tokens), *besides]
     new = sum(tokens - round(blank * tokens) for tokens in unknown)
-    return Work(Tokens(text, visual, left, read), tuple(passes), shown, new, len(unknown))
+    return Work(Tokens(text, visual, left, read), tuple(passes), new, len(unknown))
 
 
 def estimate(work: Work, rates: Rates, spent: float = 0.0) -> Estimate:

@@ -3,6 +3,10 @@
 The first pass gives a pivot. Every other pass but the last compares the pivot with pages that were not read yet; these
 passes do not depend on each other, and what each says of its pages, less what it says of the pivot, is comparable. The
 last pass reads the best by that measure, in the order of the list, and ranks them.
+
+A ranking runs also the independent passes one after another. The engine takes passes of several windows at once, but
+each runs on all of the engine's threads, and its window holds room in the pool; what running them side by side would
+bring has not been measured.
 """
 
 from __future__ import annotations

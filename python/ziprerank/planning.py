@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ziprerank.budget import check_budget
 from ziprerank.bundle import Defaults
 from ziprerank.errors import InvalidInput, quoted
-from ziprerank.first_stage.stage import Choice, Relate, StageOptions, choose
+from ziprerank.first_stage.stage import Choice, Relate, StageOptions, choose, first_words
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import OnBadPage, check_on_bad_page
 from ziprerank.inputs.page_source import PageSource
@@ -94,14 +94,8 @@ def plan_any_query(
     Which pages these will be is not known either: they are spread evenly over the candidates. Arguments and errors are
     those of ``plan_queries``.
     """
-    most = len(good) if options.stage.first_stage == "text" else len(good) // 10 + 1  # auto gives up after these
-    probe = ""
-    if stage_for(options.stage, defaults).may_pick(len(good), pass_width(options.window, defaults)):
-        for index in good[:most]:
-            found = (store.texts(sources, [index], owner, None, waiting) or {}).get(index)
-            if found is not None:
-                probe = found[1]
-                break
+    stage, width = stage_for(options.stage, defaults), pass_width(options.window, defaults)
+    probe = first_words(store, sources, good, stage, width, owner, waiting)
     (planned,) = plan_queries([probe], sources, good, options, defaults, store, owner, waiting, relate)
     count = len(planned.choice.chosen)
     spread = tuple(good[place * len(good) // count] for place in range(count))

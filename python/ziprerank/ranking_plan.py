@@ -16,6 +16,8 @@ from ziprerank.ranking import BudgetChoice, PageNote, Tokens
 from ziprerank.runtime.rates import Rates
 from ziprerank.strategies import Strategy, strategy_of
 
+_BLOCK_ROWS = 32  # kBlockRows of the engine's PagePool
+
 
 @dataclass(frozen=True, slots=True)
 class RankingPlan:
@@ -30,10 +32,12 @@ class RankingPlan:
         keep_ratio: Share of each page's visual tokens that the decoder reads.
         tokens: As ``Ranking.tokens``, before and after pruning, summed over passes. Blank tokens, and so those that are
             kept, go by the measured share.
-        feature_bytes: Bytes of the page features in the engine's memory, if no token of a page is blank; None where the
-            engine does not say how large they are.
-        cached: Pages that are known to be in memory, and cost neither rendering nor encoding: pages of files that this
-            reranker has ranked before. Of other pages, and of a page cache on disk, only pixels tell.
+        feature_bytes: Bytes of the engine's memory that the features of all its pages take, if none of their tokens is
+            blank: those of the pages that the model reads, and of the pages among which relevance picks them. With
+            ``pool_bytes`` of as many the next query over the same pages finds all of them. None where the engine does
+            not say how large they are.
+        cached: Those of these pages that are known to be in memory, and cost neither rendering nor encoding: pages of
+            files that this reranker has ranked before. Of other pages, and of a page cache on disk, only pixels tell.
         estimate: Milliseconds by stage.
         rates: What the estimate goes by, and where that comes from.
         budget: What was chosen for a budget; None without one.
@@ -121,10 +125,10 @@ class Planner:
                 prompts[len(places)] = len(asked.text_ids) - pads
             return prompts[len(places)]
 
-        known = self._held({*chosen, *planned.choice.related})
+        known = self._held(_encoded(planned))
         places = {place for place, index in enumerate(chosen) if index in known}
         pages = [self._tokens(index) for index in chosen]
-        besides = [self._tokens(index) for index in set(planned.choice.related) - set(chosen) - known]
+        besides = [self._tokens(index) for index in _encoded(planned) - set(chosen) - known]
         return count_work(planned.plan, pages, places, keep_ratio, self._blank, text_tokens, besides)
 
     def takes(self, query: str, spent: float, planned: Planned, keep_ratio: float) -> float:
@@ -153,6 +157,7 @@ class Planner:
             skipped: Candidates that cannot be opened.
         """
         work, choice, plan = self.work(query, planned, keep_ratio), planned.choice, planned.plan
+        encoded = _encoded(planned)
         return RankingPlan(
             pages,
             len(choice.chosen),
@@ -161,8 +166,8 @@ class Planner:
             strategy_of(plan),
             keep_ratio,
             work.tokens,
-            None if row_bytes is None else sum(work.shown) * row_bytes,
-            len(self._held(choice.chosen)),
+            None if row_bytes is None else sum(_rows(self._tokens(index)) for index in encoded) * row_bytes,
+            len(self._held(encoded)),
             estimate(work, self.rates, spent),
             self.rates,
             planned.budget,
@@ -172,3 +177,13 @@ class Planner:
     def _tokens(self, index: int) -> int:
         height, width = self._sources[index].size
         return height * width // self._factor**2
+
+
+def _rows(tokens: int) -> int:
+    """Returns the rows of the pool that a page of so many visual tokens takes: whole blocks."""
+    return -(-tokens // _BLOCK_ROWS) * _BLOCK_ROWS
+
+
+def _encoded(planned: Planned) -> set[int]:
+    """Returns the pages whose features the ranking needs: those that a pass reads or that relevance looks at."""
+    return {*planned.choice.chosen, *planned.choice.related}

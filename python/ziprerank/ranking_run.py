@@ -92,6 +92,7 @@ class RankingRun:
         self._bad = {index: source.error for index, source in enumerate(sources) if isinstance(source, BadPage)}
         self._good = good_candidates(sources, self._bad)
         check_texts(tools.prompts, sources)
+        self._related: set[int] = set()  # pages that relevance has encoded, as far as steps are counted
         self._steps = Steps(progress, self._first_steps, passes.check)
         with ExitStack() as opened:
             self._feed = opened.enter_context(PageFeed(sources, tools.watch, tools.measured.rendered))
@@ -135,8 +136,13 @@ class RankingRun:
 
     @property
     def _first_steps(self) -> StepCount:
-        """Steps while the first stage goes on, of which nobody knows yet what it leaves."""
-        return StepCount(len(self._good), 1).times(len(self._call.asked))
+        """Steps while the first stage goes on: those by relevance, which encodes each page once for all queries.
+
+        Nobody knows yet what another stage leaves.
+        """
+        good = set(self._good) - self._bad.keys()
+        read = min(self._call.options.stage.candidates, len(good))
+        return StepCount(len(good - self._related), 0).and_then(StepCount(read, 1).times(len(self._call.asked)))
 
     def _relevance(self, *, only_plan: bool) -> Relate | None:
         """Returns the first stage by relevance; None where the engine has none."""
@@ -146,9 +152,13 @@ class RankingRun:
         if only_plan:
             return lambda queries, pages: [[0.0] * len(pages) for _ in queries]
         width = pass_width(self._call.options.window, tools.bundle.defaults)
-        return Relevance(
-            tools.prompts, self._window, width, self._meter, lambda: self._steps.advance(pages=1), self._wait
-        ).scores
+        return Relevance(tools.prompts, self._window, width, self._meter, self._note_related, self._wait).scores
+
+    def _note_related(self, page: int) -> None:
+        """Counts a page that relevance has encoded, once."""
+        new = page not in self._related
+        self._related.add(page)
+        self._steps.advance(pages=int(new))
 
     def _plan(self) -> list[Planned]:
         """Plans every query; a page that the first stage finds to be bad is left out where the call says so."""

@@ -251,8 +251,8 @@ class Reranker:
                 and ``passes``, the steps of either kind.
             cancel: Ends the ranking once its ``is_set()`` is true, in the middle of a pass too: a ``threading.Event``
                 that another thread sets, or a deadline. It is asked after each step, and about ten times a second while
-                a page is not ready or a pass runs; a pass ends with the operator of the model that it is in. Ctrl-C
-                ends a pass in the same way, in the main thread or with a ``cancel``.
+                a page or its text is not ready or a pass runs; a pass ends with the operator of the model that it is
+                in. Ctrl-C ends a pass in the same way, in the main thread or with a ``cancel``.
 
         Raises:
             InvalidInput: The query or an option cannot be used, or the reranker is closed.
@@ -396,6 +396,7 @@ class Reranker:
         """Reads the texts that ``rank`` with these options would read of opened pages, and needs no engine for it.
 
         A service calls it before its request waits for the engine, so that no other request waits for the reading.
+        What could not be read is not tried again by ``rank`` over the same opened pages.
 
         Args:
             pages: The candidates.
@@ -410,6 +411,8 @@ class Reranker:
 
         Raises:
             InvalidInput: As ``rank``.
+            Interrupted: The ``Interrupt`` that is applied to this thread was set.
+            WorkerError: No process can be started to read files in.
         """
         good = [index for index, page in enumerate(pages) if not isinstance(page, BadPage)]
         defaults, relates = self.bundle.defaults, bool(self.engine.info.get("relates"))

@@ -17,12 +17,14 @@ import pytest
 from batch_job import Job, StuckRanker, rows_of
 from blocking_engine import BlockingEngine
 from hostile_files import endless_pdf
+from pdf_files import drawn_pdf
 from ziprerank.batch import ranking, workers
 from ziprerank.batch.ranking import Done, Ranker
 from ziprerank.batch.ray_data import RankGroups
 from ziprerank.batch.rows import Group, Row
 from ziprerank.batch.workers import rank_locally
 from ziprerank.errors import InvalidInput
+from ziprerank.profiling.meter import StepCount
 from ziprerank.reranker import Reranker
 
 Command = Callable[..., "Popen[str]"]
@@ -91,13 +93,14 @@ def test_the_wait_for_a_page_is_a_rows_time(monkeypatch: pytest.MonkeyPatch) -> 
     seconds = itertools.count(0, 10)
     monkeypatch.setattr(ranking, "monotonic", lambda: next(seconds))
     clock = ranking._Clock(50, lambda: None)
-    for done in range(5):
-        clock.step(done, 8, 2)
+    steps = StepCount(6, 2)
+    for done in (*(StepCount(pages, 0) for pages in range(4)), StepCount(3, 1)):
+        clock.step(done, steps, 2)
     assert clock.row == 1
 
     def wait() -> None:
         for _ in range(9):
-            clock.step(4, 8, 2)
+            clock.step(StepCount(3, 1), steps, 2)
 
     with pytest.raises(ranking._TimeUp):
         wait()
@@ -107,10 +110,32 @@ def test_rows_are_told_apart_after_a_new_beginning() -> None:
     """Without a page that turned out to be bad: two rows of four steps, and after one of these two rows of three."""
     clock = ranking._Clock(None, lambda: None)
     rows = []
-    for done, steps in [(1, 8), (1, 7), (2, 7), (3, 7), (4, 7), (5, 7), (6, 7)]:
-        clock.step(done, steps, 2)
+    before, after = StepCount(6, 2), StepCount(5, 2)
+    for pages, passes, steps in [
+        *((1, 0, before), (1, 0, after), (2, 0, after), (3, 0, after)),
+        *((3, 1, after), (4, 1, after), (5, 1, after)),
+    ]:
+        clock.step(StepCount(pages, passes), steps, 2)
         rows.append(clock.row)
     assert rows == [0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("candidates", [4, 12])
+def test_the_first_stage_is_a_part_of_the_first_row(reranker: Reranker, candidates: int) -> None:
+    """Relevance encodes all pages for all rows, of which none is done by that."""
+    clock, rows = ranking._Clock(None, lambda: None), []
+
+    def note(done: StepCount, steps: StepCount) -> None:
+        clock.step(done, steps, 3)
+        rows.append((done.passes, clock.row))
+
+    pages = drawn_pdf((lambda canvas, page=page: canvas.drawString(20, 200, f"page {page}")) for page in range(30))
+    queries = ["soup", "engine", "harbour"]
+    found = reranker.rank_many(queries, pages, first_stage="relevance", window=4, candidates=candidates, progress=note)
+    each = found[0].windows
+    assert each == {4: 1, 12: 5}[candidates]
+    assert {row for passes, row in rows} == {0, 1, 2, 3}
+    assert all(row == passes // each for passes, row in rows)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "1"])

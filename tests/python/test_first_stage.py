@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from page_images import RULES
 from pdf_files import drawn_pdf
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from ziprerank.errors import InvalidInput, PageError
+from waiting import wait_until
+from ziprerank.errors import Cancelled, InvalidInput, PageError
 from ziprerank.first_stage.bm25 import Index, words_of
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
+from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Pdf, open_pages
-from ziprerank.inputs.prepared import TextFile, TextPlace, WarningPage
+from ziprerank.inputs.prepared import TextFile, TextPlace
+from ziprerank.inputs.workers.limits import PageLimits
+from ziprerank.inputs.workers.pool import Interrupt, Interrupted, close_workers, pool
+from ziprerank.inputs.wrapped_page import WrappedPage
 from ziprerank.reranker import Reranker
 
 SUBJECTS = ("soup", "engine", "harbour", "dividend", "violin", "glacier", "orchard", "census")
@@ -222,39 +232,137 @@ def test_reading_texts_may_be_ended(reranker: Reranker, long: Path) -> None:
     assert fresh.rank(subject(5), long, 1).first_stage == "text"
 
 
+class Troubled:
+    """A file of which some pages' texts cannot be read, as of pages that crash their reader or take too long.
+
+    Attributes:
+        asked: What was asked for, request by request.
+    """
+
+    def __init__(self, file: TextFile, bad: Sequence[int]) -> None:
+        self.asked: list[list[int]] = []
+        self._file = file
+        self._bad = {*bad}
+
+    def identity(self) -> tuple[object, ...] | None:
+        return self._file.identity()
+
+    def texts(self, pages: Sequence[int]) -> list[str | None]:
+        self.asked.append(list(pages))
+        if self._bad & {*pages}:
+            raise PageError("reading the text of its pages took more than 20 s (page_timeout)", source="troubled")
+        return self._file.texts(pages)
+
+
+class Placed(WrappedPage):
+    """A page whose text is read from another file."""
+
+    def __init__(self, source: PageSource, place: TextPlace) -> None:
+        super().__init__(source)
+        self._place = place
+
+    def text_place(self) -> TextPlace:
+        return self._place
+
+
+@contextmanager
+def troubled(reranker: Reranker, data: Path, bad: Sequence[int]) -> Iterator[tuple[Troubled, list[Placed]]]:
+    """Opens a PDF of whose pages ``bad``, 1-based, have no text that can be read."""
+    with open_pages(data, reranker.bundle.image) as sources:
+        places = [source.text_place() for source in sources]  # type: ignore[attr-defined]
+        file = Troubled(places[0].file, bad)
+        yield file, [Placed(source, TextPlace(file, place.page)) for source, place in zip(sources, places, strict=True)]
+
+
+def test_a_page_whose_text_cannot_be_read_is_the_only_one_without(reranker: Reranker, long: Path) -> None:
+    """And is read by the model; it is asked for twice, with its neighbours and alone."""
+    with troubled(reranker, long, [7]) as (file, pages):
+        (choice,) = choose(TextStore(), [subject(33)], pages, range(60), StageOptions(), 20)
+    assert choice.stage == "text"
+    assert {6, 33} <= set(choice.chosen)
+    assert len(choice.chosen) == 20
+    assert sum(7 in pages for pages in file.asked) == 2
+    assert [len(pages) for pages in file.asked] == [16, *[1] * 16, 16, 16, 12]
+
+
+def test_many_pages_whose_text_cannot_be_read_are_not_all_waited_for_alone(reranker: Reranker, long: Path) -> None:
+    with troubled(reranker, long, range(1, 61)) as (file, pages):
+        (choice,) = choose(TextStore(), [subject(33)], pages, range(60), StageOptions("text"), 20)
+    assert choice.stage == "none"
+    assert [len(pages) for pages in file.asked] == [16, 1, 1, 1, 1, 16, 16, 12]
+
+
+def test_a_text_that_cannot_be_read_is_asked_for_once_for_each_opening(reranker: Reranker, long: Path) -> None:
+    """Not again by the ranking, which has the engine, after the reading before it; but by the next request."""
+    ours = reranker.for_owner("asks once")
+    for again in (False, True):
+        with troubled(reranker, long, [7]) as (file, pages):
+            ours.read_texts(pages)
+            read = list(file.asked)
+            assert [pages for pages in read if 7 in pages] == [[7]] if again else [[*range(1, 17)], [7]]
+            ranking = ours.rank(subject(33), pages, 3)  # type: ignore[arg-type]
+            assert ranking.first_stage == "text"
+            assert file.asked == read
+
+
 def test_a_reading_that_failed_is_tried_again(reranker: Reranker, long: Path) -> None:
     """As after a page worker's end; until then the pages count as pages without text, and are read by the model."""
-
-    class Busy:
-        broken = True
-
-        def __init__(self, file: TextFile) -> None:
-            self._file = file
-
-        def identity(self) -> tuple[object, ...]:
-            return ("busy",)
-
-        def texts(self, pages: Sequence[int]) -> list[str | None]:
-            if self.broken:
-                raise PageError("reading the text of its pages was given up", source="busy")
-            return self._file.texts(pages)
-
-    class Page(WarningPage):
-        def __init__(self, place: TextPlace) -> None:
-            self._place = place
-
-        def text_place(self) -> TextPlace:
-            return self._place
-
     store = TextStore()
-    with open_pages(long, reranker.bundle.image) as sources:
-        places = [source.text_place() for source in sources]  # type: ignore[attr-defined]
-        busy = Busy(places[0].file)
-        pages = [Page(TextPlace(busy, place.page)) for place in places]
-        for broken, stage in ((True, "none"), (False, "text")):
-            busy.broken = broken
-            (choice,) = choose(store, [subject(1)], pages, range(60), StageOptions(), 20)  # type: ignore[arg-type]
-            assert choice.stage == stage
+    for bad, stage in ((range(1, 61), "none"), ((), "text")):
+        with troubled(reranker, long, bad) as (_, pages):
+            (choice,) = choose(store, [subject(1)], pages, range(60), StageOptions(), 20)
+        assert choice.stage == stage
+
+
+@contextmanager
+def stuck(long: Path) -> Iterator[Sequence[PageSource]]:
+    """Opens a PDF whose page worker has hung since, as on a page that takes it for ever; for an hour nobody ends it."""
+    close_workers()
+    try:
+        with open_pages(long, RULES, limits=PageLimits(1, timeout=3600.0)) as sources:
+            (worker,) = pool().pids()
+            os.kill(worker, signal.SIGSTOP)
+            yield sources
+    finally:
+        close_workers()
+
+
+def at_work() -> list[int]:
+    """Workers that have a request."""
+    return [worker.pid for worker in pool()._workers if worker.since is not None]
+
+
+def test_a_cancel_ends_the_reading_of_a_text(reranker: Reranker, long: Path) -> None:
+    cancel, ours = threading.Event(), reranker.for_owner("cancels")
+    with ThreadPoolExecutor(1) as thread, stuck(long) as sources:
+        ranking = thread.submit(ours.rank, "soup", sources, cancel=cancel)  # type: ignore[arg-type]
+        try:
+            wait_until(lambda: len(at_work()) == 1)
+        finally:
+            cancel.set()
+        with pytest.raises(Cancelled):
+            ranking.result(60)
+        assert not at_work()
+    assert ours.rank(subject(5), long, 1).first_stage == "text"
+
+
+def test_an_interrupt_ends_the_reading_before_a_ranking(reranker: Reranker, long: Path) -> None:
+    """As in a service, whose client has gone; nothing is read after that."""
+    interrupt, ours = Interrupt(), reranker.for_owner("leaves")
+
+    def read() -> None:
+        with interrupt.applied():
+            ours.read_texts(sources)
+
+    with ThreadPoolExecutor(1) as thread, stuck(long) as sources:
+        asked = thread.submit(read)
+        try:
+            wait_until(lambda: len(at_work()) == 1)
+        finally:
+            interrupt.set()
+        with pytest.raises(Interrupted):
+            asked.result(60)
+        assert not at_work()
 
 
 def test_a_bad_page_among_the_candidates_makes_room_for_another(reranker: Reranker, long: Path) -> None:

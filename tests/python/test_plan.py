@@ -75,7 +75,9 @@ def test_a_plan_counts_what_the_ranking_reads(whole: Reranker, long: bytes, opti
     assert (plan.pages, plan.passes) == (ranking.pages, ranking.windows)
     assert (plan.first_stage, plan.strategy) == (ranking.first_stage, ranking.strategy)
     assert plan.read == sum(bool(page.passes) for page in whole.rank("subject7", long, **{**options, "top_k": None}))
-    assert plan.feature_bytes == plan.read * ranking[0].tokens * whole.engine.info["row_bytes"]
+    encoded = 60 if options.get("first_stage") == "relevance" else plan.read
+    rows = -(-ranking[0].tokens // 32) * 32  # whole blocks
+    assert plan.feature_bytes == encoded * rows * whole.engine.info["row_bytes"]
     assert plan.skipped == ()
 
 
@@ -86,6 +88,21 @@ def test_without_a_query_as_many_pages_are_read_as_for_one(whole: Reranker, long
     assert any_query.tokens.text < asked.tokens.text
     assert whole.plan(None, long, first_stage="none").read == 60
     assert whole.plan(None, long, candidates=9).read == 9
+
+
+@pytest.mark.parametrize("first", ["", "- * -"])
+def test_the_first_page_need_not_have_words(whole: Reranker, first: str) -> None:
+    def draw(canvas: Canvas, page: int) -> None:
+        canvas.drawString(20, 370, f"subject{page}" if page else first)
+
+    pages = drawn_pdf(partial(draw, page=page) for page in range(40))
+    plan = whole.plan(None, pages, 5)
+    assert (plan.read, plan.first_stage, plan.passes) == (20, "text", 1)
+
+
+def test_a_plan_by_relevance_reads_no_texts(whole: Reranker, long: bytes) -> None:
+    assert whole.plan(None, long, first_stage="relevance").first_stage == "relevance"
+    assert whole._texts.read == 0
 
 
 def test_pages_of_a_pdf_that_were_ranked_cost_no_encoding(whole: Reranker, long: bytes) -> None:
@@ -109,8 +126,20 @@ def test_relevance_encodes_every_page_once(whole: Reranker, long: bytes) -> None
     assert whole.plan(None, long, 5, first_stage="relevance").estimate.vision == before.estimate.vision
     whole.rank("subject7", long, 5, first_stage="relevance")
     after = plan()
+    assert (before.cached, after.cached) == (0, 60)
     assert (after.estimate.vision, after.estimate.pages) == (0, 0)
     assert after.estimate.rerank == before.estimate.rerank
+
+
+def test_feature_bytes_are_a_pool_in_which_the_next_query_finds_all_pages(small_pages: Path, long: bytes) -> None:
+    with Reranker.from_bundle(small_pages, blank="keep", check="size") as reranker:
+        reranker.measured.given = GIVEN
+        plan = reranker.plan(None, long, 5, first_stage="relevance")
+        assert plan.feature_bytes is not None
+    with Reranker.from_bundle(small_pages, blank="keep", check="size", pool_bytes=plan.feature_bytes) as reranker:
+        for query in ("subject7", "line"):
+            reranker.rank(query, long, 5, first_stage="relevance")
+        assert (reranker.engine.pool["misses"], reranker.engine.pool["evictions"]) == (60, 0)
 
 
 def test_a_budget_behind_relevance_relates_once(whole: Reranker, long: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +181,10 @@ def test_work_is_counted_over_passes() -> None:
     # blank: 2, 4, 6, 8; kept: 5, 10, 15, 20; the windows hold 30, 40, 0 and 10, 20, 30
     assert work.tokens == Tokens(text=600, visual=130, blank=26, kept=65)
     assert work.passes == (300 + 35, 300 + 30)
-    assert work.shown == (10, 20, 30, 40)
     assert (work.new, work.rendered) == (8 + 24 + 32, 3)
     more = count_work(windows, [10, 20, 30, 40, 0], {1}, 0.5, 0.2, lambda places: 100 * len(places), [50, 60])
     assert (more.new, more.rendered) == (8 + 24 + 32 + 40 + 48, 5)
-    assert (more.tokens, more.passes, more.shown) == (work.tokens, work.passes, work.shown)
+    assert (more.tokens, more.passes) == (work.tokens, work.passes)
 
 
 def test_kept_tokens_are_no_more_than_those_that_are_not_blank() -> None:

@@ -23,6 +23,7 @@ from ziprerank.errors import InvalidInput, PageError, ZipRerankError
 from ziprerank.first_stage.stage import StageOptions, choose
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.pages import Pdf, open_pages
+from ziprerank.profiling.meter import StepCount
 from ziprerank.reranker import Reranker
 from ziprerank.runtime.engine import WindowLike, load_engine
 from ziprerank.runtime.open_window import OpenWindow
@@ -85,6 +86,12 @@ def ranking_bundle(small_pages: Path, tmp_path_factory: pytest.TempPathFactory) 
 def ranks(ranking_bundle: Path) -> Iterator[Reranker]:
     with Reranker.from_bundle(ranking_bundle, threads=1) as reranker:
         yield reranker
+
+
+@pytest.fixture(scope="module")
+def kinds() -> bytes:
+    """30 pages of text and as many scans."""
+    return pdf(range(60), range(30, 60))
 
 
 def cosines(text: NDArray[np.float32], visual: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -229,6 +236,39 @@ def test_relevance_is_asked_for_pages_without_text_alone(reranker: Reranker) -> 
     assert (len(choice.chosen), len(choice.rest)) == (8, 52)
 
 
+@pytest.mark.parametrize(("candidates", "texts", "scans"), [(1, 1, 1), (2, 1, 1), (3, 2, 1), (20, 10, 10)])
+def test_each_kind_of_page_keeps_a_place(
+    ranks: Reranker, kinds: bytes, candidates: int, texts: int, scans: int
+) -> None:
+    ranking = ranks.rank("census", kinds, first_stage="text", candidates=candidates)
+    read = {page.index for page in ranking if page.passes}
+    assert ranking.first_stage == "text+relevance"
+    assert (len(read & set(range(30))), len(read & set(range(30, 60)))) == (texts, scans)
+
+
+def test_few_pages_with_text_leave_their_places_to_the_others(ranks: Reranker) -> None:
+    ranking = ranks.rank("copper engine", pdf(range(60), range(4, 60)), first_stage="text")
+    read = {page.index for page in ranking if page.passes}
+    assert (ranking.first_stage, len(read), len(read & {0, 1, 2, 3})) == ("text+relevance", 20, 4)
+    assert ranks.rank(QUERY, pdf(range(60), range(60)), 5, first_stage="text").first_stage == "relevance"
+
+
+def test_relevance_picks_for_a_query_that_is_on_no_page(ranks: Reranker, reranker: Reranker, long: Path) -> None:
+    found = ranks.rank_many(["zeppelin", QUERY, "zeppelin"], long)
+    assert [ranking.first_stage for ranking in found] == ["relevance", "text", "relevance"]
+    assert [sum(bool(page.passes) for page in ranking) for ranking in found] == [20, 20, 20]
+    assert [page.index for page in found[0]] == [page.index for page in found[2]]
+    alone = ranks.rank("zeppelin", long, first_stage="relevance")
+    assert [page.index for page in found[0]] == [page.index for page in alone]
+    assert reranker.rank("zeppelin", long, 5).first_stage == "none"
+
+
+def test_a_query_that_is_on_no_page_beside_scans(ranks: Reranker, kinds: bytes) -> None:
+    found = ranks.rank_many(["zeppelin", "census"], kinds, first_stage="text")
+    assert [ranking.first_stage for ranking in found] == ["relevance", "text+relevance"]
+    assert sorted(page.index for page in found[0]) == list(range(60))
+
+
 def test_few_pages_are_all_read(reranker: Reranker, long: Path) -> None:
     assert reranker.rank(QUERY, long, 5, first_stage="relevance", candidates=PAGES).first_stage == "none"
 
@@ -272,6 +312,34 @@ def test_progress_counts_the_pages_that_are_related(reranker: Reranker, long: Pa
     reranker.rank(QUERY, long, 5, first_stage="relevance", progress=lambda *step: steps.append(step))
     assert steps[-1] == (PAGES + 21, PAGES + 21)
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_progress_counts_pages_that_are_related_to_several_queries_once(
+    reranker: Reranker, long: Path, bad: bool
+) -> None:
+    steps: list[tuple[StepCount, StepCount]] = []
+    given = [Pdf(long, pages="1-30"), *[Torn()] * bad, Pdf(long, pages="31-50")]
+    reranker.rank_many(
+        [QUERY, "census of soup", "glacier"],
+        given,  # type: ignore[arg-type]
+        first_stage="relevance",
+        on_bad_page="skip",
+        progress=lambda *step: steps.append(step),
+    )
+    totals = list(dict.fromkeys((total.pages, total.passes) for _, total in steps))
+    assert totals == [(PAGES + 1 + 60, 3)] * bad + [(PAGES + 60, 3)]  # 20 pages and a pass for each query
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1][0] == steps[-1][1]
+
+
+def test_progress_of_queries_by_text_and_by_relevance(ranks: Reranker, kinds: bytes) -> None:
+    """The scans are related to one query, and all pages to the other."""
+    steps: list[tuple[StepCount, StepCount]] = []
+    queries = ["census", "zeppelin"]
+    ranks.rank_many(queries, kinds, first_stage="text", candidates=2, progress=lambda *step: steps.append(step))
+    assert all(done <= total for done, total in steps)
+    assert (steps[-1][0].pages, steps[-1][0].passes) == (60 + 4, 2)
 
 
 def test_a_bundle_without_the_graph(small_pages: Path, long: Path, tmp_path: Path) -> None:

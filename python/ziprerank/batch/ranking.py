@@ -19,6 +19,7 @@ from ziprerank.inputs.bad_pages import OnBadPage
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.inputs.pages import Page, PageInput, open_pages, with_pdf_options
 from ziprerank.planning import PassOptions, check_options, check_relates
+from ziprerank.profiling.meter import StepCount
 from ziprerank.prompt import PromptBuilder
 from ziprerank.ranking import BudgetChoice, PageNote, Ranking
 from ziprerank.reranker import Reranker
@@ -179,20 +180,21 @@ class _Clock:
         self._seconds = seconds
         self._alive = alive
         self._begun = monotonic()
-        self._done = self._first = self._steps = 0  # of steps: done, done before this ranking began, and all
+        self._passes = self._first = 0  # done, and of these before this ranking began
+        self._steps = 0
 
-    def step(self, done: int, steps: int, rows: int) -> None:
-        """Notes that ``done`` of ``steps`` steps are done, which are as many for each row. Raises as ``check``.
+    def step(self, done: StepCount, steps: StepCount, rows: int) -> None:
+        """Notes that ``done`` of ``steps`` steps are done, with as many passes for each row. Raises as ``check``.
 
-        A ranking that begins again without bad pages says so by other ``steps``: those that are done already and those
-        of all rows.
+        Pages tell no rows apart, since a first stage encodes them for all rows before the first one. A ranking that
+        begins again without bad pages says so by other ``steps``: those that are done already and those of all rows.
         """
         if self._steps not in (0, steps):
-            self._first, self.row, self._begun = self._done, 0, monotonic()
+            self._first, self.row, self._begun = self._passes, 0, monotonic()
         self._steps = steps
-        each = (steps - self._first) // rows
-        row = (done - self._first) // each
-        self._done = done
+        each = (steps.passes - self._first) // rows
+        row = (done.passes - self._first) // each
+        self._passes = done.passes
         if row == self.row:
             self.check()
         else:  # the end of a row, which is kept even if it took too long

@@ -55,12 +55,12 @@ def _show(found: RankingPlan) -> None:
     rows = [
         ("pages", f"{found.pages:,}"),
         ("pages that the model reads", f"{found.read:,}, first stage: {found.first_stage}"),
-        ("of these in memory", f"{found.cached:,}"),
         ("passes", f"{found.passes:,} ({found.strategy})"),
         ("visual tokens, over all passes", f"{tokens.visual:,}, of which about {tokens.blank:,} are blank"),
         ("after pruning", f"about {tokens.kept:,} (keep ratio {found.keep_ratio:g})"),
         ("text tokens, over all passes", f"{tokens.text:,}"),
         ("page features", size),
+        ("pages in memory already", f"{found.cached:,}"),
         ("opening and first stage", f"{ms.spent:,.0f} ms, measured now"),
         ("waiting for pages", f"about {ms.pages:,.0f} ms"),
         ("vision", f"about {ms.vision:,.0f} ms"),

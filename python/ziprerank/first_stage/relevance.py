@@ -26,7 +26,7 @@ class Relevance:
         window: OpenWindow,
         width: int,
         meter: Meter,
-        encoded: Callable[[], None],
+        encoded: Callable[[int], None],
         waiting: Callable[[], None],
     ) -> None:
         """Makes the stage of one ranking.
@@ -36,7 +36,8 @@ class Relevance:
             window: Is filled with one group of pages after the other.
             width: Pages of a group.
             meter: Counts the time that pages take.
-            encoded: Called after each page; may raise to end the ranking.
+            encoded: Called with each page once it is encoded, again for queries that it is related to later; may raise
+                to end the ranking.
             waiting: Called about ten times a second while a page is not ready; may raise too.
         """
         self._prompts = prompts
@@ -68,7 +69,7 @@ class Relevance:
         tokens = [self._prompts.query_tokens(query) for query in queries] if groups else []
         for at, group in enumerate(groups):
             following = groups[at + 1] if at + 1 < len(groups) else ()
-            window = self._window.over(group, following, self._meter, lambda _: self._encoded(), self._waiting)
+            window = self._window.over(group, following, self._meter, self._encoded, self._waiting)
             with self._meter.stage("rerank"):
                 for ids, values in zip(tokens, found, strict=True):
                     values.update(zip(group, cast(_RelatingWindow, window).relate(ids).tolist(), strict=True))

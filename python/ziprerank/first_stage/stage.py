@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.bm25 import words_of
-from ziprerank.first_stage.texts import TextStore
+from ziprerank.first_stage.texts import PageTexts, TextStore
 from ziprerank.inputs.page_source import PageSource
 from ziprerank.values import whole_number
 
@@ -96,8 +96,9 @@ def choose(
     """Picks the pages that the model reads, for each query.
 
     A page without text that could stand for it is never left out by text: such pages take up to half of the places. If
-    they are more, relevance picks as many among them where it ranks; else all of them are read, beside as many of the
-    others as half of the places. A query that shares no word with any page leaves none out.
+    they are more, relevance picks as many among them where it ranks, but at least one; else all of them are read,
+    beside as many of the others as half of the places, or one. For a query that shares no word with any page relevance
+    picks among all pages where it ranks; else none is left out.
 
     Args:
         store: Reads and keeps the texts.
@@ -116,29 +117,68 @@ def choose(
         return every
     if options.first_stage == "relevance":
         return _by_relevance(relate, queries, good, options.candidates)
-    most_without = int(_MOST_WITHOUT * len(good)) if options.first_stage == "auto" else None
-    texts = store.texts(sources, good, owner, most_without, waiting)
+    texts = _texts(store, sources, good, options, owner, waiting)
     if texts is None:
         return _by_relevance(relate, queries, good, options.candidates) if ranks else every
     found = {index: text for index, text in texts.items() if text is not None}
     worded = [index for index in good if index in found]
     wordless = [index for index in good if index not in found]
-    least = (options.candidates + 1) // 2
+    least = min((options.candidates + 1) // 2, len(worded))
+    places = max(options.candidates - least, 1)  # of pages without text, where relevance picks them
+    crowded = ranks and len(wordless) > places
     room = max(options.candidates - len(wordless), least)
-    if len(worded) <= room:
+    if len(worded) <= room and not crowded:
         return every
     index = store.index([found[one] for one in worded])
-    chosen = [_by_words(index.scores(words_of(query)), worded, wordless, room) or every[0] for query in queries]
-    if not ranks or len(wordless) <= options.candidates - least:
-        return chosen
-    seen = _by_relevance(relate, queries, wordless, options.candidates - least)
-    return [one if one.stage == "none" else _joined(one, other, room) for one, other in zip(chosen, seen, strict=True)]
+    chosen: dict[str, Choice] = {}
+    for query in queries:
+        scores = index.scores(words_of(query))
+        if max(scores, default=0.0) > 0:
+            chosen[query] = _by_words(scores, worded, wordless, room)
+    if crowded:
+        seen = _by_relevance(relate, list(chosen), wordless, places)
+        chosen = {query: _joined(one, other, room) for (query, one), other in zip(chosen.items(), seen, strict=True)}
+    if ranks:
+        others = [query for query in dict.fromkeys(queries) if query not in chosen]
+        chosen |= zip(others, _by_relevance(relate, others, good, options.candidates), strict=True)
+    return [chosen.get(query, every[0]) for query in queries]
 
 
-def _by_words(scores: Sequence[float], worded: Sequence[int], wordless: Sequence[int], room: int) -> Choice | None:
-    """Returns the ``room`` best of the pages with words, and all without; None if no word of the query is on any."""
-    if max(scores) <= 0:
-        return None
+def first_words(
+    store: TextStore,
+    sources: Sequence[PageSource],
+    good: Sequence[int],
+    options: StageOptions,
+    width: int,
+    owner: str = "",
+    waiting: Callable[[], None] = lambda: None,
+) -> str:
+    """Returns the text of the first page with words, which a query would find; "" where ``choose`` goes by no text.
+
+    Arguments are those of ``choose``.
+    """
+    if options.first_stage == "relevance" or not options.may_pick(len(good), width):
+        return ""
+    texts = _texts(store, sources, good, options, owner, waiting) or {}
+    found = (text[1] for index in good if (text := texts.get(index)) is not None)
+    return next(filter(words_of, found), "")
+
+
+def _texts(
+    store: TextStore,
+    sources: Sequence[PageSource],
+    good: Sequence[int],
+    options: StageOptions,
+    owner: str,
+    waiting: Callable[[], None],
+) -> PageTexts | None:
+    """Returns the texts of all pages; None if too many have none to go by text."""
+    most_without = int(_MOST_WITHOUT * len(good)) if options.first_stage == "auto" else None
+    return store.texts(sources, good, owner, most_without, waiting)
+
+
+def _by_words(scores: Sequence[float], worded: Sequence[int], wordless: Sequence[int], room: int) -> Choice:
+    """Returns the ``room`` best of the pages with words, and all without."""
     order = [worded[at] for at in sorted(range(len(worded)), key=lambda at: -scores[at])]
     return Choice((*order[:room], *wordless), tuple(order[room:]), "text")
 

@@ -11,9 +11,10 @@ from ziprerank.runtime.engine import WindowScores
 
 ProgressCallback = Callable[["StepCount", "StepCount"], None]
 """Called with (steps done, steps in all) after each page encoded and each window scored, also for a page that an
-earlier window or query has counted, and about ten times a second while a page is not ready. When a page is skipped
-after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking there and reaches
-the caller. Both numbers are ``StepCount``s."""
+earlier window or query has counted, and about ten times a second while a page or its text is not ready. A first stage
+by relevance encodes each page once for all queries, and its pages are steps beside those that the passes read. When a
+page is skipped after that, the ranking begins again, and the number of steps grows. What it raises ends the ranking
+there and reaches the caller. Both numbers are ``StepCount``s."""
 
 
 class StepCount(int):
