@@ -134,10 +134,10 @@ class _Read:
 def rapidocr_reader() -> Reader:
     """Loads RapidOCR's models. Raises MissingDependency if it is not installed."""
     try:
-        from rapidocr import RapidOCR  # type: ignore[import-not-found]
+        from rapidocr import RapidOCR  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise MissingDependency(f'{error}: pip install "ziprerank[ocr]"') from error
-    engine = RapidOCR(params={"Global.log_level": "error", "Global.use_cls": False})
+    engine: Any = RapidOCR(params={"Global.log_level": "error", "Global.use_cls": False})
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
 
     def read(pixels: NDArray[np.uint8]) -> str:
