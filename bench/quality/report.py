@@ -104,7 +104,8 @@ def measured(rows: Sequence[Row]) -> str:
     row = whole[0]
     return (
         f"{row['n']} queries over {documents} documents, each with 20 pages of its document.\n"
-        f"ziprerank {row['ziprerank']}, ONNX Runtime {row['onnxruntime']}, commit {row['commit']}.\n"
+        f"ziprerank {row['ziprerank']}, ONNX Runtime {row['onnxruntime']}, on {row['cores']} cores of an "
+        f"{row['processor']}, commit {row['commit']}.\n"
         "Intervals are Wilson's for recall, and by a paired bootstrap over each document's queries for differences."
     )
 
