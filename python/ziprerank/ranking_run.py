@@ -18,7 +18,7 @@ from ziprerank.cache.page_cache import PageCache
 from ziprerank.call import Call
 from ziprerank.errors import PageError
 from ziprerank.first_stage.relevance import Relevance
-from ziprerank.first_stage.stage import Relate
+from ziprerank.first_stage.stage import Relate, unseen
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage
 from ziprerank.inputs.feed import PageFeed
@@ -150,7 +150,7 @@ class RankingRun:
         if not tools.engine.info.get("relates"):
             return None
         if only_plan:
-            return lambda queries, pages: [[0.0] * len(pages) for _ in queries]
+            return unseen
         width = pass_width(self._call.options.window, tools.bundle.defaults)
         return Relevance(tools.prompts, self._window, width, self._meter, self._note_related, self._wait).scores
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from ziprerank.bundle import Blank, Bundle, Check
 from ziprerank.cache.page_cache import PageCache, open_cache
 from ziprerank.call import Call, checked_call, stage_options
-from ziprerank.first_stage.stage import FirstStage, choose
+from ziprerank.first_stage.stage import FirstStage, choose, unseen
 from ziprerank.first_stage.texts import TextStore
 from ziprerank.inputs.bad_pages import BadPage, OnBadPage
 from ziprerank.inputs.feed import most_at_once
@@ -427,7 +427,7 @@ class Reranker:
             stage,
             pass_width(window, defaults),
             self._owner,
-            relate=_unseen if relates else None,
+            relate=unseen if relates else None,
             ranks=defaults.relevance_ranks and relates,
         )
         return len(choices[0].chosen) if choices else len(good)
@@ -466,8 +466,3 @@ class Reranker:
             self.measured,
             self._names,
         )
-
-
-def _unseen(queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
-    """Stands in for relevance where only the number of pages that it leaves matters."""
-    return [[0.0] * len(pages) for _ in queries]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from ziprerank.errors import InvalidInput, quoted
 from ziprerank.first_stage.bm25 import words_of
@@ -13,7 +13,7 @@ from ziprerank.inputs.page_source import PageSource
 from ziprerank.values import whole_number
 
 FirstStage: TypeAlias = Literal["auto", "text", "relevance", "none"]
-FIRST_STAGES: tuple[FirstStage, ...] = ("auto", "text", "relevance", "none")
+FIRST_STAGES: tuple[FirstStage, ...] = get_args(FirstStage)
 StageDone: TypeAlias = Literal["text", "relevance", "text+relevance", "none"]
 Relate: TypeAlias = Callable[[Sequence[str], Sequence[int]], Sequence[Sequence[float]]]
 """Says how well each page matches each query, by late interaction: ``Relevance.scores``."""
@@ -21,10 +21,16 @@ CANDIDATES = 20
 FIRST_STAGE = (
     "What picks the pages that the model reads: text is BM25 over the text layer of PDFs, relevance compares the "
     "query's tokens with the visual tokens of every page, and none reads all. auto, where there are more pages than a "
-    "pass takes, is text if nine tenths of them have text, else relevance if the bundle says that it ranks, else none."
+    "pass takes, is text if nine tenths of them have text, else relevance if the bundle says that it ranks, else none. "
+    "Where no page has a word of the query, relevance picks in place of text in such a bundle, else none is left out."
 )
 CANDIDATES_HELP = "Pages that the first stage leaves for the model."
 _MOST_WITHOUT = 0.1  # share of pages without text up to which auto goes by text
+
+
+def unseen(queries: Sequence[str], pages: Sequence[int]) -> list[list[float]]:
+    """Stands in for ``Relevance.scores`` where only the number of pages that are left matters: all are alike."""
+    return [[0.0] * len(pages) for _ in queries]
 
 
 def check_first_stage(stage: str) -> FirstStage:
