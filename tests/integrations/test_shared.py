@@ -158,7 +158,7 @@ def test_equal_pdfs_in_memory_and_pages_out_of_order(reranker: Reranker, sample:
     ranked = rank_documents(reranker, "dividend shareholders", documents)
     wanted = reranker.rank("dividend shareholders", Pdf(sample, [7, 2, 16]))
     shown_by = {0: [0], 1: [1, 3], 2: [2]}
-    assert [result.index for result in ranked.results] == [at for page in wanted for at in shown_by[page.index]]
+    assert [result.index for result in ranked] == [at for page in wanted for at in shown_by[page.index]]
 
 
 def haystack_documents(reranker: Reranker, paths: list[Path]) -> list[tuple[Any, ...]]:
@@ -217,7 +217,7 @@ def test_only_one_document_shows_every_page_of_a_file(reranker: Reranker, sample
         rank_documents(reranker, "dividend", [whole, DocumentPage(sample, 3), whole], every_page=True)
     assert caught.value.index == 2
     ranked = rank_documents(reranker, "dividend", [whole, DocumentPage(sample, 3)], every_page=True)
-    assert sorted((one.index, one.page or 0) for one in ranked.results) == [*((0, n) for n in range(1, 19)), (1, 0)]
+    assert sorted((one.index, one.page or 0) for one in ranked) == [*((0, n) for n in range(1, 19)), (1, 0)]
 
 
 def test_every_adapter_skips_what_cannot_be_shown(reranker: Reranker, sample: Path, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ class ZipRerankRanker:
         pages = read_documents(documents, self._page, self.options.on_bad_page)
         top_k = self.top_k if top_k is None else top_k
         ranked = rank_documents(self.reranker.get(), query, pages, top_k, self.options, every_page=True)
-        return {"documents": [self._scored(documents[result.index], result) for result in ranked.results]}
+        return {"documents": [self._scored(documents[result.index], result) for result in ranked]}
 
     @component.output_types(documents=list[Document])
     async def run_async(

@@ -67,7 +67,7 @@ class ZipRerankCompressor(PydanticOptions, BaseDocumentCompressor):
         pages = read_documents(documents, self._page, self.on_bad_page)
         options = self._rank_options()
         ranked = rank_documents(self._loaded_reranker(), query, pages, self.top_n, options, every_page=True)
-        return [self._scored(documents[result.index], result) for result in ranked.results]
+        return [self._scored(documents[result.index], result) for result in ranked]
 
     def _scored(self, document: Document, result: RankedDocument) -> Document:
         metadata = {**document.metadata, "relevance_score": result.score, DONE: result.done}

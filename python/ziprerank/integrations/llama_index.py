@@ -94,7 +94,7 @@ class ZipRerankPostprocessor(PydanticOptions, BaseNodePostprocessor):
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             pages = read_documents(nodes, self._page, self.on_bad_page)
             ranked = rank_documents(reranker, query, pages, self.top_n, self._rank_options(), every_page=True)
-            best = [self._scored(nodes[result.index], result) for result in ranked.results]
+            best = [self._scored(nodes[result.index], result) for result in ranked]
             event.on_end(payload={EventPayload.NODES: best})
         _dispatcher.event(ReRankEndEvent(nodes=best))
         return best

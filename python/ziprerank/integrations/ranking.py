@@ -90,19 +90,6 @@ class RankedDocument:
     done: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RankedDocuments:
-    """A ranking of documents.
-
-    Attributes:
-        results: The documents, best first.
-        windows: Number of passes.
-    """
-
-    results: tuple[RankedDocument, ...]
-    windows: int
-
-
 def read_documents(
     documents: Sequence[_Document],
     read: Callable[[int, _Document], DocumentPage],
@@ -149,7 +136,7 @@ def rank_documents(
     options: RankOptions | None = None,
     *,
     every_page: bool = False,
-) -> RankedDocuments:
+) -> list[RankedDocument]:
     """Ranks documents by their pages. Documents that show the same page share its score and keep their order.
 
     Warnings about pages, and what was skipped, are Python warnings (``PageWarning``).
@@ -163,7 +150,7 @@ def rank_documents(
         every_page: Whether a document that has several pages and names none is ranked by all of them, each a result.
 
     Returns:
-        The best documents.
+        The best documents, best first.
 
     Raises:
         InvalidInput: The query or an option is invalid.
@@ -173,7 +160,7 @@ def rank_documents(
     """
     options = options or RankOptions()
     if not documents:
-        return RankedDocuments((), 0)
+        return []
     rules, limits = reranker.bundle.image, reranker.page_limits
     if reranker.bundle.prompt.text is None:
         documents = [_without_texts(document, options.on_bad_page) for document in documents]
@@ -195,7 +182,7 @@ def rank_documents(
         for page in ranking
         for one in showing[page.index]
     ]
-    return RankedDocuments(tuple(results[:top_k]), ranking.windows)
+    return results[:top_k]
 
 
 def _done(ranking: Ranking, page: RankedPage) -> dict[str, Any]:

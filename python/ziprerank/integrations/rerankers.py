@@ -148,7 +148,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         ranked = rank_documents(self.reranker.get(), query, pages, options=self.options, every_page=True)
         results = [
             Result(document=_ranked(documents[result.index], result), score=result.score, rank=rank)
-            for rank, result in enumerate(ranked.results, start=1)
+            for rank, result in enumerate(ranked, start=1)
         ]
         return RankedResults(results=results, query=query, has_scores=True)
 
@@ -166,7 +166,7 @@ class ZipRerankRanker(BaseRanker):  # type: ignore[misc]  # rerankers ships no t
         given = _listed(doc)
         pages = read_documents(_documents(given), partial(_page, given), self.options.on_bad_page)
         options = replace(self.options, scale="logit")
-        return rank_documents(self.reranker.get(), query, pages, options=options).results[0].score
+        return rank_documents(self.reranker.get(), query, pages, options=options)[0].score
 
     def as_langchain_compressor(self, k: int = 10) -> ZipRerankCompressor:
         """Returns a compressor for LangChain on the same engine.

@@ -132,7 +132,7 @@ class ZipRerankCrossEncoder:
         return [
             {"corpus_id": result.index, "score": result.score}
             | ({"text": documents[result.index]} if return_documents else {})
-            for result in ranked.results
+            for result in ranked
         ]
 
 
