@@ -34,11 +34,13 @@ def write_documents(folder: Path, *, documents: int, pages: int, words: int) -> 
         canvas.save()
 
 
-def make_store(root: Path, *, documents: int = 6, pages: int = 4, words: int = 24) -> PageStore:
-    """A store in ``root/store``; pages of 192 px."""
+def make_store(
+    root: Path, *, documents: int = 6, pages: int = 4, words: int = 24, tokenizer: Tokenizer | None = None
+) -> PageStore:
+    """A store in ``root/store``; pages of 192 px, by default in the tokens of the tiny checkpoint."""
     write_documents(root / "pdfs", documents=documents, pages=pages, words=words)
     found = sample_pages(
         documents_in([root / "pdfs"], []), 0, per_document=pages, scale=(1000.0, 1010.0), least_words=4
     )
-    write_store(root / "store", found, Tokenizer.from_file(str(TOKENIZER)), 1000)
+    write_store(root / "store", found, tokenizer or Tokenizer.from_file(str(TOKENIZER)), 1000)
     return PageStore(root / "store")

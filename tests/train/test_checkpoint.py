@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from store_pages import make_store
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from ziprerank.bundle import default_bundle
@@ -99,20 +100,26 @@ def test_a_start_with_the_tower_of_another_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     tokenizer.save(str(tmp_path / "words" / "tokenizer.json"))
     reader = put_together("reader", tmp_path / "reader")
-    start_with(tmp_path / "words", tmp_path / "start", encode=None, tower=reader, seed=3)
+    make_store(tmp_path, documents=2, pages=1, tokenizer=tokenizer)
+    stores = [tmp_path / "store"]
+    start_with(tmp_path / "words", tmp_path / "start", encode=None, tower=reader, stores=stores, seed=3)
     weights, tower = load_file(tmp_path / "start" / "model.safetensors"), load_file(reader / "model.safetensors")
     names = [name for name in weights if name.startswith("model.visual.")]
     assert len(names) > 40
-    assert all(torch.equal(weights[name], tower[name].float()) for name in names)
+    differ = [name for name in names if not torch.equal(weights[name], tower[name].float())]
+    assert differ == ["model.visual.merger.linear_fc2.bias", "model.visual.merger.linear_fc2.weight"]
     assert (tmp_path / "start" / HEADS).read_bytes() == (reader / HEADS).read_bytes()
     other = tmp_path / "deep"
     other.mkdir()
     name = "model.visual.blocks.1.attn.qkv.weight"
     save_file({**tower, name: tower[name][:, :4].contiguous()}, other / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TrainError, match=rf"the tower of .*deep and the small model's config do not agree on {name}"):
-        start_with(tmp_path / "words", tmp_path / "out", encode=None, tower=other)
+        start_with(tmp_path / "words", tmp_path / "out", encode=None, tower=other, stores=stores)
     with pytest.raises(TrainError, match=r"no .*nowhere.model\.safetensors: give a checkpoint of one file"):
-        start_with(tmp_path / "words", tmp_path / "out2", encode=None, tower=tmp_path / "nowhere")
+        start_with(tmp_path / "words", tmp_path / "out2", encode=None, tower=tmp_path / "nowhere", stores=stores)
+    for half in ({"tower": reader}, {"stores": stores}):
+        with pytest.raises(TrainError, match="a tower's last layer is fitted on pages"):
+            start_with(tmp_path / "words", tmp_path / "out3", encode=None, **half)
 
 
 def test_the_encoder_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -128,6 +135,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
         (["reader", "--vocabulary", "x"], "--vocabulary goes with start, reader has its own"),
         (["start", "--encoder", "x"], "--encoder goes with --vocabulary"),
         (["start", "--tower", "x"], "--tower goes with --vocabulary"),
+        (["start", "--stores", "x"], "--stores goes with --vocabulary"),
     ):
         with pytest.raises(SystemExit):
             main([arguments[0], str(tmp_path / "out"), *arguments[1:]])

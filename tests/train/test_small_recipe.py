@@ -18,12 +18,13 @@ from ziprerank.train.data.page_store import PageStore
 from ziprerank.train.errors import TrainError
 from ziprerank.train.run.recipe import read_recipe
 from ziprerank.train.small_recipe import SmallRecipe, main, places
+from ziprerank.train.stages.reading import HEADS
 
 TINY = Path(ziprerank.train.__file__).parent / "configs" / "tiny.yaml"
 TABLE = "model.language_model.embed_tokens.weight"
 
 
-def miniature(folder: Path) -> list[str]:
+def miniature(folder: Path, *, tower: Path | None = None) -> list[str]:
     """Arguments: PDFs and texts of our own, and each stage a step long."""
     few = []
     for stage in (0, 1, 2):
@@ -35,7 +36,8 @@ def miniature(folder: Path) -> list[str]:
     sources = ["--pdfs", str(folder / "pdfs"), "--texts", str(folder / "texts"), "--fonts"]
     sizes = ["--synthetic", "2", "1", "--most-pages", "5", "2", "--least-words", "4", "--entries", "400"]
     words = ["--synonyms", str(folder / "wordnet")]
-    return [str(folder / "out"), *sources, *words, *sizes, "--set", *few]
+    begun = [] if tower is None else ["--tower", str(tower)]
+    return [str(folder / "out"), *begun, *sources, *words, *sizes, "--set", *few]
 
 
 @pytest.fixture
@@ -51,8 +53,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_from_documents_to_a_bundle(folder: Path, reader_checkpoint: Path) -> None:
-    main([*miniature(folder)[:1], "--tower", str(reader_checkpoint), *miniature(folder)[1:]])
+def test_from_documents_to_a_bundle(folder: Path) -> None:
+    main(miniature(folder))
     out = folder / "out"
     assert len(PageStore(out / "stores" / "real")) == 5
     words = Tokenizer.from_file(str(out / "bundle" / "tokenizer.json"))
@@ -61,7 +63,6 @@ def test_from_documents_to_a_bundle(folder: Path, reader_checkpoint: Path) -> No
     assert len(list((out / "documents").glob("*.pdf"))) == 2
     start, end = (load_file(out / place / "model.safetensors") for place in ("start", "run/4-matching/model"))
     read = "model.visual.blocks.4.mlp.linear_fc1.weight"
-    assert torch.equal(start[read], load_file(reader_checkpoint / "model.safetensors")[read].float())
     assert (start[read] != end[read].float()).any()
     manifest = json.loads((out / "bundle" / "ziprerank.json").read_text(encoding="utf-8"))
     assert (manifest["image"]["longest_side"], manifest["image"]["dpi"]) == (1024, 88)
@@ -82,6 +83,25 @@ def test_from_documents_to_a_bundle(folder: Path, reader_checkpoint: Path) -> No
     assert json.loads((out / "bundle" / "ziprerank.json").read_text(encoding="utf-8"))["files"] == manifest["files"]
     assert not left.exists()
     assert not (out / "bundle" / "half.onnx").exists()
+
+
+def test_a_tower_that_reads_is_trained_by_the_last_reading_stage(folder: Path, reader_checkpoint: Path) -> None:
+    main(miniature(folder, tower=reader_checkpoint))
+    out = folder / "out"
+    assert sorted(path.name for path in (out / "run").iterdir()) == ["0-reading", "1-construct", "2-matching"]
+    start, end = (load_file(out / place / "model.safetensors") for place in ("start", "run/0-reading/model"))
+    read, last = "model.visual.blocks.4.mlp.linear_fc1.weight", "model.visual.merger.linear_fc2.weight"
+    tower = load_file(reader_checkpoint / "model.safetensors")
+    assert torch.equal(start[read], tower[read].float())
+    assert not torch.equal(start[last], tower[last].float())  # the words of these documents are another vocabulary
+    assert not torch.equal(start[read], end[read].float())
+    assert (out / "bundle" / "ziprerank.json").is_file()
+    shutil.rmtree(out / "bundle")
+    main(miniature(folder))  # that the start reads is seen without the option
+    assert (out / "bundle" / "ziprerank.json").is_file()
+    (out / "start" / HEADS).unlink()
+    with pytest.raises(TrainError, match="start was made without a tower: remove it"):
+        main(miniature(folder, tower=reader_checkpoint))
 
 
 def test_every_path_of_the_recipe_is_in_the_folder(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ def download(package: str, folder: Path) -> Path:
                 f"{error.filename} is not installed: this needs a Debian system; or give your own documents"
             ) from None
         except subprocess.CalledProcessError as error:
-            raise TrainError(f"{package}: {error.stderr.strip()}; another version may be in the archive now") from None
+            raise TrainError(
+                f"{package}: {error.stderr.strip()}; run apt-get update, and if that does not help, the archive has "
+                "another version now: name it"
+            ) from None
         shutil.move(unpacked, target)
     return target

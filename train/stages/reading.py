@@ -34,8 +34,8 @@ from .ranking import WEIGHTS, load_ranker
 
 HEADS = "reading_heads.safetensors"
 """Beside the model: the spelling head and the scale, so that another reading stage goes on with them."""
-_BLANK_TOKEN = 0  # <|endoftext|>: is in no prompt, so blank cells point where no query does
-_BLANK_WEIGHT = 0.05
+BLANK_TOKEN = 0  # <|endoftext|>: is in no prompt, so blank cells point where no query does
+BLANK_WEIGHT = 0.05
 _SCALE_PAGES = 12  # 5,000 cells with text
 _PRINTED = 33  # characters from here on are ink
 
@@ -276,7 +276,7 @@ class Reading:
         """The loss on unit visual tokens ``[B * n, H]``, and what to log."""
         # the vocabulary's other tokens are told apart where they are printed: the batch's own are enough, at a fifth
         # of the cost
-        blank_token = batch.token.new_tensor([_BLANK_TOKEN])
+        blank_token = batch.token.new_tensor([BLANK_TOKEN])
         known, token = torch.unique(torch.cat([batch.token, blank_token]), return_inverse=True)
         blank_column, token = token[-1], token[:-1]
         used, position = torch.unique(batch.cell, return_inverse=True)
@@ -290,7 +290,7 @@ class Reading:
             importance[position] * share * (total[position] - logits[position, token])
         ).sum() / importance.sum().clamp_min(1e-6)
         if len(batch.blank):
-            loss = loss + _BLANK_WEIGHT * (total[len(used) :] - logits[len(used) :, blank_column]).mean()
+            loss = loss + BLANK_WEIGHT * (total[len(used) :] - logits[len(used) :, blank_column]).mean()
         with torch.no_grad():
             content = batch.weight > 0.6
             top = logits[: len(used)].topk(min(10, len(known)), dim=-1).indices[position[content]]
