@@ -8,6 +8,7 @@ Every run checks that the parts give the logits of ``Qwen3VLForConditionalGenera
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class TorchModel:
         reference = Reference(checkpoint, mean=mean, std=std, letters=bundle.tokens.letters)
         self.model = reference.model
         torch.nn.Module.to(self.model, self.device, self.dtype)  # transformers' own has no types
+        takes = inspect.signature(self.model.model.language_model.forward).parameters
+        self._cache = "cache" if "cache" in takes else "past_key_values"  # what transformers called it before
         self.letters = list(bundle.tokens.letters)
         rules = bundle.image
         self.processor = Qwen2VLImageProcessorPil(
@@ -195,15 +198,15 @@ class TorchModel:
     def prefill(self, packed: Packed) -> tuple[Tensor, object]:
         """Does the same and also returns a key-value cache, for generation."""
         output = self._decoder(packed, use_cache=True)
-        return output.last_hidden_state[:, -1], output.past_key_values
+        return output.last_hidden_state[:, -1], getattr(output, self._cache)
 
     def step(self, token: Tensor, position: int, cache: object) -> Tensor:
         """Reads one generated token ``[1]``; returns the hidden state ``[1, H]``."""
         output = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(token)[None],
             position_ids=torch.full((3, 1, 1), position, device=self.device),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache: cache},
         )
         hidden: Tensor = output.last_hidden_state[:, -1]
         return hidden
